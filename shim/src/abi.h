@@ -1,0 +1,153 @@
+/* abi.h -- the shared-memory ABI: what the controller, a tenant's processes and its neighbours tell each other.
+ *
+ * Three files per tenant, each with one owning party:
+ *
+ *   limits    written by the controller, mapped read-only by the tenant's processes;
+ *   usage     written by the tenant's processes, read by the controller only;
+ *   activity  written by the tenant's processes, read by every other tenant of the machine.
+ *
+ * C and Cython both read this header; nobody else states an offset.  Changing a number here means raising
+ * GS_ABI_VERSION: a process that finds another version refuses to run rather than guess.
+ *
+ * Times are CLOCK_MONOTONIC nanoseconds, memory is bytes, shares are parts per million of a device's time. */
+#ifndef GS_ABI_H
+#define GS_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GS_ABI_MAGIC   0x3165726168736721ull /* "!gshare1", little endian */
+#define GS_ABI_VERSION 1u
+
+#define GS_MAX_DEVICES 16  /* per machine */
+#define GS_MAX_SLOTS   512 /* processes per tenant */
+#define GS_MAX_TENANTS 256 /* per machine */
+#define GS_MAX_LANES   56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
+
+#define GS_NO_LIMIT_BYTES UINT64_MAX
+#define GS_NO_CAP_PPM     UINT32_MAX /* not metered at all */
+#define GS_FULL_PPM       1000000u
+
+#define GS_PAGE 4096
+
+enum gs_file_kind { GS_FILE_LIMITS = 1, GS_FILE_USAGE = 2, GS_FILE_ACTIVITY = 3 };
+
+/* First in every file.  `ready` is stored last, with release: a half-made file is never mapped. */
+struct gs_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t kind; /* enum gs_file_kind */
+    uint64_t size_bytes;
+    uint32_t ready;
+    uint8_t pad[36];
+};
+
+/* -------- limits: one per tenant -------- */
+
+/* The compute allowance is a line: at time t it is allowance_ns + (t - t0_ns) * rate_ppm / 1e6.  The controller
+ * re-bases it at every rate change, so debt is never rescaled.  line_seq is a seqlock: odd while being written. */
+struct gs_device_limits {
+    uint8_t uuid[16];
+    uint64_t memory_limit_bytes;  /* GS_NO_LIMIT_BYTES: none; 0: the device is not granted */
+    uint64_t device_memory_bytes; /* what the device really has */
+    uint64_t context_bytes;       /* upper bound of what one context takes, charged at its creation */
+    uint32_t cap_ppm;             /* GS_NO_CAP_PPM: not metered; the one word that the unlimited path reads */
+    uint32_t line_seq;
+    uint64_t t0_ns;
+    int64_t allowance_ns;
+    uint32_t rate_ppm;
+    uint32_t weight;       /* place for weights; 0 = none */
+    uint64_t burst_ns;     /* an idle tenant saves no more than this */
+    uint64_t resume_ns;    /* a closed gate re-opens once this much is available */
+    uint64_t in_flight_ns; /* cap on work queued and not finished; 0 = none */
+    uint8_t pad[32];
+};
+
+struct gs_limits {
+    struct gs_header header;
+    char tenant[64];       /* NUL-terminated */
+    uint32_t tenant_index; /* whose record in the activity file is ours */
+    uint32_t tenants_bound; /* one more than the highest index in use: how far neighbours need to look */
+    uint32_t device_count;
+    uint32_t priority; /* place for priorities; 0 = normal */
+    uint8_t pad[48];
+    struct gs_device_limits device[GS_MAX_DEVICES]; /* every device of the machine, granted or not */
+};
+
+/* -------- usage: one per tenant -------- */
+
+/* A tenant's memory on one device, changed by one 16-byte compare-and-swap.  The word names the change that made
+ * it (slot and sequence), so that a repairer can tell whether a dead process's last change took effect. */
+struct gs_total {
+    uint64_t used_bytes;
+    uint64_t last; /* slot << 48 | sequence */
+} __attribute__((aligned(16)));
+
+struct gs_device_usage {
+    struct gs_total total;
+    int64_t spent_ns; /* token bucket: GPU time charged so far, changed by fetch-add */
+    uint64_t peak_bytes;
+    uint8_t pad[96];
+};
+
+/* What one process holds on one device.  held_bytes[s & 1] is what it holds once change s has taken effect. */
+struct gs_slot_device {
+    uint64_t held_bytes[2];
+    uint64_t sequence; /* of the change being made, or of the last one made */
+    uint64_t applied;  /* highest sequence known to have taken effect: set by whoever overwrites gs_total.last */
+    uint64_t gpu_ns;   /* measured and charged */
+    uint64_t launches;
+    uint64_t throttled_ns;
+    uint64_t denied; /* allocations refused over quota */
+};
+
+struct gs_slot {
+    uint32_t pid; /* as the process sees itself */
+    uint32_t pad0;
+    uint64_t start_ticks; /* field 22 of /proc/self/stat: tells a reused pid */
+    uint8_t pad[48];
+    struct gs_slot_device device[GS_MAX_DEVICES];
+};
+
+/* Byte GS_SLOT_LOCK_BASE + n of the usage file, locked (OFD), means: slot n's process is alive. */
+#define GS_SLOT_LOCK_BASE ((int64_t)1 << 40)
+
+struct gs_usage {
+    struct gs_header header;
+    struct gs_device_usage device[GS_MAX_DEVICES];
+    uint8_t pad[1984];
+    struct gs_slot slot[GS_MAX_SLOTS];
+};
+
+/* -------- activity: one file per machine, one record per tenant -------- */
+
+/* Busy words are leases: a process that dies stops renewing and is idle by the clock alone. */
+struct gs_device_activity {
+    uint64_t busy_until_ns; /* highest of the lanes: lets a reader skip an idle tenant */
+    uint64_t gpu_ns;        /* own GPU time, published */
+    uint64_t throttled_ns;
+    uint64_t virtual_ns; /* place for weights */
+    uint64_t waiting;    /* place for turns */
+    uint8_t pad[24];
+    uint64_t lane_busy_until_ns[GS_MAX_LANES];
+};
+
+struct gs_activity {
+    struct gs_header header;
+    uint8_t pad0[GS_PAGE - 64];
+    struct gs_device_activity device[GS_MAX_DEVICES];
+};
+
+#define GS_ASSERT_ABI(what) _Static_assert(what, #what)
+GS_ASSERT_ABI(sizeof(struct gs_header) == 64);
+GS_ASSERT_ABI(sizeof(struct gs_device_limits) == 128);
+GS_ASSERT_ABI(offsetof(struct gs_limits, device) == 192);
+GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 16 * 128);
+GS_ASSERT_ABI(sizeof(struct gs_device_usage) == 128);
+GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 64);
+GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 16 * 64);
+GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE);
+GS_ASSERT_ABI(sizeof(struct gs_device_activity) == 512);
+GS_ASSERT_ABI(sizeof(struct gs_activity) == 3 * GS_PAGE);
+
+#endif
