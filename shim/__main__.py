@@ -1,0 +1,13 @@
+"""`python -m gshare.shim`: the hook table as Markdown."""
+
+from gshare.shim.abi import HOOKS
+
+
+def main() -> None:
+    print("| library | class | function | |\n|---|---|---|---|")
+    for hook in HOOKS:
+        print(f"| {hook.library} | {hook.hook_class} | `{hook.name}` | {'hooked' if hook.hooked else 'passes'} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,634 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Typed view of the shared memory that src/abi.h lays out; no offset is stated here.
+
+Files are made whole or not at all: written under another name with `ready` last, flushed, renamed.  Every byte is
+really written, since a hole that a full disk cannot fill would kill the program that touches it (SIGBUS).
+"""
+
+import mmap
+import os
+from contextlib import suppress
+from typing import NamedTuple
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cdef extern from "abi.h":
+    const uint64_t GS_ABI_MAGIC
+    const uint32_t GS_ABI_VERSION
+    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES
+    const uint64_t GS_NO_LIMIT_BYTES
+    const uint32_t GS_NO_CAP_PPM, GS_FULL_PPM
+    const uint32_t GS_FILE_LIMITS, GS_FILE_USAGE, GS_FILE_ACTIVITY
+    const int64_t GS_SLOT_LOCK_BASE
+
+    struct gs_header:
+        uint64_t magic
+        uint32_t version, kind
+        uint64_t size_bytes
+        uint32_t ready
+
+    struct gs_device_limits:
+        uint8_t uuid[16]
+        uint64_t memory_limit_bytes, device_memory_bytes, context_bytes
+        uint32_t cap_ppm, line_seq
+        uint64_t t0_ns
+        int64_t allowance_ns
+        uint32_t rate_ppm, weight
+        uint64_t burst_ns, resume_ns, in_flight_ns
+
+    struct gs_limits:
+        gs_header header
+        char tenant[64]
+        uint32_t tenant_index, tenants_bound, device_count, priority
+        gs_device_limits device[0]
+
+    struct gs_total:
+        uint64_t used_bytes, last
+
+    struct gs_device_usage:
+        gs_total total
+        int64_t spent_ns
+        uint64_t peak_bytes
+
+    struct gs_slot_device:
+        uint64_t held_bytes[2]
+        uint64_t sequence, applied, gpu_ns, launches, throttled_ns, denied
+
+    struct gs_slot:
+        uint32_t pid
+        uint64_t start_ticks
+        gs_slot_device device[0]
+
+    struct gs_usage:
+        gs_header header
+        gs_device_usage device[0]
+        gs_slot slot[0]
+
+    struct gs_device_activity:
+        uint64_t busy_until_ns, gpu_ns, throttled_ns
+        uint64_t lane_busy_until_ns[0]
+
+    struct gs_activity:
+        gs_header header
+        gs_device_activity device[0]
+
+cdef extern from *:
+    """
+    #include <fcntl.h>
+
+    static inline uint32_t load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline uint64_t load64(const void *p) { return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE); }
+    static inline void store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline void store64(void *p, uint64_t v) { __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE); }
+
+    /* No later store may be seen before this one. */
+    static inline void store32_then_fence(uint32_t *p, uint32_t v)
+    {
+        __atomic_store_n(p, v, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+
+    #ifndef F_OFD_GETLK
+    #define F_OFD_GETLK 36 /* needs _GNU_SOURCE, which Python's own headers may or may not have set */
+    #endif
+
+    /* 1: the byte is locked, 0: it is not, -1: errno says why this cannot be told. */
+    static int byte_is_locked(int fd, long long byte)
+    {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+        return fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK : -1;
+    }
+
+    struct hook_row {
+        const char *library, *hook_class, *name;
+        int hooked;
+    };
+
+    #define HOOK(library, hook_class, name, params, args) {#library, #hook_class, #name, 1},
+    #define PASS(library, hook_class, name) {#library, #hook_class, #name, 0},
+    static const struct hook_row hook_rows[] = {
+    #include "hooks.def"
+    };
+    enum { HOOK_ROWS = sizeof hook_rows / sizeof *hook_rows };
+    """
+    uint32_t load32(const uint32_t *p)
+    uint64_t load64(const void *p)
+    void store32(uint32_t *p, uint32_t v)
+    void store64(void *p, uint64_t v)
+    void store32_then_fence(uint32_t *p, uint32_t v)
+    int byte_is_locked(int fd, long long byte)
+
+    struct hook_row:
+        const char *library
+        const char *hook_class
+        const char *name
+        int hooked
+    const hook_row hook_rows[]
+    const int HOOK_ROWS
+
+VERSION = GS_ABI_VERSION
+MAX_DEVICES = GS_MAX_DEVICES
+MAX_SLOTS = GS_MAX_SLOTS
+MAX_TENANTS = GS_MAX_TENANTS
+MAX_LANES = GS_MAX_LANES
+NO_LIMIT_BYTES = GS_NO_LIMIT_BYTES
+NO_CAP_PPM = GS_NO_CAP_PPM
+FULL_PPM = GS_FULL_PPM
+LIMITS_BYTES = sizeof(gs_limits)
+USAGE_BYTES = sizeof(gs_usage)
+ACTIVITY_RECORD_BYTES = sizeof(gs_activity)
+SLOT_LOCK_BASE = GS_SLOT_LOCK_BASE
+
+
+class AbiError(Exception):
+    """A shared file cannot be used; the message names it and says what to do."""
+
+
+class Hook(NamedTuple):
+    """One row of hooks.def."""
+
+    library: str
+    hook_class: str
+    name: str
+    hooked: bool
+
+
+class DeviceLimits(NamedTuple):
+    """What a tenant may have of one device."""
+
+    uuid: bytes
+    device_memory_bytes: int
+    memory_limit_bytes: int = NO_LIMIT_BYTES
+    context_bytes: int = 0
+    cap_ppm: int = NO_CAP_PPM
+    burst_ns: int = 0
+    resume_ns: int = 0
+    in_flight_ns: int = 0
+
+
+class Line(NamedTuple):
+    """The compute allowance: at `t` it is allowance_ns + (t - t0_ns) * rate_ppm / 1e6."""
+
+    t0_ns: int
+    allowance_ns: int
+    rate_ppm: int
+
+    def at(self, now_ns: int) -> int:
+        return self.allowance_ns + (now_ns - self.t0_ns) * self.rate_ppm // FULL_PPM
+
+
+class DeviceUsage(NamedTuple):
+    """What a tenant takes of one device."""
+
+    used_bytes: int
+    peak_bytes: int
+    spent_ns: int
+
+
+class SlotDevice(NamedTuple):
+    """What one process takes of one device."""
+
+    held_bytes: int
+    gpu_ns: int
+    launches: int
+    throttled_ns: int
+    denied: int
+
+
+class SlotUsage(NamedTuple):
+    """One process of a tenant.  `pid` is the number that the process sees, `start_ticks` tells a reused one."""
+
+    slot: int
+    pid: int
+    start_ticks: int
+    devices: tuple
+
+
+class DeviceActivity(NamedTuple):
+    """What a tenant tells its neighbours about one device."""
+
+    busy_until_ns: int
+    gpu_ns: int
+    throttled_ns: int
+
+
+cdef tuple _hook_table():
+    rows = []
+    cdef int i
+    for i in range(HOOK_ROWS):
+        rows.append(
+            Hook(
+                hook_rows[i].library.decode(),
+                hook_rows[i].hook_class.decode(),
+                hook_rows[i].name.decode(),
+                bool(hook_rows[i].hooked),
+            )
+        )
+    return tuple(rows)
+
+
+HOOKS = _hook_table()
+
+_KIND_NAMES = {GS_FILE_LIMITS: "limits", GS_FILE_USAGE: "usage", GS_FILE_ACTIVITY: "activity"}
+_WAY_OUT = "stop the tenant's programs and start them again with gshare run"
+
+
+cdef class _File:
+    """A shared file, mapped.  Nothing is read from it before it has been verified."""
+
+    cdef readonly str path
+    cdef object _map
+    cdef int _fd
+    cdef Py_buffer _buffer
+    cdef bint _exported
+    cdef unsigned char *_at
+
+    def __cinit__(self, *args, **kwargs):
+        self._fd = -1
+        self._exported = False
+        self._at = NULL
+
+    cdef _map_file(self, path, bint writable, uint32_t kind, uint64_t size, uint64_t count):
+        self.path = os.fspath(path)
+        try:
+            self._fd = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        except OSError as error:
+            raise AbiError(f"{self.path}: cannot open: {error.strerror} ({_WAY_OUT})") from None
+        actual = os.fstat(self._fd).st_size
+        problem = f"{actual} bytes are too few for any {_KIND_NAMES[kind]} file"
+        if actual >= sizeof(gs_header):
+            access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            self._map = mmap.mmap(self._fd, actual, mmap.MAP_SHARED, access)
+            PyObject_GetBuffer(self._map, &self._buffer, PyBUF_SIMPLE)
+            self._exported = True
+            self._at = <unsigned char *> self._buffer.buf
+            problem = _verify(<gs_header *> self._at, kind, size)
+        if not problem and actual != size * count:
+            problem = f"a damaged {_KIND_NAMES[kind]} file: {actual} bytes instead of {size * count}"
+        if problem:
+            self.close()
+            raise AbiError(f"{self.path}: {problem} ({_WAY_OUT})")
+
+    cdef _check_open(self):
+        if self._at == NULL:
+            raise ValueError(f"{self.path}: closed")
+
+    def close(self):
+        """Unmap; may be called again."""
+        self._at = NULL
+        if self._exported:
+            PyBuffer_Release(&self._buffer)
+            self._exported = False
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __dealloc__(self):
+        if self._exported:
+            PyBuffer_Release(&self._buffer)
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+cdef str _verify(const gs_header *header, uint32_t kind, uint64_t size):
+    """What is wrong with the header, or nothing."""
+    name = _KIND_NAMES[kind]
+    if header.magic != GS_ABI_MAGIC:
+        return f"not a {name} file of gshare"
+    if header.version != GS_ABI_VERSION:
+        return f"a {name} file of version {header.version}, where this gshare is of version {GS_ABI_VERSION}"
+    if header.kind != kind:
+        return f"a {_KIND_NAMES.get(header.kind, 'strange')} file in the place of the {name} file"
+    if header.size_bytes != size:
+        return f"a damaged {name} file: it claims {header.size_bytes} bytes instead of {size}"
+    if load32(&header.ready) != 1:
+        return f"a {name} file that was never finished"
+    return ""
+
+
+cdef void _fill_header(void *at, uint32_t kind, uint64_t size) noexcept:
+    cdef gs_header *header = <gs_header *> at
+    header.magic = GS_ABI_MAGIC
+    header.version = GS_ABI_VERSION
+    header.kind = kind
+    header.size_bytes = size
+    store32(&header.ready, 1)
+
+
+cdef _write_file(path, bytes content):
+    """Make the file whole under another name and move it into place."""
+    path = os.fspath(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(fd, view):]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+cdef _check_device(index, uint32_t count):
+    if not 0 <= index < count:
+        raise IndexError(f"device {index} of {count}")
+
+
+cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
+    if len(device.uuid) != 16:
+        raise ValueError(f"a device's UUID has 16 bytes, not {len(device.uuid)}")
+    cdef bytes uuid = bytes(device.uuid)
+    memcpy(to.uuid, <const char *> uuid, 16)
+    to.memory_limit_bytes = device.memory_limit_bytes
+    to.device_memory_bytes = device.device_memory_bytes
+    to.context_bytes = device.context_bytes
+    to.cap_ppm = device.cap_ppm
+    to.rate_ppm = 0 if device.cap_ppm == GS_NO_CAP_PPM else device.cap_ppm
+    to.t0_ns = now_ns
+    to.burst_ns = device.burst_ns
+    to.resume_ns = device.resume_ns
+    to.in_flight_ns = device.in_flight_ns
+
+
+def create_limits(path, tenant, tenant_index, devices, *, now_ns, tenants_bound=MAX_TENANTS):
+    """Write a tenant's limits; a cap given here starts with an allowance of 0 at `now_ns` (CLOCK_MONOTONIC)."""
+    cdef gs_limits limits
+    cdef bytes name = tenant.encode()
+    if len(devices) > GS_MAX_DEVICES:
+        raise ValueError(f"{len(devices)} devices; the most is {GS_MAX_DEVICES}")
+    if not 0 < len(name) < 64:
+        raise ValueError(f"tenant name {tenant!r}: 1 to 63 bytes")
+    if not 0 <= tenant_index < GS_MAX_TENANTS:
+        raise ValueError(f"tenant index {tenant_index}; the most is {GS_MAX_TENANTS - 1}")
+    memset(&limits, 0, sizeof(limits))
+    memcpy(limits.tenant, <const char *> name, len(name))
+    limits.tenant_index = tenant_index
+    limits.tenants_bound = tenants_bound
+    limits.device_count = len(devices)
+    for i, device in enumerate(devices):
+        _fill_device(&limits.device[<int> i], device, now_ns)
+    _fill_header(&limits, GS_FILE_LIMITS, sizeof(limits))
+    _write_file(path, (<const char *> &limits)[:sizeof(limits)])
+
+
+def create_usage(path):
+    """Write an empty usage file: nothing used, no process."""
+    content = bytearray(sizeof(gs_usage))
+    cdef unsigned char[::1] view = content
+    _fill_header(&view[0], GS_FILE_USAGE, sizeof(gs_usage))
+    _write_file(path, bytes(content))
+
+
+def create_activity(path):
+    """Write the machine's activity file: MAX_TENANTS idle records."""
+    record = bytearray(sizeof(gs_activity))
+    cdef unsigned char[::1] view = record
+    _fill_header(&view[0], GS_FILE_ACTIVITY, sizeof(gs_activity))
+    _write_file(path, bytes(record) * GS_MAX_TENANTS)
+
+
+cdef class Limits(_File):
+    """A tenant's limits.  The controller opens them writable; there is one writer."""
+
+    cdef gs_limits *_limits
+    cdef bint _writable
+
+    def __init__(self, path, *, writable=False):
+        self._map_file(path, writable, GS_FILE_LIMITS, sizeof(gs_limits), 1)
+        self._limits = <gs_limits *> self._at
+        if self._limits.device_count > GS_MAX_DEVICES:
+            count = self._limits.device_count
+            self.close()
+            raise AbiError(f"{self.path}: a damaged limits file: {count} devices ({_WAY_OUT})")
+        self._writable = writable
+
+    cdef gs_device_limits *_device(self, index) except NULL:
+        self._check_open()
+        _check_device(index, self._limits.device_count)
+        return &self._limits.device[<int> index]
+
+    cdef gs_device_limits *_writable_device(self, index) except NULL:
+        if not self._writable:
+            raise ValueError(f"{self.path}: opened for reading")
+        return self._device(index)
+
+    @property
+    def tenant(self):
+        self._check_open()
+        return (<bytes> self._limits.tenant[:64]).split(b"\0", 1)[0].decode(errors="replace")
+
+    @property
+    def tenant_index(self):
+        self._check_open()
+        return self._limits.tenant_index
+
+    @property
+    def tenants_bound(self):
+        self._check_open()
+        return load32(&self._limits.tenants_bound)
+
+    @tenants_bound.setter
+    def tenants_bound(self, value):
+        if not self._writable:
+            raise ValueError(f"{self.path}: opened for reading")
+        self._check_open()
+        store32(&self._limits.tenants_bound, value)
+
+    @property
+    def devices(self):
+        self._check_open()
+        return tuple(self.device(i) for i in range(self._limits.device_count))
+
+    def device(self, index):
+        """One device's limits."""
+        cdef gs_device_limits *row = self._device(index)
+        return DeviceLimits(
+            uuid=bytes(row.uuid[:16]),
+            device_memory_bytes=row.device_memory_bytes,
+            memory_limit_bytes=load64(&row.memory_limit_bytes),
+            context_bytes=load64(&row.context_bytes),
+            cap_ppm=load32(&row.cap_ppm),
+            burst_ns=load64(&row.burst_ns),
+            resume_ns=load64(&row.resume_ns),
+            in_flight_ns=load64(&row.in_flight_ns),
+        )
+
+    def line(self, index):
+        """One device's compute allowance."""
+        cdef gs_device_limits *row = self._device(index)
+        cdef uint32_t before
+        while True:
+            before = load32(&row.line_seq)
+            line = Line(load64(&row.t0_ns), <int64_t> load64(&row.allowance_ns), load32(&row.rate_ppm))
+            if before % 2 == 0 and load32(&row.line_seq) == before:
+                return line
+
+    def set_memory_limit(self, index, memory_limit_bytes):
+        """What the tenant may use from now on; what it uses already is not taken away."""
+        store64(&self._writable_device(index).memory_limit_bytes, memory_limit_bytes)
+
+    def set_context_bytes(self, index, context_bytes):
+        """What contexts created from now on are charged."""
+        store64(&self._writable_device(index).context_bytes, context_bytes)
+
+    def set_cap(self, index, cap_ppm, now_ns, *, spent_ns=None, rate_ppm=None, burst_ns=None, resume_ns=None,
+                in_flight_ns=None):
+        """Change the share of one device's time; NO_CAP_PPM ends metering.
+
+        The allowance goes on from what the old line says at `now_ns`, so that debt and savings stay what they are; with
+        `spent_ns` (what the tenant has been charged so far) it starts afresh, in balance.  A device that was not metered
+        has no line to go on from: `spent_ns` must be given.  `rate_ppm` is `cap_ppm` where not given.
+        """
+        cdef gs_device_limits *row = self._writable_device(index)
+        metered = load32(&row.cap_ppm) != GS_NO_CAP_PPM
+        if cap_ppm != GS_NO_CAP_PPM and not 0 <= cap_ppm <= GS_FULL_PPM:
+            raise ValueError(f"a cap of {cap_ppm} ppm; the most is {GS_FULL_PPM}")
+        if spent_ns is None and not metered and cap_ppm != GS_NO_CAP_PPM:
+            raise ValueError(f"device {index} was not metered: spent_ns must be given")
+        allowance_ns = self.line(index).at(now_ns) if spent_ns is None else spent_ns
+        if rate_ppm is None:
+            rate_ppm = 0 if cap_ppm == GS_NO_CAP_PPM else cap_ppm
+        cdef uint64_t t0 = now_ns
+        cdef int64_t allowance = allowance_ns
+        cdef uint32_t rate = rate_ppm
+        cdef uint64_t burst = row.burst_ns if burst_ns is None else burst_ns
+        cdef uint64_t resume = row.resume_ns if resume_ns is None else resume_ns
+        cdef uint64_t in_flight = row.in_flight_ns if in_flight_ns is None else in_flight_ns
+        cdef uint32_t sequence = row.line_seq | 1  # odd already where a writer died in the middle
+        store32_then_fence(&row.line_seq, sequence)
+        store64(&row.t0_ns, t0)
+        store64(&row.allowance_ns, <uint64_t> allowance)
+        store32(&row.rate_ppm, rate)
+        store64(&row.burst_ns, burst)
+        store64(&row.resume_ns, resume)
+        store64(&row.in_flight_ns, in_flight)
+        store32(&row.line_seq, sequence + 1)
+        store32(&row.cap_ppm, cap_ppm)  # last: whoever sees the cap sees its line
+
+
+cdef class Usage(_File):
+    """What a tenant takes: written by its processes, only read here."""
+
+    cdef const gs_usage *_usage
+
+    def __init__(self, path):
+        self._map_file(path, False, GS_FILE_USAGE, sizeof(gs_usage), 1)
+        self._usage = <const gs_usage *> self._at
+
+    def device(self, index):
+        """The tenant's total on one device."""
+        self._check_open()
+        _check_device(index, GS_MAX_DEVICES)
+        cdef const gs_device_usage *row = &self._usage.device[<int> index]
+        return DeviceUsage(_read_used(&row.total), load64(&row.peak_bytes), <int64_t> load64(&row.spent_ns))
+
+    def is_live(self, slot):
+        """Whether the slot's process is alive: the kernel's word, from the lock that ends with the process."""
+        self._check_open()
+        if not 0 <= slot < GS_MAX_SLOTS:
+            raise IndexError(f"slot {slot} of {GS_MAX_SLOTS}")
+        cdef int locked = byte_is_locked(self._fd, GS_SLOT_LOCK_BASE + <int> slot)
+        if locked < 0:
+            raise OSError(errno, os.strerror(errno), self.path)
+        return bool(locked)
+
+    def slots(self, device_count=MAX_DEVICES):
+        """The tenant's live processes, with what each takes of the first `device_count` devices."""
+        self._check_open()
+        _check_device(device_count, GS_MAX_DEVICES + 1)
+        return tuple(
+            self._slot(i, device_count)
+            for i in range(GS_MAX_SLOTS)
+            if load32(&self._usage.slot[<int> i].pid) and self.is_live(i)
+        )
+
+    cdef _slot(self, int index, int device_count):
+        cdef const gs_slot *slot = &self._usage.slot[index]
+        return SlotUsage(
+            slot=index,
+            pid=slot.pid,
+            start_ticks=slot.start_ticks,
+            devices=tuple(self._slot_device(index, i) for i in range(device_count)),
+        )
+
+    cdef _slot_device(self, int index, int device):
+        cdef const gs_slot_device *row = &self._usage.slot[index].device[device]
+        return SlotDevice(
+            held_bytes=_read_held(&self._usage.device[device].total, row, index),
+            gpu_ns=load64(&row.gpu_ns),
+            launches=load64(&row.launches),
+            throttled_ns=load64(&row.throttled_ns),
+            denied=load64(&row.denied),
+        )
+
+
+cdef uint64_t _read_used(const gs_total *total) noexcept:
+    """`last` names each change once, so that the same one before and after proves the bytes between."""
+    cdef uint64_t last, used
+    while True:
+        last = load64(&total.last)
+        used = load64(&total.used_bytes)
+        if load64(&total.last) == last:
+            return used
+
+
+cdef uint64_t _read_held(const gs_total *total, const gs_slot_device *row, int slot) noexcept:
+    """What the slot's changes that took effect leave it with."""
+    cdef uint64_t sequence, last, applied, held
+    while True:
+        sequence = load64(&row.sequence)
+        last = load64(&total.last)  # before `applied`: whoever overwrites `last` has raised that first
+        applied = load64(&row.applied)
+        if last != (<uint64_t> slot << 48 | sequence) and applied < sequence:
+            held = load64(&row.held_bytes[(sequence - 1) & 1])
+        else:
+            held = load64(&row.held_bytes[sequence & 1])
+        if load64(&row.sequence) == sequence:
+            return held
+
+
+cdef class Activity(_File):
+    """The machine's activity file: what tenants tell each other."""
+
+    cdef bint _writable
+
+    def __init__(self, path, *, writable=False):
+        self._map_file(path, writable, GS_FILE_ACTIVITY, sizeof(gs_activity), GS_MAX_TENANTS)
+        self._writable = writable
+
+    cdef gs_activity *_record(self, tenant_index) except NULL:
+        self._check_open()
+        if not 0 <= tenant_index < GS_MAX_TENANTS:
+            raise IndexError(f"tenant {tenant_index} of {GS_MAX_TENANTS}")
+        return &(<gs_activity *> self._at)[<int> tenant_index]
+
+    def device(self, tenant_index, index):
+        """What one tenant tells about one device."""
+        _check_device(index, GS_MAX_DEVICES)
+        cdef const gs_device_activity *row = &self._record(tenant_index).device[<int> index]
+        return DeviceActivity(load64(&row.busy_until_ns), load64(&row.gpu_ns), load64(&row.throttled_ns))
+
+    def clear(self, tenant_index):
+        """Make a record idle again before a new tenant gets it."""
+        if not self._writable:
+            raise ValueError(f"{self.path}: opened for reading")
+        memset(&self._record(tenant_index).device[0], 0, GS_MAX_DEVICES * sizeof(gs_device_activity))
