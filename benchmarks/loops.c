@@ -1,0 +1,171 @@
+/* loops.c -- the benchmarks' inner loops: driver calls without an interpreter in between, and a clock around
+ * them.
+ *
+ * The driver's functions come as pointers, looked up by the caller as any program does; so the same loop runs
+ * over the bare driver and over gshare's hooks.  A function named loops_count_* holds nothing but the calls
+ * to count: callgrind collects inside these only. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXPORT  __attribute__((visibility("default")))
+#define COUNTED EXPORT __attribute__((noinline))
+
+typedef int (*launch_fn)(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                         unsigned bz, unsigned shared_bytes, void *stream, void **params, void **extra);
+typedef int (*sync_fn)(void *stream);
+typedef int (*alloc_fn)(uint64_t *pointer, uint64_t bytes);
+typedef int (*free_fn)(uint64_t pointer);
+
+/* Mirrored in loops.py. */
+struct loops_kernel {
+    launch_fn launch;
+    sync_fn sync;
+    void *function;
+    void *stream;
+    void **params;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+COUNTED int loops_count_launches(const struct loops_kernel *k, uint64_t count)
+{
+    int result = 0;
+
+    for (uint64_t i = 0; i < count && !result; i++)
+        result = k->launch(k->function, 1, 1, 1, 32, 1, 1, 0, k->stream, k->params, NULL);
+    return result;
+}
+
+/* `batches` times `batch` launches back to back; the wait for their end lies outside the clock.
+ * out_ns[i]: nanoseconds a launch in batch i. */
+EXPORT int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns)
+{
+    for (uint64_t i = 0; i < batches; i++) {
+        uint64_t start = now_ns();
+        int result = loops_count_launches(k, batch);
+
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+        if (!result)
+            result = k->sync(k->stream);
+        if (result)
+            return result;
+    }
+    return 0;
+}
+
+/* `count` launches, one every `period_ns`, so that the GPU keeps busy and no queue grows: the work of a
+ * program that is limited and never has to wait.  The first `ahead` go at once.  Only the calls are timed. */
+EXPORT int loops_launch_paced(const struct loops_kernel *k, uint64_t count, uint64_t ahead,
+                              uint64_t period_ns, double *out_ns)
+{
+    uint64_t begin = now_ns();
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t due = begin + (i < ahead ? 0 : i - ahead) * period_ns;
+        uint64_t start;
+        int result;
+
+        while ((start = now_ns()) < due)
+            ;
+        result = loops_count_launches(k, 1);
+        out_ns[i] = (double)(now_ns() - start);
+        if (result)
+            return result;
+    }
+    return k->sync(k->stream);
+}
+
+/* Allocations that stay, so that the cost with many live ones can be seen.  Fills pointers[0..count-1]. */
+EXPORT int loops_fill(alloc_fn alloc, uint64_t bytes, uint64_t count, uint64_t *pointers)
+{
+    int result = 0;
+
+    for (uint64_t i = 0; i < count && !result; i++)
+        result = alloc(&pointers[i], bytes);
+    return result;
+}
+
+COUNTED int loops_count_pairs(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t count)
+{
+    uint64_t pointer;
+    int result = 0;
+
+    for (uint64_t i = 0; i < count && !result; i++) {
+        result = alloc(&pointer, bytes);
+        if (!result)
+            result = free_(pointer);
+    }
+    return result;
+}
+
+/* out_ns[i]: nanoseconds of an allocation and its release in batch i. */
+EXPORT int loops_alloc_free(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t batches, uint64_t batch,
+                            double *out_ns)
+{
+    for (uint64_t i = 0; i < batches; i++) {
+        uint64_t start = now_ns();
+        int result = loops_count_pairs(alloc, free_, bytes, batch);
+
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+        if (result)
+            return result;
+    }
+    return 0;
+}
+
+/* Load the driver and initialise it, as a program does; the nanoseconds it took, or a negative error. */
+static double init_ns(void)
+{
+    uint64_t start = now_ns();
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+    int (*init)(unsigned) = driver ? (int (*)(unsigned))dlsym(driver, "cuInit") : NULL;
+    int result = init ? init(0) : -1;
+
+    return result ? -1 : (double)(now_ns() - start);
+}
+
+/* `processes` children that all initialise the driver at the same moment.  out_ns[i]: how long child i took;
+ * negative if it failed.  The caller must not have touched the driver. */
+EXPORT int loops_init(uint64_t processes, double *out_ns)
+{
+    double *taken =
+        mmap(NULL, processes * sizeof *taken, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int gate[2];
+    uint64_t started = 0;
+
+    if (taken == MAP_FAILED || pipe(gate))
+        return -1;
+    for (; started < processes; started++) {
+        pid_t child = fork();
+        char unused;
+
+        if (child < 0)
+            break;
+        if (!child) {
+            close(gate[1]);
+            taken[started] = -1;
+            if (!read(gate[0], &unused, 1)) /* end of file: the parent has opened the gate for all */
+                taken[started] = init_ns();
+            _exit(0);
+        }
+    }
+    close(gate[0]);
+    close(gate[1]);
+    for (uint64_t i = 0; i < started; i++)
+        wait(NULL);
+    for (uint64_t i = 0; i < started; i++)
+        out_ns[i] = taken[i];
+    munmap(taken, processes * sizeof *taken);
+    return started == processes ? 0 : -1;
+}

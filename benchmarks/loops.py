@@ -1,0 +1,153 @@
+"""One loop over driver calls, in this process: `python -m gshare.benchmarks.loops launch`.
+
+The overhead benchmark runs it bare, under `gshare run`, and under callgrind; it prints one JSON object with the
+nanoseconds a call took, batch by batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cffi import FFI
+
+from gshare.benchmarks.driver import CudaError, Device, Driver, NoDriver
+
+LIBRARY = Path(__file__).with_name("libloops.so")
+COUNTED = "loops_count_*"  # the functions that hold nothing but the calls to count
+
+_ffi = FFI()
+_ffi.cdef(
+    """
+    struct loops_kernel { void *launch; void *sync; void *function; void *stream; void **params; };
+    int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns);
+    int loops_launch_paced(const struct loops_kernel *k, uint64_t count, uint64_t ahead, uint64_t period_ns,
+                           double *out_ns);
+    int loops_fill(void *alloc, uint64_t bytes, uint64_t count, uint64_t *pointers);
+    int loops_alloc_free(void *alloc, void *free_, uint64_t bytes, uint64_t batches, uint64_t batch,
+                         double *out_ns);
+    int loops_init(uint64_t processes, double *out_ns);
+    """
+)
+
+
+class Loops:
+    """The C loops over the driver of this process."""
+
+    def __init__(self) -> None:
+        self.library: Any = _ffi.dlopen(str(LIBRARY))
+        self.driver = Driver()
+        self.device = Device(self.driver)
+
+    def launch(self, batches: int, batch: int, kernel_ns: int) -> list[float]:
+        out = _ffi.new("double[]", batches)
+        self._run("loops_launch", self._kernel(kernel_ns), batches, batch, out)
+        return list(out)
+
+    def launch_paced(self, count: int, ahead: int, kernel_ns: int, period_ns: int) -> list[float]:
+        out = _ffi.new("double[]", count)
+        self._run("loops_launch_paced", self._kernel(kernel_ns), count, ahead, period_ns, out)
+        return list(out)
+
+    def alloc_free(self, live: int, size_bytes: int, batches: int, batch: int) -> list[float]:
+        pointers, out = _ffi.new("uint64_t[]", live), _ffi.new("double[]", batches)
+        alloc, free = self._pointer("cuMemAlloc_v2"), self._pointer("cuMemFree_v2")
+        self._run("loops_fill", alloc, size_bytes, live, pointers)
+        self._run("loops_alloc_free", alloc, free, size_bytes, batches, batch, out)
+        return list(out)
+
+    def _kernel(self, kernel_ns: int) -> Any:
+        spin, self._stream = self.device.spin(), self.device.stream()
+        spin.set_duration(kernel_ns)
+        self._spin = spin  # its parameter block must outlive the launches
+        kernel = _ffi.new("struct loops_kernel *")
+        kernel.launch = self._pointer("cuLaunchKernel")
+        kernel.sync = self._pointer("cuStreamSynchronize")
+        kernel.function = _foreign(spin.function)
+        kernel.stream = _foreign(self._stream.handle)
+        kernel.params = _ffi.cast("void **", _foreign(spin.params))
+        return kernel
+
+    def _pointer(self, name: str) -> Any:
+        return _ffi.cast("void *", self.driver.address(name))
+
+    def _run(self, name: str, *args: Any) -> None:
+        code = int(getattr(self.library, name)(*args))
+        if code:
+            raise CudaError(name, code, self.driver.error_name(code))
+
+
+def init(processes: int) -> list[float]:
+    """Nanoseconds of dlopen and cuInit in each of `processes` children that start at the same moment.
+
+    This process must not have loaded the driver.
+    """
+    out = _ffi.new("double[]", processes)
+    library: Any = _ffi.dlopen(str(LIBRARY))
+    if library.loops_init(processes, out):
+        raise OSError(f"could not start {processes} processes")
+    if min(out) < 0:
+        raise NoDriver("cuInit failed in a child process")
+    return list(out)
+
+
+def _foreign(pointer: Any) -> Any:
+    """A pointer of the driver's cffi types as one of ours."""
+    from gshare.benchmarks.driver import ffi
+
+    return _ffi.cast("void *", int(ffi.cast("uintptr_t", pointer)))
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m gshare.benchmarks.loops", description=__doc__)
+    cases = options.add_subparsers(dest="case", required=True)
+    launch = cases.add_parser("launch", help="launches back to back, in batches that end with a wait")
+    launch.add_argument("--batches", type=int, default=200)
+    launch.add_argument("--batch", type=int, default=256)
+    launch.add_argument("--kernel-us", type=float, default=1.0)
+    paced = cases.add_parser("launch-paced", help="one launch a period, so that nothing waits")
+    paced.add_argument("--count", type=int, default=10_000)
+    paced.add_argument("--ahead", type=int, default=8, help="kernels queued before the first period")
+    paced.add_argument("--kernel-us", type=float, default=100.0)
+    paced.add_argument("--period-us", type=float, default=100.0)
+    pairs = cases.add_parser("alloc-free", help="an allocation and its release, beside live ones")
+    pairs.add_argument("--live", type=int, default=10)
+    pairs.add_argument("--bytes", type=int, default=4096)
+    pairs.add_argument("--batches", type=int, default=100)
+    pairs.add_argument("--batch", type=int, default=100)
+    storm = cases.add_parser("init", help="cuInit in many processes at the same moment")
+    storm.add_argument("--processes", type=int, default=200)
+    return options
+
+
+def measure(options: argparse.Namespace) -> tuple[int, list[float]]:
+    """How many times the counted calls ran, and the nanoseconds one took."""
+    if options.case == "init":
+        return options.processes, init(options.processes)
+    loops = Loops()
+    if options.case == "launch":
+        count = options.batches * options.batch
+        return count, loops.launch(options.batches, options.batch, round(options.kernel_us * 1e3))
+    if options.case == "launch-paced":
+        kernel_ns, period_ns = round(options.kernel_us * 1e3), round(options.period_us * 1e3)
+        return options.count, loops.launch_paced(options.count, options.ahead, kernel_ns, period_ns)
+    count = options.batches * options.batch
+    return count, loops.alloc_free(options.live, options.bytes, options.batches, options.batch)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        count, samples_ns = measure(options)
+    except (CudaError, NoDriver, OSError) as error:
+        print(json.dumps({"case": options.case, "error": str(error)}))
+        return 1
+    print(json.dumps({"case": options.case, "count": count, "ns": samples_ns}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
