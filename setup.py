@@ -34,6 +34,7 @@ def library(name: str, folder: str, file_name: str, sources: list[str]) -> Libra
 
 LIBRARIES = [
     library("gshare.shim.libgshare", "shim/src", "libgshare.so", sorted(glob("shim/src/*.c"))),
+    library("gshare.benchmarks.libloops", "benchmarks", "libloops.so", ["benchmarks/loops.c"]),
 ]
 MODULES = [
     Extension("gshare.shim.abi", ["shim/abi.pyx"], include_dirs=["shim/src"], depends=headers("shim/src")),
