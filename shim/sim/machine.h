@@ -1,0 +1,300 @@
+/* machine.h -- the simulated machine: one shared file that every process maps, and a discrete-event model in
+ * it.
+ *
+ * Whoever takes the lock first brings the model to the present (sched.c); there is no daemon.  All words of
+ * the file are guarded by that one robust lock, except the event stamps and the wake words, which are also
+ * read without it.  Changes to shared words go through SIM_PUT, which notes the old value: a process killed
+ * inside the lock leaves a journal, and the next owner rolls its half-made change back.
+ *
+ * Times are nanoseconds of sim_now_ns(), memory is bytes.  Indices are 1-based where 0 means "none". */
+#ifndef SIM_MACHINE_H
+#define SIM_MACHINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SIM_MAGIC   0x317570676d6973ull /* "simgpu1" */
+#define SIM_VERSION 1u
+
+#define SIM_MAX_DEVICES   16
+#define SIM_MAX_PROCESSES 4096 /* live and ended; the oldest ended record is reused when all are taken */
+#define SIM_MAX_LIVE      512
+#define SIM_MAX_CONTEXTS  2048
+#define SIM_MAX_STREAMS   4096
+#define SIM_QUEUE_DEPTH   1024 /* commands a stream holds before the caller blocks; a power of two */
+#define SIM_EVENT_BLOCKS  8192
+#define SIM_BLOCK_EVENTS  64
+#define SIM_JOURNAL       512
+
+#define SIM_MIB (1ull << 20)
+
+/* -------- what a device is -------- */
+
+struct sim_profile {
+    char key[16];  /* h200, a100, l4, t4 */
+    char name[64]; /* as cuDeviceGetName says it */
+    uint64_t memory_bytes;
+    uint64_t context_bytes; /* device memory that one context takes */
+    uint32_t sm_count;
+    uint32_t compute_major, compute_minor;
+    uint32_t clock_khz, memory_clock_khz;
+    uint32_t memory_bus_bits;
+    uint32_t l2_bytes;
+    uint32_t threads_per_sm, blocks_per_sm;
+    uint32_t shared_per_sm, shared_per_block_optin;
+    uint32_t host_bytes_per_us;   /* one copy engine, over PCIe */
+    uint32_t memory_bytes_per_us; /* device memory: device-to-device copies (read and write) and memsets */
+    uint32_t pci_device_id;
+};
+
+/* The built-in profile of that key, or NULL (profile.c). */
+const struct sim_profile *sim_profile_find(const char *key);
+
+/* -------- memory -------- */
+
+enum sim_memory_kind {
+    SIM_MEM_CONTEXT, /* what a context takes by existing */
+    SIM_MEM_LINEAR,  /* cuMemAlloc, cuMemAllocPitch: bytes rounded up to SIM_LINEAR_GRAIN */
+    SIM_MEM_MANAGED, /* resident on its device from the start; same rounding */
+    SIM_MEM_POOL,    /* what stream-ordered pools have reserved: multiples of SIM_PHYSICAL_GRAIN */
+    SIM_MEM_VMM,     /* cuMemCreate: multiples of SIM_PHYSICAL_GRAIN */
+    SIM_MEM_ARRAY,
+    SIM_MEM_MODULE,
+    SIM_MEM_GRAPH,
+    SIM_MEM_OTHER,
+    SIM_MEM_KINDS
+};
+
+#define SIM_LINEAR_GRAIN   512ull
+#define SIM_PHYSICAL_GRAIN (2 * SIM_MIB)
+
+/* -------- processes -------- */
+
+enum sim_process_state { SIM_PROCESS_FREE, SIM_PROCESS_LIVE, SIM_PROCESS_ENDED };
+
+struct sim_process_device {
+    uint64_t gpu_ns; /* of contexts that are gone; sim_process_gpu_ns() adds the living ones */
+    uint64_t kernels;
+    uint64_t copy_bytes;
+    uint64_t memory[SIM_MEM_KINDS];
+    uint64_t used_bytes; /* their sum */
+    uint64_t peak_bytes;
+    uint32_t contexts; /* living ones: NVML lists a process only then */
+    uint32_t pad;
+};
+
+/* One loaded copy of the driver library.  Readers add up the records of one pid. */
+struct sim_process {
+    uint32_t state;
+    uint32_t pid;
+    uint64_t start_ticks; /* of /proc/PID/stat: tells a reused pid apart */
+    uint64_t first_ns, ended_ns;
+    _Atomic uint32_t wake; /* futex word: something that this process may wait for has changed */
+    uint32_t has_life;     /* its helper thread holds `life` until it dies */
+    pthread_mutex_t life;
+    char command[64];
+    struct sim_process_device device[SIM_MAX_DEVICES];
+};
+
+/* -------- contexts, streams, commands -------- */
+
+enum sim_engine {
+    SIM_ENGINE_COMPUTE,
+    SIM_ENGINE_H2D,
+    SIM_ENGINE_D2H,
+    SIM_ENGINES,
+    SIM_ENGINE_NONE = SIM_ENGINES
+};
+
+enum sim_command_kind {
+    SIM_CMD_WORK = 1,   /* takes work_ns of an engine (0 on SIM_ENGINE_NONE: only its data effect counts) */
+    SIM_CMD_STAMP,      /* event record, in its context's turn */
+    SIM_CMD_WAIT_EVENT, /* until an event's stamp has reached event_sequence */
+    SIM_CMD_HOST,       /* until the owner's helper has run it (host function, wait for a value) */
+};
+
+struct sim_command {
+    uint8_t kind;
+    uint8_t engine;
+    uint8_t counts_kernel;
+    uint8_t pad;
+    uint32_t sms; /* of the device, while it runs */
+    uint32_t event;
+    uint32_t pad2;
+    uint64_t event_sequence;
+    uint64_t ticket;  /* order of submission inside the context: legacy-stream barriers compare it */
+    uint64_t work_ns; /* engine time */
+    uint64_t bytes;
+    uint64_t total_ns; /* of all work submitted to the stream, this one included: for predictions */
+    uint64_t end_ns;   /* when it was completed */
+};
+
+enum sim_stream_state {
+    SIM_STREAM_EMPTY,   /* nothing queued */
+    SIM_STREAM_BLOCKED, /* the head waits for an event, a barrier or the host */
+    SIM_STREAM_READY,   /* the head waits for its engine */
+    SIM_STREAM_RUNNING, /* the head is on its engine, or was pre-empted there */
+};
+
+enum sim_stream_role { SIM_ROLE_BLOCKING, SIM_ROLE_NON_BLOCKING, SIM_ROLE_LEGACY };
+
+struct sim_queue {
+    uint32_t context; /* 0: free */
+    uint32_t next;    /* of the same context, or of the free list */
+    uint32_t state, role;
+    int32_t priority;
+    uint32_t pad;
+    uint64_t head, tail;   /* commands completed and submitted, ever */
+    uint64_t end_ns;       /* RUNNING and on its engine: when the head ends */
+    uint64_t left_ns;      /* RUNNING and pre-empted: what it still needs */
+    uint64_t submitted_ns; /* total work ever submitted */
+    uint64_t queued_ns;    /* device time at which it entered its engine's queue: first come, first served */
+};
+
+struct sim_shared_context {
+    uint32_t process; /* 1-based; 0: free */
+    uint32_t device;
+    uint32_t next;   /* of the same device, or of the free list */
+    uint32_t first;  /* stream */
+    uint32_t legacy; /* stream */
+    uint32_t wants;  /* streams whose head waits for or holds the compute engine */
+    uint32_t sms_in_use;
+    uint32_t pad;
+    uint64_t ticket;
+    uint64_t gpu_ns;
+    uint64_t memory_bytes;
+};
+
+/* One event's state.  `stamped` is stored last, so a reader that sees it may read stamp_ns without the lock.
+ */
+struct sim_event_slot {
+    _Atomic uint64_t submitted;
+    _Atomic uint64_t stamped;
+    _Atomic uint64_t stamp_ns;
+    uint64_t
+        stream_and_command; /* of the last record: queue index << 48 | low 48 bits of its command number */
+};
+
+/* -------- devices -------- */
+
+enum sim_phase { SIM_PHASE_IDLE, SIM_PHASE_SWITCH, SIM_PHASE_RUN };
+
+struct sim_device {
+    struct sim_profile profile;
+    uint8_t uuid[16];
+    uint32_t first_context;
+    uint32_t phase;
+    uint32_t current;       /* context on the compute engine; kept while idle */
+    uint32_t copy_queue[2]; /* stream on each copy engine, 0 = idle */
+    uint32_t pad;
+    uint64_t phase_start_ns; /* since when `phase` has gone on; accounted when it changes */
+    uint64_t phase_end_ns;   /* end of the switch, or of the slice (UINT64_MAX: nobody else wants it) */
+    uint64_t next_ns;        /* when anything on this device happens next */
+    uint64_t idle_ns, switch_ns, busy_ns, switches;
+    uint64_t copy_busy_ns[2];
+    uint64_t used_bytes;
+};
+
+/* -------- the file -------- */
+
+struct sim_undo {
+    uint64_t offset, old;
+};
+
+struct sim_machine {
+    uint64_t magic;
+    uint32_t version;
+    _Atomic uint32_t ready; /* stored last: a half-made file is never used */
+    uint64_t size_bytes;
+    pthread_mutex_t lock;
+    uint64_t boot_ns;
+    uint64_t now_ns;  /* the model's present */
+    uint64_t next_ns; /* nothing happens on any device before this */
+    uint64_t reap_ns; /* when to look for dead processes again */
+    uint64_t slice_ns, switch_ns;
+    uint32_t eager_stamps; /* an event record does not wait for its context's turn */
+    uint32_t device_count;
+    uint32_t live_count;
+    uint32_t live[SIM_MAX_LIVE];
+    uint32_t free_context, free_stream;
+    uint32_t journal_count;
+    struct sim_undo journal[SIM_JOURNAL];
+    uint16_t block_owner[SIM_EVENT_BLOCKS]; /* process whose events are in that block */
+    struct sim_device device[SIM_MAX_DEVICES];
+    struct sim_process process[SIM_MAX_PROCESSES + 1];
+    struct sim_shared_context context[SIM_MAX_CONTEXTS + 1];
+    struct sim_queue queue[SIM_MAX_STREAMS + 1];
+    struct sim_event_slot event[SIM_EVENT_BLOCKS * SIM_BLOCK_EVENTS];
+    struct sim_command command[SIM_MAX_STREAMS + 1][SIM_QUEUE_DEPTH];
+};
+
+/* The one clock, and the one way to wait for it (clock.c). */
+uint64_t sim_now_ns(void);
+/* Until `deadline_ns`, or earlier when *word is no longer `seen` (a waker changed it).  word may be NULL. */
+void sim_sleep_until(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
+void sim_wake(_Atomic uint32_t *word);
+
+/* Map the machine named by SIMGPU_MACHINE, making it from SIMGPU_PROFILE where `create`.  Returns NULL with
+ * errno and one line in `why` (what is wrong with which file). */
+struct sim_machine *sim_machine_open(bool create, char *why, unsigned why_size);
+struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool create, char *why,
+                                        unsigned why_size);
+void sim_machine_close(struct sim_machine *);
+/* The path that sim_machine_open uses. */
+void sim_machine_path(char *path, unsigned size);
+
+/* Take the lock, roll back what a dead owner left, reap dead processes now and then, advance to the present.
+ */
+void sim_machine_lock(struct sim_machine *);
+void sim_machine_unlock(struct sim_machine *);
+/* With the lock held: look at every live process now. */
+void sim_machine_reap(struct sim_machine *);
+
+/* With the lock held. */
+uint32_t sim_process_open(struct sim_machine *);
+void sim_process_end(struct sim_machine *, uint32_t process);
+/* -1 and no change when the device is full. */
+int sim_memory_charge(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
+                      uint64_t bytes);
+void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
+                        uint64_t bytes);
+
+/* Truth, with the lock held (truth.c).  Compute engine: sum of gpu_ns + idle + switch == elapsed, exactly. */
+uint64_t sim_device_elapsed_ns(const struct sim_machine *, uint32_t device);
+uint64_t sim_device_idle_ns(const struct sim_machine *, uint32_t device);
+uint64_t sim_device_switch_ns(const struct sim_machine *, uint32_t device);
+uint64_t sim_process_gpu_ns(const struct sim_machine *, uint32_t process, uint32_t device);
+uint64_t sim_process_queued(const struct sim_machine *, uint32_t process, uint32_t device);
+
+/* -------- changes that survive the death of their author -------- */
+
+#define SIM_UNDO_32 (1ull << 63) /* in sim_undo.offset: a word of 4 bytes */
+
+static inline void sim_journal(struct sim_machine *m, const void *word, uint64_t old, uint64_t width)
+{
+    uint64_t offset = (uint64_t)((const char *)word - (const char *)m);
+    m->journal[m->journal_count] = (struct sim_undo){offset | width, old};
+    atomic_signal_fence(memory_order_seq_cst);
+    m->journal_count++;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* The change so far is whole: from here on nothing is rolled back. */
+static inline void sim_commit(struct sim_machine *m)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    m->journal_count = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Only for words of 4 and 8 bytes. */
+#define SIM_PUT(m, word, value)                                                                              \
+    do {                                                                                                     \
+        _Static_assert(sizeof(word) == 8 || sizeof(word) == 4, "a journalled word");                         \
+        sim_journal((m), &(word), (uint64_t)(word), sizeof(word) == 4 ? SIM_UNDO_32 : 0);                    \
+        (word) = (value);                                                                                    \
+    } while (0)
+
+#endif

@@ -1,0 +1,338 @@
+/* sim.h -- one process's side of the simulated driver: handles, contexts, streams, and how work is submitted.
+ *
+ * Layers, each using only those above it:
+ *   machine.h            the shared machine and its model of time
+ *   sim.h                this file: process.c context.c stream.c event.c helper.c
+ *   memory.c pool.c vmm.c copy.c launch.c, and module.c library.c graph.c capture.c device.c ...
+ *
+ * Conventions.  An exported function is written once, under its exact ABI name, as SIM_API(name, (params));
+ * names that nobody writes are weak exports that answer CUDA_ERROR_NOT_SUPPORTED (api.def).  Functions that
+ * take a stream come in two spellings and are written once with SIM_STREAM_API.  Each begins with
+ * SIM_ENTER(name) (driver initialised, no fault injected) or SIM_ENTER_CONTEXT(name, ctx) (and a current
+ * context).  Errors are returned, never printed. */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include "cuda_types.h"
+#include "machine.h"
+
+#define SIM_EXPORT            __attribute__((visibility("default")))
+#define SIM_API(name, params) SIM_EXPORT CUresult name params
+
+/* name: legacy default stream; twin: the _ptsz or _ptds spelling.  The body sees `per_thread` and the
+ * parameters. */
+#define SIM_UNPACK(...) __VA_ARGS__
+#define SIM_STREAM_API(name, twin, params, args)                                                             \
+    static CUresult do_##name(bool per_thread, SIM_UNPACK params);                                           \
+    SIM_API(name, params)                                                                                    \
+    {                                                                                                        \
+        return do_##name(false, SIM_UNPACK args);                                                            \
+    }                                                                                                        \
+    SIM_API(twin, params)                                                                                    \
+    {                                                                                                        \
+        return do_##name(true, SIM_UNPACK args);                                                             \
+    }                                                                                                        \
+    static CUresult do_##name(bool per_thread, SIM_UNPACK params)
+
+/* Return from the caller on any error. */
+#define SIM_TRY(call)                                                                                        \
+    do {                                                                                                     \
+        CUresult sim_result_ = (call);                                                                       \
+        if (__builtin_expect(sim_result_ != CUDA_SUCCESS, 0))                                                \
+            return sim_result_;                                                                              \
+    } while (0)
+
+#define SIM_ENTER(name)                                                                                      \
+    do {                                                                                                     \
+        if (__builtin_expect(sim_driver.state != SIM_DRIVER_READY, 0))                                       \
+            return sim_not_ready();                                                                          \
+        if (__builtin_expect(sim_driver.faults, 0))                                                          \
+            SIM_TRY(sim_fault(#name));                                                                       \
+    } while (0)
+
+/* Declares `ctx`, the current context. */
+#define SIM_ENTER_CONTEXT(name, ctx)                                                                         \
+    SIM_ENTER(name);                                                                                         \
+    struct sim_context *ctx = sim_current_context();                                                         \
+    if (__builtin_expect(ctx == NULL, 0))                                                                    \
+    return CUDA_ERROR_INVALID_CONTEXT
+
+/* -------- the process (process.c) -------- */
+
+enum sim_driver_state { SIM_DRIVER_NEW, SIM_DRIVER_READY, SIM_DRIVER_FORKED };
+
+struct sim_driver {
+    enum sim_driver_state state;
+    bool faults; /* SIMGPU_FAULTS asks for some */
+    struct sim_machine *machine;
+    uint32_t process;                 /* our record in machine->process[] */
+    int device_count;                 /* visible ones: CUDA_VISIBLE_DEVICES */
+    uint32_t device[SIM_MAX_DEVICES]; /* CUdevice -> index in machine->device[] */
+};
+
+extern struct sim_driver sim_driver;
+
+/* CUDA_ERROR_NOT_INITIALIZED, or why not. */
+CUresult sim_not_ready(void);
+/* The error that SIMGPU_FAULTS="name:first_call[-last_call]:code,..." injects into this call, or
+ * CUDA_SUCCESS. */
+CUresult sim_fault(const char *name);
+
+static inline bool sim_device_valid(CUdevice device)
+{
+    return device >= 0 && device < sim_driver.device_count;
+}
+
+/* Shared record of a CUdevice. */
+static inline struct sim_device *sim_device_of(CUdevice device)
+{
+    return &sim_driver.machine->device[sim_driver.device[device]];
+}
+
+/* -------- handles --------
+ * Every object begins with a magic word, and freed objects keep their memory with the word cleared, so that a
+ * destroyed handle is told from a living one. */
+
+enum sim_magic {
+    SIM_DEAD = 0,
+    SIM_CONTEXT = 0x43545831,
+    SIM_STREAM,
+    SIM_EVENT,
+    SIM_MODULE,
+    SIM_FUNCTION,
+    SIM_LIBRARY,
+    SIM_KERNEL,
+    SIM_POOL,
+    SIM_GRAPH,
+    SIM_GRAPH_EXEC,
+    SIM_GRAPH_NODE,
+    SIM_ARRAY,
+};
+
+/* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
+ * out (size must be the same at every call for one magic). */
+void *sim_object_new(enum sim_magic, size_t size);
+void sim_object_free(void *object);
+
+static inline bool sim_is(const void *object, enum sim_magic magic)
+{
+    return object != NULL && *(const uint32_t *)object == (uint32_t)magic;
+}
+
+/* -------- contexts (context.c) -------- */
+
+struct sim_context {
+    uint32_t magic;
+    uint32_t shared; /* index in machine->context[] */
+    CUdevice device;
+    uint32_t flags;
+    uint32_t api_version;
+    bool primary;
+    uint32_t users;          /* primary: retains */
+    unsigned long long id;   /* cuCtxGetId */
+    _Atomic CUresult sticky; /* an error that every later call returns */
+    size_t limit[CU_LIMIT_SETTABLE];
+    uint32_t cache_config;
+    pthread_mutex_t lock; /* the stream list and the modules */
+    struct sim_stream *streams;
+    struct sim_stream *legacy;
+    struct sim_module *modules; /* module.c: unloaded when the context goes */
+};
+
+/* The thread's current context, NULL when none or when it was destroyed. */
+struct sim_context *sim_current_context(void);
+/* Makes the device's primary context exist (one more user). */
+CUresult sim_primary_retain(CUdevice device, struct sim_context **ctx);
+/* module.c: called when a context is destroyed or reset; weak and empty until then. */
+void sim_modules_unload_all(struct sim_context *ctx);
+
+/* Charge device memory of the context's device for this process.  Reaps dead processes before it refuses. */
+CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
+void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
+
+/* -------- work -------- */
+
+enum sim_work_kind {
+    SIM_WORK_KERNEL,
+    SIM_WORK_COPY,
+    SIM_WORK_FILL,
+    SIM_WORK_HOST,
+    SIM_WORK_RECORD,
+    SIM_WORK_WAIT,
+    SIM_WORK_WRITE_VALUE,
+    SIM_WORK_WAIT_VALUE,
+    SIM_WORK_EMPTY, /* only its place in the stream */
+};
+
+struct sim_launch {
+    struct sim_function *function;
+    uint32_t grid[3], block[3];
+    uint32_t shared_bytes;
+    uint32_t cooperative;
+    void **params; /* as given by the caller, valid during the call only; capture copies what they point to */
+    void **extra;
+};
+
+/* Rectangles of bytes, 1D being height = depth = 1. */
+struct sim_copy {
+    const char *source;
+    char *destination;
+    uint64_t width, height, depth;
+    uint64_t source_pitch, source_slice;
+    uint64_t destination_pitch, destination_slice;
+    uint8_t source_host, destination_host; /* not device memory (managed counts as device) */
+    uint8_t staged;                        /* source is a malloc'ed copy, freed afterwards */
+};
+
+struct sim_fill {
+    char *destination;
+    uint64_t width, height; /* in elements, rows */
+    uint64_t pitch;
+    uint32_t value;
+    uint32_t element_bytes; /* 1, 2, 4 */
+};
+
+/* One unit of a stream's work: a value that can be kept (a graph node) and submitted many times. */
+struct sim_work {
+    enum sim_work_kind kind;
+    uint32_t sms;
+    uint64_t duration_ns; /* set by sim_work_cost() */
+    union {
+        struct sim_launch launch;
+        struct sim_copy copy;
+        struct sim_fill fill;
+        struct {
+            CUhostFn function;
+            void *argument;
+        } host;
+        struct {
+            struct sim_event *event;
+            uint64_t sequence; /* which record a WAIT waits for; set by sim_submit */
+            uint32_t flags;
+        } event;
+        struct {
+            CUdeviceptr address;
+            uint64_t value;
+            uint32_t flags;
+            uint32_t bytes; /* 4 or 8 */
+        } value;
+    };
+};
+
+/* Fill in duration_ns and sms from the models of launch.c and copy.c. */
+void sim_work_cost(const struct sim_context *ctx, struct sim_work *work);
+
+/* Queue it; blocks while the stream holds SIM_QUEUE_DEPTH commands.  A capturing stream records it instead
+ * (sim_capture_work).  Returns the context's sticky error if it has one. */
+CUresult sim_submit(struct sim_stream *stream, struct sim_work *work);
+/* The same, never captured: graph launches. */
+CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work);
+
+/* capture.c: what a capturing stream does with work; weak (NOT_SUPPORTED) until then. */
+CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work);
+
+/* -------- streams (stream.c) -------- */
+
+struct sim_stream {
+    uint32_t magic;
+    uint32_t queue; /* index in machine->queue[] */
+    struct sim_context *context;
+    struct sim_stream *next;
+    uint32_t flags;
+    int priority;
+    unsigned long long id;   /* cuStreamGetId */
+    void *capture;           /* capture.c: not NULL while capturing */
+    uint64_t effects_done;   /* commands whose data effect has been carried out */
+    struct sim_work *effect; /* SIM_QUEUE_DEPTH of them, indexed like the shared commands */
+};
+
+/* NULL, legacy, per-thread or a real handle -> stream.  Errors: INVALID_HANDLE 400, CONTEXT_IS_DESTROYED 709,
+ * INVALID_CONTEXT 201 when a default stream is meant and no context is current. */
+CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream **stream);
+/* Wait until the first `command` commands of the stream are done and their effects visible. */
+CUresult sim_stream_wait(struct sim_stream *stream, uint64_t command);
+CUresult sim_stream_synchronize(struct sim_stream *stream);
+CUresult sim_context_synchronize(struct sim_context *ctx);
+/* How many commands were submitted, and how many are done (model advanced to now). */
+uint64_t sim_stream_submitted(const struct sim_stream *stream);
+uint64_t sim_stream_completed(struct sim_stream *stream);
+
+/* -------- events (event.c) -------- */
+
+struct sim_event {
+    uint32_t magic;
+    uint32_t slot; /* index in machine->event[] */
+    struct sim_context *context;
+    uint32_t flags;
+    uint32_t pad;
+    void *capture; /* capture.c: the node it stands for after a record in a capturing stream */
+};
+
+/* -------- kernels: module.c makes them, launch.c prices them -------- */
+
+enum sim_kernel_model {
+    SIM_MODEL_GRID, /* 5 us + waves of blocks over the SMs x 10 us */
+    SIM_MODEL_SPIN, /* the first parameter, a u64, is its nanoseconds: an entry named `spin` with one such */
+    SIM_MODEL_FIXED /* model_ns: SIMGPU_KERNELS="name=ns,..." */
+};
+
+#define SIM_MAX_PARAMS 512
+
+struct sim_param {
+    uint32_t offset, bytes;
+};
+
+struct sim_function {
+    uint32_t magic;
+    uint32_t param_count;
+    struct sim_module *module; /* NULL for a context-free kernel of a library */
+    const char *name;
+    struct sim_param *param;
+    uint32_t param_bytes;
+    uint32_t max_threads, registers;
+    uint32_t shared_bytes, const_bytes, local_bytes;
+    uint32_t max_dynamic_shared; /* cuFuncSetAttribute */
+    uint32_t cache_config;
+    enum sim_kernel_model model;
+    uint64_t model_ns;
+};
+
+/* launch.c: choose the model by the function's name and parameters (module.c calls it once per function). */
+void sim_function_choose_model(struct sim_function *function);
+/* module.c: CUfunction given to a launch -> function; a CUkernel is accepted for `ctx`, as the driver does.
+ */
+struct sim_function *sim_function_resolve(CUfunction handle, struct sim_context *ctx);
+
+/* -------- memory (memory.c) -------- */
+
+enum sim_block_kind {
+    SIM_BLOCK_LINEAR,
+    SIM_BLOCK_MANAGED,
+    SIM_BLOCK_POOL,
+    SIM_BLOCK_VMM,
+    SIM_BLOCK_HOST,
+    SIM_BLOCK_REGISTERED,
+    SIM_BLOCK_MODULE
+};
+
+struct sim_block {
+    uint64_t base, bytes; /* bytes as asked for */
+    uint64_t physical_bytes;
+    enum sim_block_kind kind;
+    CUdevice device;
+    unsigned flags;
+    unsigned long long id;
+    struct sim_context *context;
+    void *owner;                    /* the pool, the VMM handle */
+    struct sim_block *left, *right; /* the tree of all blocks by address */
+    uint32_t weight;
+};
+
+/* Zeroed device memory, charged; `kind` says to what. Module globals use SIM_BLOCK_MODULE. */
+CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uint64_t bytes,
+                          CUdeviceptr *address);
+CUresult sim_device_free(CUdeviceptr address);
+/* A copy of the block that contains the address. */
+bool sim_block_find(uint64_t address, struct sim_block *found);
+
+#endif
