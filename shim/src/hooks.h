@@ -1,11 +1,11 @@
 /* hooks.h -- what the table in hooks.def means in C: prototypes, and pointers to the real functions.
  *
- * REAL(name)(...) calls the driver's own function, of a HOOK or a NEED row.  The pointer is never NULL: it starts
- * as a stub that loads the driver and calls again, so nothing here asks "initialised?".  Where the driver lacks
- * the function, the call returns CUDA_ERROR_NOT_FOUND.
+ * REAL(name)(...) calls the driver's own function, of a HOOK or a NEED row.  The pointer is never NULL: it
+ * starts as a stub that loads the driver and calls again, so nothing here asks "initialised?".  Where the
+ * driver lacks the function, the call returns CUDA_ERROR_NOT_FOUND.
  *
- * GSHARE_HOOK(name, (...)) defines the function that a program gets instead.  A HOOK row without a body does not
- * link, a body without a row does not compile.
+ * GSHARE_HOOK(name, (...)) defines the function that a program gets instead.  A HOOK row without a body does
+ * not link, a body without a row does not compile.
  *
  * Inside the shim nobody calls a hook by its own name: REAL() is the only way to the driver. */
 #ifndef GS_HOOKS_H
