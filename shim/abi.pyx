@@ -109,6 +109,7 @@ cdef extern from *:
     };
 
     #define HOOK(library, hook_class, name, params, args) {#library, #hook_class, #name, 1},
+    #define NEED(library, hook_class, name, params, args) {#library, #hook_class, #name, 0},
     #define PASS(library, hook_class, name) {#library, #hook_class, #name, 0},
     static const struct hook_row hook_rows[] = {
     #include "hooks.def"

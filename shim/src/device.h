@@ -4,13 +4,13 @@
 
 #include "driver.h"
 
-#define GS_NO_DEVICE (-1)
+#define GS_NO_DEVICE      (-1) /* no context is current, the number means no device, or no limit is in force */
+#define GS_FOREIGN_DEVICE (-2) /* limits are in force, and the controller granted nothing on this one */
 
-/* Index into gs_limits.device[] by UUID (cached per ordinal); GS_NO_DEVICE when no limit is in force or the
- * controller does not know the device. */
+/* Index into gs_limits.device[], found by UUID (and cached), or one of the above. */
 int gs_device_index(CUdevice device);
 
-/* The same for the calling thread's current context; GS_NO_DEVICE when there is none. */
+/* The same for the calling thread's current context. */
 int gs_current_device(void);
 
 #endif

@@ -9,11 +9,14 @@
 struct gs_region {
     const struct gs_limits *limits; /* the controller's words */
     struct gs_usage *usage;         /* the tenant's words */
-    const struct gs_activity
-        *activity; /* GS_MAX_TENANTS records; only those below limits->tenants_bound matter */
-    struct gs_activity *own_activity; /* the one of them that is ours to write */
-    struct gs_slot *own;              /* == &usage->slot[slot] */
-    uint32_t slot;                    /* ours, as long as this process lives */
+
+    /* GS_MAX_TENANTS records, of which those below limits->tenants_bound matter; one of them is ours to
+     * write. */
+    const struct gs_activity *activity;
+    struct gs_activity *own_activity;
+
+    struct gs_slot *own; /* == &usage->slot[slot] */
+    uint32_t slot;       /* ours for as long as this process lives */
 };
 
 /* Not looked yet.  A fork's child goes back to this, and so claims a slot of its own at its first CUDA call.
@@ -32,17 +35,21 @@ static inline const struct gs_region *gs_region(void)
     return __builtin_expect(region != &gs_region_unknown, 1) ? region : gs_region_open();
 }
 
-/* For readers that may never touch CUDA (NVML tools): limits and usage without claiming a slot; NULL as
- * above.  In what it returns, `own` and `own_activity` may be NULL. */
+/* For readers that may never touch CUDA (NVML tools): limits and usage without a slot; NULL as above.
+ * `own` and `slot` of what it returns mean nothing. */
 const struct gs_region *gs_region_view(void);
 
 /* What cuInit answers: CUDA_SUCCESS, or CUDA_ERROR_NOT_PERMITTED with one line on stderr (once per process)
- * when limits were asked for and cannot be applied. */
+ * when limits were asked for and cannot be applied.  Asked again, it looks again. */
 CUresult gs_region_check(void);
 
-/* Gives a dead process's slot back to the tenant: runs `clean(region, slot)` while holding the slot's lock,
- * which proves that nobody else owns it.  False when its owner is alive. */
-int gs_region_with_dead_slot(const struct gs_region *region, uint32_t slot,
-                             void (*clean)(const struct gs_region *region, uint32_t slot));
+/* Runs `work(usage, slot)` while holding the slot's lock, which proves that its owner is dead.  False, with
+ * nothing done, when the owner is alive or this cannot be told. */
+int gs_region_with_dead_slot(uint32_t slot, void (*work)(struct gs_usage *usage, uint32_t slot));
+
+/* Around fork(): no descriptor that holds a slot's lock may leak into the child, and the child has no slot.
+ */
+void gs_region_before_fork(void);
+void gs_region_after_fork(int in_child);
 
 #endif

@@ -1,0 +1,30 @@
+/* fork.c -- a fork's child shares the mappings and owns nothing: no slot, no allocation, no context.
+ *
+ * The driver does not work in the child of a process that has started it, so all that the parent has noted
+ * down is meaningless there.  Locks that other threads held at the fork are made new. */
+#include <pthread.h>
+
+#include "fork.h"
+#include "quota.h"
+#include "region.h"
+
+static void before(void)
+{
+    gs_region_before_fork();
+}
+
+static void in_parent(void)
+{
+    gs_region_after_fork(0);
+}
+
+static void in_child(void)
+{
+    gs_quota_forget_locks();
+    gs_region_after_fork(1);
+}
+
+void gs_fork_watch(void)
+{
+    pthread_atfork(before, in_parent, in_child);
+}

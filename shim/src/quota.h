@@ -1,0 +1,32 @@
+/* quota.h -- a tenant's memory on a device: reserved before the driver is asked, settled and released after.
+ */
+#ifndef GS_QUOTA_H
+#define GS_QUOTA_H
+
+#include "abi.h"
+
+/* What a charge is for. */
+enum gs_kind { GS_LINEAR, GS_PITCHED, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTEXT };
+
+/* All take an index from gs_device_index() or gs_current_device().  Nothing is charged on GS_NO_DEVICE;
+ * a foreign device has a limit of 0. */
+
+/* True: the bytes are the tenant's, for sure, over all its processes.  False: they would pass its limit, even
+ * after what dead processes left has been given back. */
+int gs_quota_reserve(int device, uint64_t bytes);
+
+void gs_quota_release(int device, uint64_t bytes);
+
+/* Reserved was an upper bound, taken is the truth; where the truth is more it is charged, limit or not. */
+void gs_quota_settle(int device, uint64_t reserved_bytes, uint64_t taken_bytes);
+
+/* Gives back what dead processes held on the device. */
+void gs_quota_repair(int device);
+
+/* Releases all that a slot holds.  For the owner before its first change, and for whoever has a dead slot's
+ * lock: killed anywhere in here, it leaves what the next one needs. */
+void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot);
+
+void gs_quota_forget_locks(void); /* in a fork's child */
+
+#endif

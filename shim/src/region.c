@@ -1,0 +1,345 @@
+/* region.c -- finds and maps the tenant's files, and claims this process's slot.
+ *
+ * A slot is claimed by an OFD lock on its byte of the usage file.  The descriptor is closed at once; what
+ * keeps the lock is a one-page mapping, which no close(), closefrom() or daemonisation takes away, which a
+ * forked child does not get, and which death and exec end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fork.h"
+#include "log.h"
+#include "quota.h"
+#include "region.h"
+
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37
+#endif
+
+#define SELF_DIR "/run/gshare/self" /* mounted there by whoever confines the process: nobody's environment   \
+                                     */
+#define PATH_BYTES 4096
+#define WAY_OUT    "start the program again with gshare run"
+
+enum state { UNKNOWN, NOT_ASKED, FAILED, MAPPED };
+
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
+const struct gs_region gs_region_unknown;
+const struct gs_region *gs_region_mapped = &gs_region_unknown;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
+static enum state state;
+static struct gs_region region; /* mapped once, and for good; `own` and `slot` are this process's */
+static struct identity usage_identity;
+static char directory[PATH_BYTES - 16]; /* leaves room for a file's name */
+static char failure[256 + PATH_BYTES];
+static int failure_is_told;
+
+static void fail(const char *name, const char *why)
+{
+    snprintf(failure, sizeof failure, "%s%s%s: %s (" WAY_OUT ")", directory, name ? "/" : "",
+             name ? name : "", why);
+}
+
+/* The symbol fstat is younger than the oldest C library we run on. */
+static int identify(int fd, struct identity *identity)
+{
+    struct stat status;
+
+    if (syscall(SYS_fstat, fd, &status))
+        return -1;
+    identity->device = status.st_dev;
+    identity->inode = status.st_ino;
+    return 0;
+}
+
+static int open_file(const char *name, int flags)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return open(path, flags | O_CLOEXEC);
+}
+
+static const char *what_is_wrong(const struct gs_header *header, enum gs_file_kind kind, size_t size_bytes)
+{
+    if (header->magic != GS_ABI_MAGIC)
+        return "not a file of gshare";
+    if (header->version != GS_ABI_VERSION)
+        return "made by another version of gshare";
+    if (header->kind != kind)
+        return "another file of gshare in this one's place";
+    if (header->size_bytes != size_bytes)
+        return "damaged: its header states another size";
+    if (__atomic_load_n(&header->ready, __ATOMIC_ACQUIRE) != 1)
+        return "never finished";
+    return NULL;
+}
+
+/* `count` records of `size_bytes`, each with a header; the first one's is verified.  NULL after fail(). */
+static void *map_file(const char *name, int protection, enum gs_file_kind kind, size_t size_bytes,
+                      size_t count, struct identity *identity)
+{
+    int fd = open_file(name, protection & PROT_WRITE ? O_RDWR : O_RDONLY);
+    off_t actual_bytes = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    void *map = MAP_FAILED;
+    const char *wrong;
+
+    if (actual_bytes >= (off_t)sizeof(struct gs_header))
+        map = mmap(NULL, size_bytes * count, protection, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED || identify(fd, identity))
+        wrong = actual_bytes < 0 ? strerror(errno) : "damaged: too short, or cannot be mapped";
+    else if (!(wrong = what_is_wrong(map, kind, size_bytes)) && actual_bytes != (off_t)(size_bytes * count))
+        wrong = "damaged: it has another size than its header states";
+    if (fd >= 0)
+        close(fd);
+    if (!wrong)
+        return map;
+    fail(name, wrong);
+    if (map != MAP_FAILED)
+        munmap(map, size_bytes * count);
+    return NULL;
+}
+
+/* False: no limit is asked for. */
+static int find_directory(void)
+{
+    const char *named = getenv("GSHARE_TENANT_DIR");
+    int fd;
+
+    strcpy(directory, SELF_DIR);
+    fd = open_file("limits", O_RDONLY);
+    if (fd >= 0) {
+        close(fd);
+        return 1;
+    }
+    if (!named || !*named)
+        return 0;
+    if (strlen(named) >= sizeof directory)
+        directory[0] = '\0'; /* opens nothing, and so fails with a reason */
+    else
+        strcpy(directory, named);
+    return 1;
+}
+
+static int map_all(void)
+{
+    struct identity identity;
+    struct gs_region new = {0};
+    const size_t tenants = GS_MAX_TENANTS;
+    void *activity;
+
+    new.limits = map_file("limits", PROT_READ, GS_FILE_LIMITS, sizeof *new.limits, 1, &identity);
+    if (!new.limits)
+        return 0;
+    new.usage =
+        map_file("usage", PROT_READ | PROT_WRITE, GS_FILE_USAGE, sizeof *new.usage, 1, &usage_identity);
+    if (new.usage) {
+        activity = map_file("activity", PROT_READ | PROT_WRITE, GS_FILE_ACTIVITY, sizeof *new.activity,
+                            tenants, &identity);
+        new.activity = activity;
+        if (activity && new.limits->tenant_index < tenants &&new.limits->device_count <= GS_MAX_DEVICES) {
+            new.own_activity = (struct gs_activity *)activity + new.limits->tenant_index;
+            region = new;
+            return 1;
+        }
+        if (activity) {
+            fail("limits", "damaged: it names a tenant or a device that cannot be");
+            munmap(activity, tenants * sizeof *new.activity);
+        }
+        munmap(new.usage, sizeof *new.usage);
+    }
+    munmap((void *)new.limits, sizeof *new.limits);
+    return 0;
+}
+
+/* 0: ours now; EAGAIN or EACCES: somebody's; else what is in the way. */
+static int lock_slot(int fd, uint32_t slot)
+{
+    struct flock byte = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = GS_SLOT_LOCK_BASE + slot, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &byte) ? errno : 0;
+}
+
+/* Field 22 of /proc/self/stat, counted from behind the program's name, which may hold anything. */
+static uint64_t own_start_ticks(void)
+{
+    char text[1024];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    char *at;
+
+    if (fd >= 0)
+        close(fd);
+    if (length <= 0)
+        return 0;
+    text[length] = '\0';
+    at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static void take_over_slot(uint32_t slot)
+{
+    struct gs_slot *own = &region.usage->slot[slot];
+
+    gs_quota_clean_slot(region.usage, slot); /* its last owner may have died holding memory */
+    for (uint32_t i = 0; i < GS_MAX_DEVICES; i++) {
+        own->device[i].gpu_ns = 0;
+        own->device[i].launches = 0;
+        own->device[i].throttled_ns = 0;
+        own->device[i].denied = 0;
+    }
+    own->start_ticks = own_start_ticks();
+    __atomic_store_n(&own->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
+    region.slot = slot;
+    region.own = own;
+}
+
+static int claim_slot(void)
+{
+    int fd = open_file("usage", O_RDWR);
+    uint32_t start =
+        (uint32_t)getpid(); /* neighbours in time start at neighbouring slots, and seldom collide */
+    struct identity identity;
+    int error;
+
+    if (fd < 0 || identify(fd, &identity)) {
+        fail("usage", strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    if (identity.device != usage_identity.device || identity.inode != usage_identity.inode) {
+        fail("usage", "replaced while this program runs");
+        close(fd);
+        return 0;
+    }
+    for (uint32_t i = 0; i < GS_MAX_SLOTS; i++) {
+        uint32_t slot = (start + i) % GS_MAX_SLOTS;
+        void *page;
+
+        error = lock_slot(fd, slot);
+        if (error == EAGAIN || error == EACCES)
+            continue;
+        page = error ? MAP_FAILED : mmap(NULL, GS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+        if (page == MAP_FAILED || madvise(page, GS_PAGE, MADV_DONTFORK)) {
+            fail("usage", strerror(error ? error : errno));
+            if (page != MAP_FAILED)
+                munmap(page, GS_PAGE);
+            close(fd);
+            return 0;
+        }
+        close(fd);
+        take_over_slot(slot);
+        return 1;
+    }
+    close(fd);
+    fail("usage", "all slots are taken: too many programs of this tenant use the GPU");
+    return 0;
+}
+
+/* Maps, once. */
+static void look(void)
+{
+    if (state == NOT_ASKED || state == MAPPED)
+        return;
+    if (!find_directory())
+        state = NOT_ASKED;
+    else
+        state = map_all() ? MAPPED : FAILED;
+    if (state == MAPPED)
+        gs_fork_watch();
+}
+
+const struct gs_region *gs_region_open(void)
+{
+    const struct gs_region *result;
+
+    pthread_mutex_lock(&lock);
+    if (gs_region_mapped == &gs_region_unknown) {
+        look();
+        result = NULL;
+        if (state == MAPPED && claim_slot())
+            result = &region;
+        __atomic_store_n(&gs_region_mapped, result, __ATOMIC_RELEASE);
+    }
+    result = gs_region_mapped;
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+const struct gs_region *gs_region_view(void)
+{
+    const struct gs_region *result;
+
+    pthread_mutex_lock(&lock);
+    look();
+    result = state == MAPPED ? &region : NULL;
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+CUresult gs_region_check(void)
+{
+    int tell;
+
+    if (gs_region())
+        return CUDA_SUCCESS;
+    pthread_mutex_lock(&lock);
+    if (state == NOT_ASKED) {
+        pthread_mutex_unlock(&lock);
+        return CUDA_SUCCESS;
+    }
+    __atomic_store_n(&gs_region_mapped, &gs_region_unknown, __ATOMIC_RELEASE);
+    tell = !failure_is_told;
+    failure_is_told = 1;
+    pthread_mutex_unlock(&lock);
+    if (tell)
+        gs_log("%s", failure);
+    return CUDA_ERROR_NOT_PERMITTED;
+}
+
+int gs_region_with_dead_slot(uint32_t slot, void (*work)(struct gs_usage *usage, uint32_t slot))
+{
+    struct identity identity;
+    int done = 0;
+    int fd;
+
+    pthread_mutex_lock(&lock);
+    fd = open_file("usage", O_RDWR);
+    if (fd >= 0 && !identify(fd, &identity) && identity.device == usage_identity.device &&
+        identity.inode == usage_identity.inode && !lock_slot(fd, slot)) {
+        work(region.usage, slot);
+        done = 1;
+    }
+    if (fd >= 0)
+        close(fd);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
+void gs_region_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void gs_region_after_fork(int in_child)
+{
+    if (in_child)
+        gs_region_mapped = &gs_region_unknown;
+    pthread_mutex_unlock(&lock);
+}
