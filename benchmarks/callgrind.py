@@ -29,8 +29,8 @@ def instructions_by_object(lines: Iterable[str]) -> Counter[str]:
     """Sum a callgrind profile's own costs by the object's file name, as in {"libgshare.so": 1234}.
 
     A profile is a list of blocks: `ob=` names the object from here on (`ob=(3) /path/lib.so` the first time,
-    `ob=(3)` later), a line that starts with a position carries a cost, and the line after `calls=` repeats the
-    cost of the called function, which is counted where that function is.
+    `ob=(3)` later), a line that starts with a position carries a cost, and the line after `calls=` repeats
+    the cost of the called function, which is counted where that function is.
     """
     names: dict[str, str] = {}
     sums: Counter[str] = Counter()

@@ -52,7 +52,8 @@ ffi.cdef(
     CUresult cuMemFree_v2(CUdeviceptr pointer);
     CUresult cuModuleLoadData(CUmodule *module, const void *image);
     CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name);
-    CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+    CUresult cuLaunchKernel(CUfunction function,
+                            unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
                             unsigned int block_x, unsigned int block_y, unsigned int block_z,
                             unsigned int shared_bytes, CUstream stream, void **params, void **extra);
     CUresult cuStreamCreate(CUstream *stream, unsigned int flags);
@@ -87,7 +88,7 @@ class NoDriver(Exception):
 
 
 class Driver:
-    """libcuda.so.1, initialised.  `call("cuMemFree_v2", p)` raises CudaError unless the driver says success."""
+    """libcuda.so.1, initialised; `call("cuMemFree_v2", p)` raises CudaError if the driver does not agree."""
 
     def __init__(self, library: str = "libcuda.so.1") -> None:
         try:

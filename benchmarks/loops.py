@@ -1,7 +1,7 @@
 """One loop over driver calls, in this process: `python -m gshare.benchmarks.loops launch`.
 
-The overhead benchmark runs it bare, under `gshare run`, and under callgrind; it prints one JSON object with the
-nanoseconds a call took, batch by batch.
+The overhead benchmark runs it bare, under `gshare run`, and under callgrind; it prints one JSON object with
+the nanoseconds a call took, batch by batch.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     pairs.add_argument("--bytes", type=int, default=4096)
     pairs.add_argument("--batches", type=int, default=100)
     pairs.add_argument("--batch", type=int, default=100)
+    cases.add_parser("device", help="no loop: which device and driver this is")
     storm = cases.add_parser("init", help="cuInit in many processes at the same moment")
     storm.add_argument("--processes", type=int, default=200)
     return options
@@ -141,12 +142,16 @@ def measure(options: argparse.Namespace) -> tuple[int, list[float]]:
 def main() -> int:
     options = parser().parse_args()
     try:
-        count, samples_ns = measure(options)
+        if options.case == "device":
+            driver = Driver()
+            answer: dict[str, Any] = {"device": Device(driver).name, "driver": driver.version}
+        else:
+            count, samples_ns = measure(options)
+            answer = {"count": count, "ns": samples_ns}
     except (CudaError, NoDriver, OSError) as error:
-        print(json.dumps({"case": options.case, "error": str(error)}))
-        return 1
-    print(json.dumps({"case": options.case, "count": count, "ns": samples_ns}))
-    return 0
+        answer = {"error": str(error)}
+    print(json.dumps({"case": options.case, **answer}))
+    return 1 if "error" in answer else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A tenant to share a GPU with: `python -m gshare.benchmarks.workload --kernel-us 200 --seconds 5`.
 
-It takes device memory piece by piece, then keeps the GPU busy with kernels of known length, and prints one JSON
-object a line about what it got.  A spin kernel counts only its own time on the GPU, so kernels × length is the
-GPU time of this process even while others have their slices.
+It takes device memory piece by piece, then keeps the GPU busy with kernels of known length, and prints one
+JSON object a line about what it got.  A spin kernel counts only its own time on the GPU, so the number of
+kernels times their length is the GPU time of this process even while others have their slices.
 """
 
 from __future__ import annotations
@@ -37,12 +37,17 @@ def take_memory(device: Device, asked_bytes: int, piece_bytes: int) -> None:
             got_bytes += piece
     free, total = device.memory_info()
     report(
-        "memory", asked_bytes=asked_bytes, got_bytes=got_bytes, refused=refused, free_bytes=free, total_bytes=total
+        "memory",
+        asked_bytes=asked_bytes,
+        got_bytes=got_bytes,
+        refused=refused,
+        free_bytes=free,
+        total_bytes=total,
     )
 
 
 class Queue:
-    """One stream, kept filled: work goes in as batches, each followed by an event that tells when it is done."""
+    """One stream, kept filled: work goes in as batches, each followed by an event that tells its end."""
 
     def __init__(self, device: Device, depth: int, launch: Callable[[Stream], None]) -> None:
         self.stream = device.stream()
@@ -139,16 +144,36 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m gshare.benchmarks.workload", description=__doc__)
     number = options.add_argument
     number("--device", type=int, default=0, metavar="N", help="CUDA ordinal (default 0)")
-    number("--alloc-mib", type=int, default=0, metavar="MIB", help="device memory to take first (default none)")
+    number(
+        "--alloc-mib", type=int, default=0, metavar="MIB", help="device memory to take first (default none)"
+    )
     number("--piece-mib", type=int, default=64, metavar="MIB", help="size of one allocation (default 64)")
-    number("--kernel-us", type=float, default=200.0, metavar="US", help="GPU time of one kernel (default 200)")
-    number("--seconds", type=float, default=5.0, metavar="S", help="how long to launch; 0: not at all (default 5)")
+    number(
+        "--kernel-us", type=float, default=200.0, metavar="US", help="GPU time of one kernel (default 200)"
+    )
+    number(
+        "--seconds",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="how long to launch; 0: not at all (default 5)",
+    )
     number("--streams", type=int, default=1, metavar="N", help="streams, filled in turn (default 1)")
     number("--in-flight-ms", type=float, default=20.0, metavar="MS", help="work queued a stream (default 20)")
-    number("--gap-us", type=float, default=0.0, metavar="US", help="pause of the host after a batch (default 0)")
-    number("--sync-every", type=int, default=0, metavar="N", help="drain the stream after N batches (default never)")
+    number(
+        "--gap-us", type=float, default=0.0, metavar="US", help="pause of the host after a batch (default 0)"
+    )
+    number(
+        "--sync-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="drain the stream after N batches (default never)",
+    )
     number("--graph", type=int, default=0, metavar="N", help="launch graphs of N kernels each (default none)")
-    number("--report-ms", type=float, default=200.0, metavar="MS", help="time between two lines (default 200)")
+    number(
+        "--report-ms", type=float, default=200.0, metavar="MS", help="time between two lines (default 200)"
+    )
     options.add_argument("--wait", action="store_true", help="once ready, wait for a line on standard input")
     options.add_argument("--stay", action="store_true", help="when done, hold the memory till input ends")
     return options

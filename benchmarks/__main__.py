@@ -1,0 +1,75 @@
+"""`python -m gshare.benchmarks NAME`: run one benchmark, print a table or JSON, end with 1 if over budget."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from gshare.benchmarks.arms import Arm
+from gshare.benchmarks.results import Row, result
+from gshare.cli.sandbox import Sandbox
+from gshare.controller.errors import GshareError
+from gshare.controller.files import write_json
+
+BENCHES = {
+    "overhead": "gshare.benchmarks.overhead",
+}
+"""Name to module; each has `run(sandbox, *, smoke, say) -> list[Row]`."""
+
+
+def show(rows: list[Row], title: str) -> None:
+    table = Table(
+        "what", "measured", "budget", "", title=title, title_justify="left", box=None, pad_edge=False
+    )
+    for row in rows:
+        measured = row.note if row.value is None else f"{row.value:g} {row.unit}"
+        verdict = {True: "[green]within[/]", False: "[bold red]over[/]", None: ""}[row.within]
+        table.add_row(row.what, measured, "" if row.budget is None else f"{row.budget:g} {row.unit}", verdict)
+    Console().print(table, highlight=False)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="gshare bench", description=__doc__)
+    options.add_argument("bench", choices=sorted(BENCHES))
+    options.add_argument("--sim", action="store_true", help="on the simulated GPU")
+    options.add_argument(
+        "--smoke", action="store_true", help="a short run; times fail only ten times over budget"
+    )
+    options.add_argument("--json", action="store_true", help="print JSON (gshare/bench/v1)")
+    options.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON to FILE")
+    return options
+
+
+def main() -> int:
+    options = parser().parse_args()
+    bench = importlib.import_module(BENCHES[options.bench])
+    talk = Console(stderr=True, quiet=options.json)
+    try:
+        with Sandbox(simulated=options.sim) as sandbox:
+            found = Arm(sandbox, None).loops("device")
+            device, driver = found["device"], f"{found['driver'] // 1000}.{found['driver'] % 1000 // 10}"
+            rows = bench.run(sandbox, smoke=options.smoke, say=lambda what: talk.print(f"{what} …"))
+        answer = result(
+            options.bench, rows, simulated=options.sim, device=device, driver=driver, smoke=options.smoke
+        )
+        if options.output:
+            write_json(options.output, answer)
+    except GshareError as error:
+        print(f"gshare: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        where = f"a simulated {device}" if options.sim else device
+        show(rows, f"{options.bench} on {where}, driver {driver}")
+    return 0 if answer["within_budget"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
