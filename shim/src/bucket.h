@@ -1,0 +1,95 @@
+/* bucket.h -- the token bucket that holds a tenant's share: pure functions, time is an argument.
+ *
+ * What a tenant has used of a device is one word, gs_device_usage.spent_ns, that only ever changes by fetch-add
+ * (charges, refunds) and by one compare-and-swap (the idle clamp).  What it may have used by now is a line that
+ * the controller publishes.  The gate is open while spent < allowance; nobody refills anything, so a controller
+ * that is dead or late changes nothing. */
+#ifndef GS_BUCKET_H
+#define GS_BUCKET_H
+
+#include <stdbool.h>
+
+#include "abi.h"
+
+#define GS_FOREVER_NS UINT64_MAX
+
+/* A consistent copy of the controller's line. */
+struct gs_line {
+    uint64_t t0_ns;
+    int64_t allowance_ns;
+    uint64_t burst_ns;
+    uint64_t resume_ns;
+    uint64_t in_flight_ns;
+    uint32_t rate_ppm;
+    uint32_t seq; /* which version of the line this is */
+};
+
+/* False while the controller is writing; the caller keeps what it had and looks again later, because a
+ * controller killed in the middle of a write would make a retry loop endless. */
+static inline bool gs_line_read(const struct gs_device_limits *limits, struct gs_line *line)
+{
+    uint32_t seq = __atomic_load_n(&limits->line_seq, __ATOMIC_ACQUIRE);
+    struct gs_line copy = {
+        .t0_ns = __atomic_load_n(&limits->t0_ns, __ATOMIC_RELAXED),
+        .allowance_ns = __atomic_load_n(&limits->allowance_ns, __ATOMIC_RELAXED),
+        .burst_ns = __atomic_load_n(&limits->burst_ns, __ATOMIC_RELAXED),
+        .resume_ns = __atomic_load_n(&limits->resume_ns, __ATOMIC_RELAXED),
+        .in_flight_ns = __atomic_load_n(&limits->in_flight_ns, __ATOMIC_RELAXED),
+        .rate_ppm = __atomic_load_n(&limits->rate_ppm, __ATOMIC_RELAXED),
+        .seq = seq,
+    };
+
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if ((seq & 1) != 0 || __atomic_load_n(&limits->line_seq, __ATOMIC_RELAXED) != seq)
+        return false;
+    if (copy.resume_ns > copy.burst_ns)
+        copy.resume_ns = copy.burst_ns; /* else a closed gate could wait for more than can ever be saved */
+    *line = copy;
+    return true;
+}
+
+/* GPU nanoseconds that the tenant may have used by `now_ns`. */
+static inline int64_t gs_line_at(const struct gs_line *line, uint64_t now_ns)
+{
+    uint64_t elapsed = now_ns > line->t0_ns ? now_ns - line->t0_ns : 0;
+    uint64_t whole = elapsed / GS_FULL_PPM * line->rate_ppm; /* in two parts: no overflow for centuries */
+    uint64_t part = elapsed % GS_FULL_PPM * line->rate_ppm / GS_FULL_PPM;
+
+    return line->allowance_ns + (int64_t)(whole + part);
+}
+
+/* An idle tenant saves no more than `burst_ns`.  One attempt: if another process charges meanwhile, the next
+ * look clamps.  Returns what is available, negative in debt. */
+static inline int64_t gs_bucket_look(int64_t *spent_ns, const struct gs_line *line, uint64_t now_ns)
+{
+    int64_t allowance = gs_line_at(line, now_ns);
+    int64_t spent = __atomic_load_n(spent_ns, __ATOMIC_RELAXED);
+    int64_t floor = allowance - (int64_t)line->burst_ns;
+
+    if (spent < floor && __atomic_compare_exchange_n(spent_ns, &spent, floor, false, __ATOMIC_RELAXED,
+                                                     __ATOMIC_RELAXED))
+        spent = floor;
+    return allowance - spent;
+}
+
+/* Hysteresis: a gate that closed stays closed until there is enough for a run of work, so that contexts do not
+ * take turns kernel by kernel. */
+static inline bool gs_bucket_open(const struct gs_line *line, int64_t available_ns, bool was_closed)
+{
+    return available_ns > 0 && (!was_closed || available_ns >= (int64_t)line->resume_ns);
+}
+
+/* How long the clock alone takes to open a closed gate again. */
+static inline uint64_t gs_bucket_wait_ns(const struct gs_line *line, int64_t available_ns)
+{
+    int64_t missing = (line->resume_ns > 0 ? (int64_t)line->resume_ns : 1) - available_ns;
+
+    if (missing <= 0)
+        return 0;
+    if (line->rate_ppm == 0)
+        return GS_FOREVER_NS;
+    return (uint64_t)missing / line->rate_ppm * GS_FULL_PPM +
+           ((uint64_t)missing % line->rate_ppm * GS_FULL_PPM + line->rate_ppm - 1) / line->rate_ppm;
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* share_core.c -- the shim's pure functions as a library, so that tests drive the shipped code on virtual time. */
+#include "bucket.h"
+#include "charge.h"
+
+bool core_line_read(const struct gs_device_limits *limits, struct gs_line *line)
+{
+    return gs_line_read(limits, line);
+}
+
+int64_t core_line_at(const struct gs_line *line, uint64_t now_ns)
+{
+    return gs_line_at(line, now_ns);
+}
+
+int64_t core_look(int64_t *spent_ns, const struct gs_line *line, uint64_t now_ns)
+{
+    return gs_bucket_look(spent_ns, line, now_ns);
+}
+
+bool core_open(const struct gs_line *line, int64_t available_ns, bool was_closed)
+{
+    return gs_bucket_open(line, available_ns, was_closed);
+}
+
+uint64_t core_wait_ns(const struct gs_line *line, int64_t available_ns)
+{
+    return gs_bucket_wait_ns(line, available_ns);
+}
+
+void core_slices_init(struct gs_slices *slices)
+{
+    gs_slices_init(slices);
+}
+
+void core_longest_learn(uint64_t *longest_ns, uint64_t own_ns)
+{
+    gs_longest_learn(longest_ns, own_ns);
+}
+
+uint64_t core_own_ns(struct gs_slices *slices, const struct gs_seen *seen)
+{
+    return gs_own_ns(slices, seen);
+}
+
+uint64_t core_without_gaps(uint64_t own_ns, uint64_t submit_ns, uint64_t learnt_ns)
+{
+    return gs_without_gaps(own_ns, submit_ns, learnt_ns);
+}
+
+uint64_t core_union_add(struct gs_union *all, int64_t from_ns, int64_t to_ns)
+{
+    return gs_union_add(all, from_ns, to_ns);
+}
+
+void core_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint64_t others_ns)
+{
+    gs_history_add(history, now_ns, busy, others_ns);
+}
+
+uint32_t core_history_busy(const struct gs_history *history, uint64_t from_ns, uint64_t to_ns,
+                           uint64_t *others_ns)
+{
+    return gs_history_busy(history, from_ns, to_ns, others_ns);
+}

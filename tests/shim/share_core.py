@@ -1,0 +1,110 @@
+"""The shim's pure share functions (bucket.h, charge.h), compiled once per test run and called from Python."""
+
+import ctypes
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MS = 1_000_000
+US = 1_000
+
+
+class Line(ctypes.Structure):
+    """struct gs_line."""
+
+    _fields_ = (
+        ("t0_ns", ctypes.c_uint64),
+        ("allowance_ns", ctypes.c_int64),
+        ("burst_ns", ctypes.c_uint64),
+        ("resume_ns", ctypes.c_uint64),
+        ("in_flight_ns", ctypes.c_uint64),
+        ("rate_ppm", ctypes.c_uint32),
+        ("seq", ctypes.c_uint32),
+    )
+
+
+class Slices(ctypes.Structure):
+    """struct gs_slices."""
+
+    _fields_ = (("round_ns", ctypes.c_uint64 * 17),)
+
+
+class Seen(ctypes.Structure):
+    """struct gs_seen."""
+
+    _fields_ = (
+        ("elapsed_ns", ctypes.c_uint64),
+        ("learnt_ns", ctypes.c_uint64),
+        ("longest_ns", ctypes.c_uint64),
+        ("others_ns", ctypes.c_uint64),
+        ("busy_milli", ctypes.c_uint32),
+    )
+
+
+class Span(ctypes.Structure):
+    """One element of struct gs_union."""
+
+    _fields_ = (("from_ns", ctypes.c_int64), ("to_ns", ctypes.c_int64))
+
+
+class Union(ctypes.Structure):
+    """struct gs_union."""
+
+    _fields_ = (("count", ctypes.c_uint32), ("span", Span * 16))
+
+
+class Look(ctypes.Structure):
+    """struct gs_look."""
+
+    _fields_ = (("at_ns", ctypes.c_uint64), ("busy", ctypes.c_uint32), ("others_ns", ctypes.c_uint64))
+
+
+class History(ctypes.Structure):
+    """struct gs_history."""
+
+    _fields_ = (("count", ctypes.c_uint32), ("look", Look * 64))
+
+
+@cache
+def core() -> ctypes.CDLL:
+    """The compiled functions, with the result types that ctypes cannot guess."""
+    target = Path(tempfile.mkdtemp(prefix="gshare-core-")) / "libcore.so"
+    source = ROOT / "tests/programs/share_core.c"
+    flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run(["cc", *flags, f"-I{ROOT}/shim/src", str(source), "-o", str(target)], check=True)
+    library = ctypes.CDLL(str(target))
+    for name, result in {
+        "line_read": ctypes.c_bool,
+        "line_at": ctypes.c_int64,
+        "look": ctypes.c_int64,
+        "open": ctypes.c_bool,
+        "wait_ns": ctypes.c_uint64,
+        "own_ns": ctypes.c_uint64,
+        "without_gaps": ctypes.c_uint64,
+        "union_add": ctypes.c_uint64,
+        "history_busy": ctypes.c_uint32,
+    }.items():
+        getattr(library, f"core_{name}").restype = result
+    library.core_line_at.argtypes = [ctypes.POINTER(Line), ctypes.c_uint64]
+    library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
+    library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_bool]
+    library.core_wait_ns.argtypes = [ctypes.POINTER(Line), ctypes.c_int64]
+    library.core_longest_learn.argtypes = [ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint64]
+    library.core_own_ns.argtypes = [ctypes.POINTER(Slices), ctypes.POINTER(Seen)]
+    library.core_without_gaps.argtypes = [ctypes.c_uint64] * 3
+    library.core_union_add.argtypes = [ctypes.POINTER(Union), ctypes.c_int64, ctypes.c_int64]
+    library.core_history_add.argtypes = [
+        ctypes.POINTER(History),
+        ctypes.c_uint64,
+        ctypes.c_uint32,
+        ctypes.c_uint64,
+    ]
+    library.core_history_busy.argtypes = [
+        ctypes.POINTER(History),
+        ctypes.c_uint64,
+        ctypes.c_uint64,
+        ctypes.POINTER(ctypes.c_uint64),
+    ]
+    return library
