@@ -112,6 +112,13 @@ static void *map_file(const char *name, int protection, enum gs_file_kind kind, 
     return NULL;
 }
 
+int gs_region_asked(void)
+{
+    const char *named = getenv("GSHARE_TENANT_DIR");
+
+    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0;
+}
+
 /* False: no limit is asked for. */
 static int find_directory(void)
 {

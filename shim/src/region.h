@@ -39,6 +39,9 @@ static inline const struct gs_region *gs_region(void)
  * `own` and `slot` of what it returns mean nothing. */
 const struct gs_region *gs_region_view(void);
 
+/* Whether limits are asked for, without mapping, claiming or keeping open anything. */
+int gs_region_asked(void);
+
 /* What cuInit answers: CUDA_SUCCESS, or CUDA_ERROR_NOT_PERMITTED with one line on stderr (once per process)
  * when limits were asked for and cannot be applied.  Asked again, it looks again. */
 CUresult gs_region_check(void);
