@@ -1,13 +1,22 @@
 """Native code only; everything declarative is in pyproject.toml."""
 
 import os
+import platform
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CFLAGS = "-std=gnu17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter".split()
 LDFLAGS = "-shared -Wl,-z,defs -Wl,-z,relro".split()
+
+# libgshare.so lives in other people's processes: distributions' hardening would add symbols of a new C library,
+# thread-local storage must not need the loader, and another preloaded library must not change what our own names
+# mean inside it.
+GUEST_CFLAGS = "-U_FORTIFY_SOURCE -fno-stack-protector -ftls-model=initial-exec".split()
+GUEST_LDFLAGS = "-nodefaultlibs -Wl,-Bsymbolic -Wl,--no-as-needed".split()
+FIRST_GLIBC = {"x86_64": "2.2.5", "aarch64": "2.17"}
 
 
 class Library(Extension):
@@ -18,12 +27,18 @@ class Library(Extension):
         self.file_name = file_name
 
 
+class Guest(Library):
+    """A library that also loads where the C library is much older than the one it is built on (glibc 2.17)."""
+
+
 def headers(folder: str) -> list[str]:
-    return sorted(glob(f"{folder}/*.h") + glob(f"{folder}/*.def"))
+    return sorted(glob(f"{folder}/*.h") + glob(f"{folder}/*.def") + glob(f"{folder}/*.txt"))
 
 
-def library(name: str, folder: str, file_name: str, sources: list[str]) -> Library:
-    return Library(
+def library(
+    name: str, folder: str, file_name: str, sources: list[str], kind: type[Library] = Library
+) -> Library:
+    return kind(
         name,
         sources,
         file_name,
@@ -33,7 +48,7 @@ def library(name: str, folder: str, file_name: str, sources: list[str]) -> Libra
 
 
 LIBRARIES = [
-    library("gshare.shim.libgshare", "shim/src", "libgshare.so", sorted(glob("shim/src/*.c"))),
+    library("gshare.shim.libgshare", "shim/src", "libgshare.so", sorted(glob("shim/src/*.c")), Guest),
     library("gshare.benchmarks.libloops", "benchmarks", "libloops.so", ["benchmarks/loops.c"]),
 ]
 MODULES = [
@@ -57,8 +72,35 @@ class BuildExt(build_ext):
         target = self.get_ext_fullpath(ext.name)
         self.mkpath(os.path.dirname(target))
         cc = os.environ.get("CC", "cc").split()
-        extra = os.environ.get("CFLAGS", "").split()  # -Werror and sanitizers in CI
-        self.spawn([*cc, *CFLAGS, *extra, *ext.sources, *LDFLAGS, *ext.extra_link_args, "-o", target])
+        cflags = [*CFLAGS, *os.environ.get("CFLAGS", "").split()]  # -Werror and sanitizers in CI
+        link_args = ext.extra_link_args
+        if isinstance(ext, Guest):
+            cflags += GUEST_CFLAGS
+            if not any(flag.startswith("-fsanitize") for flag in cflags):  # their runtimes need this system's libc
+                soname = f"-Wl,-soname,{ext.file_name}"
+                link_args = [soname, *GUEST_LDFLAGS, "-l:libc_nonshared.a", "-lgcc", *self.old_libc(cc)]
+        self.spawn([*cc, *cflags, *ext.sources, *LDFLAGS, *link_args, "-o", target])
+
+    def old_libc(self, cc: list[str]) -> list[str]:
+        """Stand-ins for the C library, to link with: the functions of libc.txt under the versions stated there."""
+        libraries: dict[str, dict[str, list[str]]] = {}
+        for line in Path("shim/src/libc.txt").read_text().splitlines():
+            if line.startswith("#"):
+                continue
+            library, version, *names = line.split()
+            first = FIRST_GLIBC.get(platform.machine(), FIRST_GLIBC["aarch64"])
+            newest = max(version, first, key=lambda text: tuple(map(int, text.split("."))))
+            libraries.setdefault(library, {}).setdefault(newest, []).extend(names)
+        folder = Path(self.build_temp, "libc")
+        folder.mkdir(parents=True, exist_ok=True)
+        for library, versions in libraries.items():
+            names = [name for group in versions.values() for name in group]
+            code, script, target = (folder / f"{library}{suffix}" for suffix in (".s", ".map", ""))
+            code.write_text("".join(f".globl {n}\n.type {n}, %function\n{n}:\n" for n in names))
+            script.write_text("".join(f"GLIBC_{v} {{ {'; '.join(g)}; }};\n" for v, g in versions.items()))
+            options = ["-shared", "-nostdlib", f"-Wl,-soname,{library}", f"-Wl,--version-script={script}"]
+            self.spawn([*cc, *options, str(code), "-o", str(target)])
+        return [str(folder / library) for library in libraries]
 
 
 setup(ext_modules=[*LIBRARIES, *MODULES], cmdclass={"build_ext": BuildExt})
