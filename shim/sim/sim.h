@@ -276,7 +276,8 @@ enum sim_kernel_model {
     SIM_MODEL_FIXED /* model_ns: SIMGPU_KERNELS="name=ns,..." */
 };
 
-#define SIM_MAX_PARAMS 512
+#define SIM_MAX_PARAMS          512
+#define SIM_SETTABLE_ATTRIBUTES 7 /* from CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT on */
 
 struct sim_param {
     uint32_t offset, bytes;
@@ -293,8 +294,10 @@ struct sim_function {
     uint32_t shared_bytes, const_bytes, local_bytes;
     uint32_t max_dynamic_shared; /* cuFuncSetAttribute */
     uint32_t cache_config;
+    int settable[SIM_SETTABLE_ATTRIBUTES]; /* the other attributes that cuFuncSetAttribute changes */
     enum sim_kernel_model model;
     uint64_t model_ns;
+    struct sim_kernel *kernel; /* of a library; NULL: a module's own function */
 };
 
 /* launch.c: choose the model by the function's name and parameters (module.c calls it once per function). */
