@@ -50,13 +50,15 @@ static bool read_header(const void *data, size_t size, struct fatbin_header *hea
     return header->magic == FATBIN_MAGIC && header->header_size >= sizeof(*header);
 }
 
-static const void *unwrap(const void *data, size_t size)
+const void *sim_fatbin_unwrap(const void *data)
 {
     struct wrapper wrapper;
-    if (size < sizeof(wrapper))
+    uint32_t magic;
+    memcpy(&magic, data, sizeof(magic));
+    if (magic != WRAPPER_MAGIC)
         return data;
     memcpy(&wrapper, data, sizeof(wrapper));
-    return wrapper.magic == WRAPPER_MAGIC && wrapper.data ? wrapper.data : data;
+    return wrapper.data ? wrapper.data : data;
 }
 
 bool sim_is_fatbin(const void *data, size_t size)
@@ -128,7 +130,7 @@ int sim_fatbin_select(const void *fatbin, size_t fatbin_size, uint32_t arch, con
                       void **owned)
 {
     struct fatbin_header header;
-    const void *inner = unwrap(fatbin, fatbin_size);
+    const void *inner = fatbin_size >= sizeof(struct wrapper) ? sim_fatbin_unwrap(fatbin) : fatbin;
     if (inner != fatbin)
         fatbin_size = sim_fatbin_size(inner);
     if (!read_header(inner, fatbin_size, &header) || header.header_size > fatbin_size ||
