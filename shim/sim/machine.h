@@ -26,7 +26,7 @@
 #define SIM_QUEUE_DEPTH   1024 /* commands a stream holds before the caller blocks; a power of two */
 #define SIM_EVENT_BLOCKS  8192
 #define SIM_BLOCK_EVENTS  64
-#define SIM_JOURNAL       512
+#define SIM_JOURNAL       2048
 
 #define SIM_MIB (1ull << 20)
 
@@ -75,7 +75,7 @@ enum sim_memory_kind {
 enum sim_process_state { SIM_PROCESS_FREE, SIM_PROCESS_LIVE, SIM_PROCESS_ENDED };
 
 struct sim_process_device {
-    uint64_t gpu_ns; /* of contexts that are gone; sim_process_gpu_ns() adds the living ones */
+    uint64_t gpu_ns; /* up to the device's last change of phase: sim_process_gpu_ns() adds the rest */
     uint64_t kernels;
     uint64_t copy_bytes;
     uint64_t memory[SIM_MEM_KINDS];
@@ -133,7 +133,8 @@ struct sim_command {
 
 enum sim_stream_state {
     SIM_STREAM_EMPTY,   /* nothing queued */
-    SIM_STREAM_BLOCKED, /* the head waits for an event, a barrier or the host */
+    SIM_STREAM_BLOCKED, /* the head waits for an event or a barrier */
+    SIM_STREAM_HOST,    /* the head waits for its owner's helper */
     SIM_STREAM_READY,   /* the head waits for its engine */
     SIM_STREAM_RUNNING, /* the head is on its engine, or was pre-empted there */
 };
@@ -144,8 +145,10 @@ struct sim_queue {
     uint32_t context; /* 0: free */
     uint32_t next;    /* of the same context, or of the free list */
     uint32_t state, role;
-    int32_t priority;
+    uint32_t engine;  /* READY and RUNNING: where */
+    int32_t priority; /* lower goes first */
     uint32_t pad;
+    uint32_t next_blocked;
     uint64_t head, tail;   /* commands completed and submitted, ever */
     uint64_t end_ns;       /* RUNNING and on its engine: when the head ends */
     uint64_t left_ns;      /* RUNNING and pre-empted: what it still needs */
@@ -161,7 +164,7 @@ struct sim_shared_context {
     uint32_t legacy; /* stream */
     uint32_t wants;  /* streams whose head waits for or holds the compute engine */
     uint32_t sms_in_use;
-    uint32_t pad;
+    uint32_t running; /* kernels on the engine, or pre-empted there */
     uint64_t ticket;
     uint64_t gpu_ns;
     uint64_t memory_bytes;
@@ -186,12 +189,14 @@ struct sim_device {
     uint8_t uuid[16];
     uint32_t first_context;
     uint32_t phase;
-    uint32_t current;       /* context on the compute engine; kept while idle */
-    uint32_t copy_queue[2]; /* stream on each copy engine, 0 = idle */
-    uint32_t pad;
-    uint64_t phase_start_ns; /* since when `phase` has gone on; accounted when it changes */
-    uint64_t phase_end_ns;   /* end of the switch, or of the slice (UINT64_MAX: nobody else wants it) */
-    uint64_t next_ns;        /* when anything on this device happens next */
+    uint32_t current;         /* context on the compute engine; kept while idle */
+    uint32_t copy_queue[2];   /* stream on each copy engine, 0 = idle */
+    uint32_t copies_ready[2]; /* streams that wait for it */
+    uint32_t next_current;    /* SWITCH: who comes */
+    uint64_t phase_start_ns;  /* what came before is accounted */
+    uint64_t slice_start_ns;
+    uint64_t phase_end_ns; /* end of the switch, or of the slice (UINT64_MAX: nobody else wants it) */
+    uint64_t next_ns;      /* when anything on this device happens next */
     uint64_t idle_ns, switch_ns, busy_ns, switches;
     uint64_t copy_busy_ns[2];
     uint64_t used_bytes;
@@ -218,7 +223,9 @@ struct sim_machine {
     uint32_t device_count;
     uint32_t live_count;
     uint32_t live[SIM_MAX_LIVE];
-    uint32_t free_context, free_stream;
+    uint32_t free_context, contexts_made; /* slots beyond contexts_made were never used */
+    uint32_t free_queue, queues_made;
+    uint32_t first_blocked; /* streams whose head waits for an event or a barrier */
     uint32_t journal_count;
     struct sim_undo journal[SIM_JOURNAL];
     uint16_t block_owner[SIM_EVENT_BLOCKS]; /* process whose events are in that block */
@@ -261,7 +268,23 @@ int sim_memory_charge(struct sim_machine *, uint32_t process, uint32_t device, e
 void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                         uint64_t bytes);
 
-/* Truth, with the lock held (truth.c).  Compute engine: sum of gpu_ns + idle + switch == elapsed, exactly. */
+/* Contexts and their streams' queues, with the lock held (queue.c).  0 when the machine has no more of them. */
+uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
+void sim_shared_context_close(struct sim_machine *, uint32_t context);
+uint32_t sim_queue_open(struct sim_machine *, uint32_t context, enum sim_stream_role, int32_t priority);
+void sim_queue_close(struct sim_machine *, uint32_t queue);
+/* Append to a queue that has room.  ticket and total_ns are filled in. */
+void sim_queue_append(struct sim_machine *, uint32_t queue, struct sim_command);
+/* The owner's helper has done what the SIM_CMD_HOST command at the head asked for. */
+void sim_queue_host_done(struct sim_machine *, uint32_t queue);
+/* No earlier than this will `command` commands of the queue be done: UINT64_MAX when that depends on the host. */
+/* predict.c */
+uint64_t sim_queue_predict(const struct sim_machine *, uint32_t queue, uint64_t command);
+
+/* Bring the model to machine->now_ns, with the lock held (sched.c). */
+void sim_advance(struct sim_machine *);
+
+/* Truth, with the lock held (account.c).  Compute engine: sum of gpu_ns + idle + switch == elapsed, exactly. */
 uint64_t sim_device_elapsed_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_idle_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_switch_ns(const struct sim_machine *, uint32_t device);

@@ -1,0 +1,208 @@
+/* file.c -- the file that is the simulated machine: made whole or not at all, recognised or refused. */
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_SLICE_NS  1024000
+#define DEFAULT_SWITCH_NS 50000
+
+void sim_machine_path(char *path, unsigned size)
+{
+    const char *given = getenv("SIMGPU_MACHINE");
+    if (given && *given)
+        snprintf(path, size, "%s", given);
+    else
+        snprintf(path, size, "/dev/shm/simgpu-%u/machine", (unsigned)getuid());
+}
+
+static uint64_t number(const char *variable, uint64_t otherwise)
+{
+    const char *text = getenv(variable);
+    char *end;
+    if (!text || !*text)
+        return otherwise;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    return *end || errno ? otherwise : value;
+}
+
+static uint64_t scramble(uint64_t x) /* splitmix64 */
+{
+    x += 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+/* The same for the same device of every machine, so that what is kept by UUID outlives a simulation. */
+static void make_uuid(uint8_t uuid[16], const char *key, uint32_t index)
+{
+    uint64_t seed = index;
+    for (const char *c = key; *c; c++)
+        seed = scramble(seed ^ (uint64_t)(unsigned char)*c);
+    uint64_t half[2] = {scramble(seed), scramble(seed + 1)};
+    memcpy(uuid, half, 16);
+    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40); /* the version and variant bits of a random UUID */
+    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+}
+
+/* "h200", "h200*2", "h200,l4*2".  Returns false when no profile has that name or there are too many. */
+static bool add_devices(struct sim_machine *m, const char *spec)
+{
+    char text[256], *rest = text, *item;
+    if (snprintf(text, sizeof(text), "%s", spec) >= (int)sizeof(text))
+        return false;
+    while ((item = strsep(&rest, ","))) {
+        unsigned long count = 1;
+        char *star = strchr(item, '*'), *end;
+        if (star) {
+            *star = '\0';
+            count = strtoul(star + 1, &end, 10);
+            if (*end || end == star + 1)
+                return false;
+        }
+        const struct sim_profile *profile = sim_profile_find(item);
+        if (!profile || count < 1 || count > SIM_MAX_DEVICES - m->device_count)
+            return false;
+        while (count--) {
+            struct sim_device *device = &m->device[m->device_count];
+            device->profile = *profile;
+            make_uuid(device->uuid, profile->key, m->device_count);
+            device->phase_start_ns = device->slice_start_ns = m->boot_ns;
+            device->phase_end_ns = device->next_ns = UINT64_MAX;
+            m->device_count++;
+        }
+    }
+    return m->device_count > 0;
+}
+
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+static bool fill_machine(struct sim_machine *m, const char *profile)
+{
+    m->magic = SIM_MAGIC;
+    m->version = SIM_VERSION;
+    m->size_bytes = sizeof(*m);
+    init_lock(&m->lock);
+    m->boot_ns = m->now_ns = sim_now_ns();
+    m->next_ns = UINT64_MAX;
+    m->slice_ns = number("SIMGPU_SLICE_NS", DEFAULT_SLICE_NS);
+    m->switch_ns = number("SIMGPU_SWITCH_NS", DEFAULT_SWITCH_NS);
+    m->eager_stamps = (uint32_t)number("SIMGPU_EAGER_STAMPS", 0);
+    if (m->slice_ns == 0 || !add_devices(m, profile))
+        return false;
+    atomic_store_explicit(&m->ready, 1, memory_order_release);
+    return true;
+}
+
+static struct sim_machine *map(int fd)
+{
+    void *p = mmap(NULL, sizeof(struct sim_machine), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, sizeof(struct sim_machine), MADV_DONTFORK); /* a child is no client of the machine */
+    madvise(p, sizeof(struct sim_machine), MADV_DONTDUMP);
+    return p;
+}
+
+/* Made under another name and linked to its own when whole: nobody ever sees half a machine. */
+static int create(const char *path, const char *profile, char *why, unsigned why_size)
+{
+    char temporary[4096];
+    snprintf(temporary, sizeof(temporary), "%s.%d.new", path, (int)getpid());
+    int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        snprintf(why, why_size, "%s: %s", temporary, strerror(errno));
+        return -1;
+    }
+    struct sim_machine *m = NULL;
+    bool whole = false;
+    if (ftruncate(fd, sizeof(*m)) == 0 && (m = map(fd)) != NULL)
+        whole = fill_machine(m, profile);
+    if (!m)
+        snprintf(why, why_size, "%s: %s", temporary, strerror(errno));
+    else if (!whole)
+        snprintf(why, why_size, "SIMGPU_PROFILE=%s: no such devices (h200, a100, l4, t4; h200*2)", profile);
+    else if (link(temporary, path) && errno != EEXIST) {
+        snprintf(why, why_size, "%s: %s", path, strerror(errno));
+        whole = false;
+    }
+    if (m)
+        munmap(m, sizeof(*m));
+    close(fd);
+    unlink(temporary);
+    return whole ? 0 : -1;
+}
+
+static struct sim_machine *open_existing(const char *path, char *why, unsigned why_size)
+{
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        snprintf(why, why_size, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    struct sim_machine *m = NULL;
+    if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof(*m))
+        m = map(fd);
+    close(fd);
+    bool ours = m && m->magic == SIM_MAGIC && m->version == SIM_VERSION && m->size_bytes == sizeof(*m) &&
+                atomic_load_explicit(&m->ready, memory_order_acquire);
+    if (ours && m->boot_ns <= sim_now_ns())
+        return m;
+    snprintf(why, why_size,
+             ours ? "%s: made before this machine was started (remove it)"
+                  : "%s: not a simulated machine of this version (remove it)",
+             path);
+    sim_machine_close(m);
+    errno = EPROTO;
+    return NULL;
+}
+
+struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool make, char *why,
+                                        unsigned why_size)
+{
+    if (make && access(path, F_OK) != 0) {
+        if (!getenv("SIMGPU_MACHINE")) {
+            char folder[4096];
+            snprintf(folder, sizeof(folder), "%s", path);
+            char *slash = strrchr(folder, '/');
+            if (slash && slash != folder) {
+                *slash = '\0';
+                mkdir(folder, 0700);
+            }
+        }
+        if (create(path, profile, why, why_size))
+            return NULL;
+    }
+    return open_existing(path, why, why_size);
+}
+
+struct sim_machine *sim_machine_open(bool make, char *why, unsigned why_size)
+{
+    char path[4000];
+    const char *profile = getenv("SIMGPU_PROFILE");
+    sim_machine_path(path, sizeof(path));
+    return sim_machine_open_at(path, profile && *profile ? profile : "h200", make, why, why_size);
+}
+
+void sim_machine_close(struct sim_machine *m)
+{
+    if (m)
+        munmap(m, sizeof(*m));
+}

@@ -1,0 +1,65 @@
+/* lock.c -- entering the machine: undo what a dead owner left half done, bury dead processes, advance to now. */
+#include "machine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#define REAP_INTERVAL_NS 2000000
+
+/* Newest first, so that a word changed twice ends at its first value. */
+static void roll_back(struct sim_machine *m)
+{
+    while (m->journal_count > 0) {
+        const struct sim_undo *undo = &m->journal[m->journal_count - 1];
+        char *word = (char *)m + (undo->offset & ~SIM_UNDO_32);
+        if (undo->offset & SIM_UNDO_32)
+            *(uint32_t *)word = (uint32_t)undo->old;
+        else
+            *(uint64_t *)word = undo->old;
+        atomic_signal_fence(memory_order_seq_cst);
+        m->journal_count--;
+    }
+}
+
+static bool is_dead(struct sim_process *process)
+{
+    if (!process->has_life) /* no helper yet, so no contexts: only its record is at stake */
+        return kill((pid_t)process->pid, 0) != 0 && errno == ESRCH;
+    int result = pthread_mutex_trylock(&process->life);
+    if (result == 0)
+        pthread_mutex_unlock(&process->life);
+    return result == 0 || result == EOWNERDEAD || result == ENOTRECOVERABLE;
+}
+
+void sim_machine_reap(struct sim_machine *m)
+{
+    for (uint32_t i = 0; i < m->live_count;) {
+        uint32_t process = m->live[i];
+        if (is_dead(&m->process[process]))
+            sim_process_end(m, process); /* takes it off the list */
+        else
+            i++;
+    }
+    m->reap_ns = m->now_ns + REAP_INTERVAL_NS;
+}
+
+void sim_machine_lock(struct sim_machine *m)
+{
+    if (pthread_mutex_lock(&m->lock) == EOWNERDEAD) {
+        roll_back(m);
+        pthread_mutex_consistent(&m->lock);
+    }
+    uint64_t now = sim_now_ns();
+    if (now > m->now_ns)
+        m->now_ns = now;
+    if (m->now_ns >= m->next_ns)
+        sim_advance(m);
+    if (m->now_ns >= m->reap_ns)
+        sim_machine_reap(m);
+}
+
+void sim_machine_unlock(struct sim_machine *m)
+{
+    pthread_mutex_unlock(&m->lock);
+}

@@ -1,0 +1,75 @@
+/* predict.c -- how long to sleep: the earliest moment at which queued work can be done.
+ *
+ * A lower bound, never late: it assumes that nobody else asks for the device from now on.  The waiter looks again
+ * then; under contention that is about once a slice. */
+#include "model.h"
+
+#define DEPTH 4 /* event waits followed from stream to stream */
+
+/* Until the context can be on the compute engine. */
+static uint64_t until_turn(const struct sim_machine *m, uint32_t context)
+{
+    const struct sim_device *d = &m->device[m->context[context].device];
+    if (d->phase == SIM_PHASE_IDLE || (d->phase == SIM_PHASE_RUN && d->current == context) ||
+        d->phase_end_ns == UINT64_MAX)
+        return 0;
+    uint64_t left = d->phase_end_ns - m->now_ns;
+    bool comes = d->phase == SIM_PHASE_SWITCH && d->next_current == context;
+    return comes || d->phase == SIM_PHASE_SWITCH ? left : 0;
+}
+
+static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t command, int depth);
+
+/* What the head still needs, at least; UINT64_MAX when the host decides. */
+static uint64_t head_left(const struct sim_machine *m, uint32_t queue, int depth)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    const struct sim_command *c = &m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)];
+    const struct sim_device *d = &m->device[m->context[q->context].device];
+    switch (q->state) {
+    case SIM_STREAM_RUNNING:
+        if (q->engine != SIM_ENGINE_COMPUTE || (d->phase == SIM_PHASE_RUN && d->current == q->context))
+            return q->end_ns - m->now_ns;
+        return q->left_ns + until_turn(m, q->context);
+    case SIM_STREAM_READY:
+        return c->work_ns + (q->engine == SIM_ENGINE_COMPUTE ? until_turn(m, q->context) : 0);
+    case SIM_STREAM_HOST:
+        return UINT64_MAX;
+    case SIM_STREAM_BLOCKED:
+        if (c->kind == SIM_CMD_WAIT_EVENT && depth > 0) {
+            uint64_t last =
+                atomic_load_explicit(&m->event[c->event].stream_and_command, memory_order_relaxed);
+            uint32_t other = (uint32_t)(last >> 48);
+            if (other && m->queue[other].context)
+                return ahead(m, other, last & ((1ull << 48) - 1), depth - 1);
+        }
+        return c->work_ns;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t command, int depth)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    if (q->head >= command || command > q->tail)
+        return 0;
+    uint64_t left = head_left(m, queue, depth);
+    if (left == UINT64_MAX)
+        return left;
+    const struct sim_command *first = &m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)];
+    const struct sim_command *last = &m->command[queue][(command - 1) & (SIM_QUEUE_DEPTH - 1)];
+    return left + last->total_ns - first->total_ns;
+}
+
+uint64_t sim_queue_predict(const struct sim_machine *m, uint32_t queue, uint64_t command)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    if (q->head >= command)
+        return m->now_ns;
+    uint64_t left = ahead(m, queue, command, DEPTH);
+    if (left == UINT64_MAX)
+        return left;
+    uint64_t at = m->now_ns + left;
+    return at > m->next_ns ? at : m->next_ns; /* nothing changes before the machine's next event */
+}

@@ -1,0 +1,255 @@
+/* queue.c -- contexts and the queues of their streams: what waits for what.
+ *
+ * A queue is in exactly one state; sim_queue_place() keeps the counts that follow from it (how many streams of a
+ * context want the compute engine, who waits for a copy engine, the list of blocked queues). */
+#include "model.h"
+
+#define LOW48 ((1ull << 48) - 1)
+
+void sim_queue_place(struct sim_machine *m, uint32_t queue, enum sim_stream_state state,
+                     enum sim_engine engine)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    struct sim_device *device = &m->device[ctx->device];
+    if (q->state == SIM_STREAM_BLOCKED && state != SIM_STREAM_BLOCKED) {
+        uint32_t *link = &m->first_blocked;
+        while (*link != queue)
+            link = &m->queue[*link].next_blocked;
+        SIM_PUT(m, *link, q->next_blocked);
+    } else if (q->state == SIM_STREAM_READY || q->state == SIM_STREAM_RUNNING) {
+        if (q->engine == SIM_ENGINE_COMPUTE)
+            SIM_PUT(m, ctx->wants, ctx->wants - 1);
+        else if (q->state == SIM_STREAM_READY)
+            SIM_PUT(m, device->copies_ready[q->engine - 1], device->copies_ready[q->engine - 1] - 1);
+    }
+    if (state == SIM_STREAM_BLOCKED && q->state != SIM_STREAM_BLOCKED) {
+        SIM_PUT(m, q->next_blocked, m->first_blocked);
+        SIM_PUT(m, m->first_blocked, queue);
+    } else if (state == SIM_STREAM_READY || state == SIM_STREAM_RUNNING) {
+        if (engine == SIM_ENGINE_COMPUTE)
+            SIM_PUT(m, ctx->wants, ctx->wants + 1);
+        else if (state == SIM_STREAM_READY)
+            SIM_PUT(m, device->copies_ready[engine - 1], device->copies_ready[engine - 1] + 1);
+        if (state == SIM_STREAM_READY) {
+            SIM_PUT(m, q->queued_ns, m->now_ns);
+            sim_device_touch(m, ctx->device);
+        }
+    }
+    SIM_PUT(m, q->state, (uint32_t)state);
+    SIM_PUT(m, q->engine, (uint32_t)engine);
+}
+
+void sim_queue_complete(struct sim_machine *m, uint32_t queue)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_command *c = sim_queue_head(m, queue);
+    const struct sim_shared_context *ctx = &m->context[q->context];
+    struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
+    c->end_ns = m->now_ns;
+    if (c->counts_kernel)
+        SIM_PUT(m, usage->kernels, usage->kernels + 1);
+    if (c->bytes)
+        SIM_PUT(m, usage->copy_bytes, usage->copy_bytes + c->bytes);
+    if (c->kind == SIM_CMD_STAMP && c->event) {
+        struct sim_event_slot *slot = &m->event[c->event];
+        sim_journal(m, &slot->stamp_ns, atomic_load_explicit(&slot->stamp_ns, memory_order_relaxed), 0);
+        atomic_store_explicit(&slot->stamp_ns, m->now_ns, memory_order_relaxed);
+        sim_journal(m, &slot->stamped, atomic_load_explicit(&slot->stamped, memory_order_relaxed), 0);
+        atomic_store_explicit(&slot->stamped, c->event_sequence, memory_order_release);
+    }
+    SIM_PUT(m, q->head, q->head + 1);
+}
+
+/* Legacy-stream order: its commands and those of the blocking streams of its context run in order of submission. */
+static bool barred(struct sim_machine *m, uint32_t queue)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    const struct sim_shared_context *ctx = &m->context[q->context];
+    uint64_t ticket = sim_queue_head(m, queue)->ticket;
+    if (q->role == SIM_ROLE_NON_BLOCKING)
+        return false;
+    if (q->role == SIM_ROLE_BLOCKING) {
+        const struct sim_queue *legacy = &m->queue[ctx->legacy];
+        return ctx->legacy && legacy->head != legacy->tail && sim_queue_head(m, ctx->legacy)->ticket < ticket;
+    }
+    for (uint32_t other = ctx->first; other; other = m->queue[other].next) {
+        const struct sim_queue *o = &m->queue[other];
+        if (o->role == SIM_ROLE_BLOCKING && o->head != o->tail && sim_queue_head(m, other)->ticket < ticket)
+            return true;
+    }
+    return false;
+}
+
+static bool stamped(const struct sim_machine *m, const struct sim_command *c)
+{
+    return atomic_load_explicit(&m->event[c->event].stamped, memory_order_relaxed) >= c->event_sequence;
+}
+
+void sim_queue_settle(struct sim_machine *m, uint32_t queue, enum sim_engine after)
+{
+    struct sim_queue *q = &m->queue[queue];
+    while (q->head != q->tail) {
+        const struct sim_command *c = sim_queue_head(m, queue);
+        if (sim_journal_tight(m)) {
+            sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
+            return sim_device_touch(m, m->context[q->context].device);
+        }
+        if (barred(m, queue))
+            return sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
+        switch (c->kind) {
+        case SIM_CMD_WORK:
+            if (c->engine != SIM_ENGINE_NONE)
+                return sim_queue_place(m, queue, SIM_STREAM_READY, c->engine);
+            break;
+        case SIM_CMD_STAMP: /* a copy engine stamps what follows its copy; anything else waits for its context */
+            if (!m->eager_stamps && after != SIM_ENGINE_H2D && after != SIM_ENGINE_D2H)
+                return sim_queue_place(m, queue, SIM_STREAM_READY, SIM_ENGINE_COMPUTE);
+            break;
+        case SIM_CMD_WAIT_EVENT:
+            if (!stamped(m, c))
+                return sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
+            break;
+        default:
+            return sim_queue_place(m, queue, SIM_STREAM_HOST, SIM_ENGINE_NONE);
+        }
+        sim_queue_complete(m, queue);
+    }
+    sim_queue_place(m, queue, SIM_STREAM_EMPTY, SIM_ENGINE_NONE);
+}
+
+void sim_queue_unblock(struct sim_machine *m)
+{
+    uint32_t queue = m->first_blocked;
+    while (queue && !sim_journal_tight(m)) {
+        struct sim_command *c = sim_queue_head(m, queue);
+        if (barred(m, queue) || (c->kind == SIM_CMD_WAIT_EVENT && !stamped(m, c))) {
+            queue = m->queue[queue].next_blocked;
+            continue;
+        }
+        sim_queue_settle(m, queue, SIM_ENGINE_NONE);
+        queue = m->first_blocked; /* its completions may have freed one that was passed over */
+    }
+}
+
+void sim_queue_append(struct sim_machine *m, uint32_t queue, struct sim_command c)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    c.ticket = ctx->ticket;
+    c.total_ns = q->submitted_ns + c.work_ns;
+    *sim_command_at(m, queue, q->tail) = c; /* nobody reads beyond the tail */
+    SIM_PUT(m, ctx->ticket, ctx->ticket + 1);
+    SIM_PUT(m, q->submitted_ns, c.total_ns);
+    if (c.kind == SIM_CMD_STAMP && c.event) {
+        struct sim_event_slot *slot = &m->event[c.event];
+        SIM_PUT(m, slot->stream_and_command, (uint64_t)queue << 48 | ((q->tail + 1) & LOW48));
+        sim_journal(m, &slot->submitted, atomic_load_explicit(&slot->submitted, memory_order_relaxed), 0);
+        atomic_store_explicit(&slot->submitted, c.event_sequence, memory_order_relaxed);
+    }
+    SIM_PUT(m, q->tail, q->tail + 1);
+    if (q->head + 1 == q->tail) {
+        sim_queue_settle(m, queue, SIM_ENGINE_NONE);
+        sim_advance(m);
+    }
+    sim_commit(m);
+}
+
+void sim_queue_host_done(struct sim_machine *m, uint32_t queue)
+{
+    sim_queue_complete(m, queue);
+    sim_queue_settle(m, queue, SIM_ENGINE_NONE);
+    sim_queue_unblock(m);
+    sim_device_touch(m, m->context[m->queue[queue].context].device);
+    sim_advance(m);
+    sim_commit(m);
+}
+
+uint32_t sim_queue_open(struct sim_machine *m, uint32_t context, enum sim_stream_role role, int32_t priority)
+{
+    uint32_t queue = m->free_queue;
+    if (queue)
+        SIM_PUT(m, m->free_queue, m->queue[queue].next);
+    else if (m->queues_made < SIM_MAX_STREAMS) {
+        queue = m->queues_made + 1;
+        SIM_PUT(m, m->queues_made, queue);
+    } else
+        return 0;
+    struct sim_shared_context *ctx = &m->context[context];
+    m->queue[queue] = (struct sim_queue){.next = ctx->first, .role = role, .priority = priority};
+    SIM_PUT(m, m->queue[queue].context, context);
+    SIM_PUT(m, ctx->first, queue);
+    if (role == SIM_ROLE_LEGACY)
+        SIM_PUT(m, ctx->legacy, queue);
+    sim_commit(m);
+    return queue;
+}
+
+/* Whatever is still queued is dropped: the owner has waited for it, or is dead. */
+void sim_queue_close(struct sim_machine *m, uint32_t queue)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    struct sim_device *device = &m->device[ctx->device];
+    if (q->state == SIM_STREAM_RUNNING && q->engine == SIM_ENGINE_COMPUTE) {
+        SIM_PUT(m, ctx->running, ctx->running - 1);
+        SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - sim_queue_head(m, queue)->sms);
+    } else if (q->state == SIM_STREAM_RUNNING)
+        SIM_PUT(m, device->copy_queue[q->engine - 1], 0);
+    sim_queue_place(m, queue, SIM_STREAM_EMPTY, SIM_ENGINE_NONE);
+    SIM_PUT(m, q->head, q->tail);
+    uint32_t *link = &ctx->first;
+    while (*link != queue)
+        link = &m->queue[*link].next;
+    SIM_PUT(m, *link, q->next);
+    if (ctx->legacy == queue)
+        SIM_PUT(m, ctx->legacy, 0);
+    sim_device_touch(m, ctx->device);
+    SIM_PUT(m, q->context, 0);
+    SIM_PUT(m, q->next, m->free_queue);
+    SIM_PUT(m, m->free_queue, queue);
+    sim_commit(m);
+}
+
+uint32_t sim_shared_context_open(struct sim_machine *m, uint32_t process, uint32_t device)
+{
+    uint32_t context = m->free_context;
+    if (context)
+        SIM_PUT(m, m->free_context, m->context[context].next);
+    else if (m->contexts_made < SIM_MAX_CONTEXTS) {
+        context = m->contexts_made + 1;
+        SIM_PUT(m, m->contexts_made, context);
+    } else
+        return 0;
+    struct sim_process_device *usage = &m->process[process].device[device];
+    m->context[context] =
+        (struct sim_shared_context){.device = device, .next = m->device[device].first_context};
+    SIM_PUT(m, m->context[context].process, process);
+    SIM_PUT(m, m->device[device].first_context, context);
+    SIM_PUT(m, usage->contexts, usage->contexts + 1);
+    sim_commit(m);
+    return context;
+}
+
+void sim_shared_context_close(struct sim_machine *m, uint32_t context)
+{
+    struct sim_shared_context *ctx = &m->context[context];
+    struct sim_device *device = &m->device[ctx->device];
+    struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
+    while (ctx->first)
+        sim_queue_close(m, ctx->first);
+    sim_advance(m); /* off the engine, its time accounted */
+    uint32_t *link = &device->first_context;
+    while (*link != context)
+        link = &m->context[*link].next;
+    SIM_PUT(m, *link, ctx->next);
+    if (device->current == context)
+        SIM_PUT(m, device->current, 0);
+    if (device->next_current == context)
+        SIM_PUT(m, device->next_current, 0);
+    SIM_PUT(m, usage->contexts, usage->contexts - 1);
+    SIM_PUT(m, ctx->process, 0);
+    SIM_PUT(m, ctx->next, m->free_context);
+    SIM_PUT(m, m->free_context, context);
+    sim_commit(m);
+}

@@ -1,0 +1,279 @@
+/* sched.c -- the engines of each device: a compute engine that contexts share by time slices, two copy engines.
+ *
+ * The compute engine goes round robin over the contexts that want it.  A slice ends when its context has nothing
+ * left (hand-over at once) or after slice_ns while another context wants the engine; kernels are pre-empted where
+ * they are.  Going from one context that ran to another that waited costs switch_ns; a context that finds the
+ * engine idle, or goes on, pays nothing.  Kernels of different streams of the context on the engine run side by
+ * side as far as their SMs fit, in order of priority, then of readiness; all at full speed.
+ *
+ * Every nanosecond of the engine is idle, switching, or some context's: account() adds it when the phase ends. */
+#include "model.h"
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void account(struct sim_machine *m, struct sim_device *d)
+{
+    uint64_t spent = m->now_ns - d->phase_start_ns;
+    if (d->phase == SIM_PHASE_IDLE)
+        SIM_PUT(m, d->idle_ns, d->idle_ns + spent);
+    else if (d->phase == SIM_PHASE_SWITCH)
+        SIM_PUT(m, d->switch_ns, d->switch_ns + spent);
+    else {
+        struct sim_shared_context *ctx = &m->context[d->current];
+        struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
+        SIM_PUT(m, d->busy_ns, d->busy_ns + spent);
+        SIM_PUT(m, ctx->gpu_ns, ctx->gpu_ns + spent);
+        SIM_PUT(m, usage->gpu_ns, usage->gpu_ns + spent);
+    }
+    SIM_PUT(m, d->phase_start_ns, m->now_ns);
+}
+
+static void enter_phase(struct sim_machine *m, struct sim_device *d, enum sim_phase phase, uint64_t end_ns)
+{
+    account(m, d);
+    SIM_PUT(m, d->phase, (uint32_t)phase);
+    SIM_PUT(m, d->phase_end_ns, end_ns);
+}
+
+/* The next context after the current one that wants the engine, the current one last; 0: none. */
+static uint32_t next_wanting(const struct sim_machine *m, const struct sim_device *d)
+{
+    uint32_t first = d->current ? m->context[d->current].next : d->first_context;
+    for (uint32_t c = first; c; c = m->context[c].next)
+        if (m->context[c].wants)
+            return c;
+    for (uint32_t c = d->first_context; c && c != first; c = m->context[c].next)
+        if (m->context[c].wants)
+            return c;
+    return 0;
+}
+
+/* -------- inside a context -------- */
+
+static void start_kernel(struct sim_machine *m, struct sim_shared_context *ctx, uint32_t queue)
+{
+    const struct sim_command *c = sim_queue_head(m, queue);
+    sim_queue_place(m, queue, SIM_STREAM_RUNNING, SIM_ENGINE_COMPUTE);
+    SIM_PUT(m, m->queue[queue].end_ns, m->now_ns + c->work_ns);
+    SIM_PUT(m, ctx->running, ctx->running + 1);
+    SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use + c->sms);
+}
+
+static bool goes_before(struct sim_machine *m, uint32_t a, uint32_t b)
+{
+    const struct sim_queue *x = &m->queue[a], *y = &m->queue[b];
+    if (x->priority != y->priority)
+        return x->priority < y->priority;
+    if (x->queued_ns != y->queued_ns)
+        return x->queued_ns < y->queued_ns;
+    return sim_queue_head(m, a)->ticket < sim_queue_head(m, b)->ticket;
+}
+
+/* Start what fits; stamp the events whose context's turn this is. */
+static void run_ready(struct sim_machine *m, struct sim_device *d)
+{
+    struct sim_shared_context *ctx = &m->context[d->current];
+    while (!sim_journal_tight(m)) {
+        uint32_t best = 0;
+        for (uint32_t q = ctx->first; q; q = m->queue[q].next)
+            if (m->queue[q].state == SIM_STREAM_READY && m->queue[q].engine == SIM_ENGINE_COMPUTE &&
+                (!best || goes_before(m, q, best)))
+                best = q;
+        if (!best)
+            return;
+        const struct sim_command *c = sim_queue_head(m, best);
+        if (c->kind == SIM_CMD_STAMP) {
+            sim_queue_complete(m, best);
+            sim_queue_settle(m, best, SIM_ENGINE_COMPUTE);
+            sim_queue_unblock(m);
+        } else if (ctx->running == 0 || ctx->sms_in_use + c->sms <= d->profile.sm_count)
+            start_kernel(m, ctx, best);
+        else
+            return;
+    }
+}
+
+static void end_kernels(struct sim_machine *m, struct sim_device *d)
+{
+    struct sim_shared_context *ctx = &m->context[d->current];
+    for (uint32_t q = ctx->first; q && ctx->running && !sim_journal_tight(m); q = m->queue[q].next) {
+        const struct sim_queue *queue = &m->queue[q];
+        if (queue->state != SIM_STREAM_RUNNING || queue->engine != SIM_ENGINE_COMPUTE ||
+            queue->end_ns > m->now_ns)
+            continue;
+        SIM_PUT(m, ctx->running, ctx->running - 1);
+        SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - sim_queue_head(m, q)->sms);
+        sim_queue_complete(m, q);
+        sim_queue_settle(m, q, SIM_ENGINE_COMPUTE);
+    }
+}
+
+/* Off the engine: what runs remembers what it still needs. */
+static void preempt(struct sim_machine *m, struct sim_device *d)
+{
+    struct sim_shared_context *ctx = &m->context[d->current];
+    for (uint32_t q = ctx->first; q && ctx->running; q = m->queue[q].next)
+        if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
+            SIM_PUT(m, m->queue[q].left_ns, m->queue[q].end_ns - m->now_ns);
+}
+
+static void resume(struct sim_machine *m, struct sim_device *d)
+{
+    struct sim_shared_context *ctx = &m->context[d->current];
+    for (uint32_t q = ctx->first; q && ctx->running; q = m->queue[q].next)
+        if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
+            SIM_PUT(m, m->queue[q].end_ns, m->now_ns + m->queue[q].left_ns);
+}
+
+/* -------- between contexts -------- */
+
+static void begin_slice(struct sim_machine *m, struct sim_device *d, uint32_t context)
+{
+    enter_phase(m, d, SIM_PHASE_RUN, UINT64_MAX);
+    SIM_PUT(m, d->current, context);
+    SIM_PUT(m, d->slice_start_ns, m->now_ns);
+    resume(m, d);
+}
+
+static void begin_switch(struct sim_machine *m, struct sim_device *d, uint32_t context)
+{
+    enter_phase(m, d, SIM_PHASE_SWITCH, m->now_ns + m->switch_ns);
+    SIM_PUT(m, d->next_current, context);
+    SIM_PUT(m, d->switches, d->switches + 1);
+}
+
+/* Slices run on from the moment the context got the engine; who comes in between waits for the end of the one. */
+static uint64_t slice_end(const struct sim_machine *m, const struct sim_device *d)
+{
+    return d->slice_start_ns + ((m->now_ns - d->slice_start_ns) / m->slice_ns + 1) * m->slice_ns;
+}
+
+/* True while the phase has changed and another look is due. */
+static bool turn(struct sim_machine *m, struct sim_device *d)
+{
+    uint32_t next;
+    switch (d->phase) {
+    case SIM_PHASE_IDLE:
+        next = next_wanting(m, d);
+        if (next)
+            begin_slice(m, d, next);
+        return next != 0;
+    case SIM_PHASE_SWITCH:
+        if (m->now_ns < d->phase_end_ns)
+            return false;
+        next = d->next_current && m->context[d->next_current].wants ? d->next_current : next_wanting(m, d);
+        if (next)
+            begin_slice(m, d, next);
+        else
+            enter_phase(m, d, SIM_PHASE_IDLE, UINT64_MAX);
+        return next != 0;
+    default:
+        break;
+    }
+    end_kernels(m, d);
+    sim_queue_unblock(m);
+    run_ready(m, d);
+    next = next_wanting(m, d);
+    if (m->context[d->current].wants == 0) {
+        if (next)
+            begin_switch(m, d, next);
+        else
+            enter_phase(m, d, SIM_PHASE_IDLE, UINT64_MAX);
+        return next != 0;
+    }
+    if (!next || next == d->current) {
+        SIM_PUT(m, d->phase_end_ns, UINT64_MAX);
+        return false;
+    }
+    if (d->phase_end_ns == UINT64_MAX)
+        SIM_PUT(m, d->phase_end_ns, slice_end(m, d));
+    if (m->now_ns < d->phase_end_ns)
+        return false;
+    preempt(m, d);
+    begin_switch(m, d, next);
+    return true;
+}
+
+/* -------- copy engines -------- */
+
+static uint32_t next_copy(struct sim_machine *m, const struct sim_device *d, uint32_t engine)
+{
+    uint32_t best = 0;
+    for (uint32_t c = d->first_context; c; c = m->context[c].next)
+        for (uint32_t q = m->context[c].first; q; q = m->queue[q].next)
+            if (m->queue[q].state == SIM_STREAM_READY && m->queue[q].engine == engine &&
+                (!best || goes_before(m, q, best)))
+                best = q;
+    return best;
+}
+
+static void copy_engine(struct sim_machine *m, struct sim_device *d, uint32_t engine)
+{
+    uint32_t *holder = &d->copy_queue[engine - 1];
+    if (*holder && m->queue[*holder].end_ns <= m->now_ns) {
+        uint32_t queue = *holder;
+        uint64_t *busy_ns = &d->copy_busy_ns[engine - 1];
+        SIM_PUT(m, *busy_ns, *busy_ns + sim_queue_head(m, queue)->work_ns);
+        SIM_PUT(m, *holder, 0);
+        sim_queue_complete(m, queue);
+        sim_queue_settle(m, queue, engine);
+        sim_queue_unblock(m);
+    }
+    if (*holder || d->copies_ready[engine - 1] == 0)
+        return;
+    uint32_t queue = next_copy(m, d, engine);
+    sim_queue_place(m, queue, SIM_STREAM_RUNNING, engine);
+    SIM_PUT(m, m->queue[queue].end_ns, m->now_ns + sim_queue_head(m, queue)->work_ns);
+    SIM_PUT(m, *holder, queue);
+}
+
+/* -------- time -------- */
+
+static uint64_t next_event(struct sim_machine *m, const struct sim_device *d)
+{
+    uint64_t next = d->phase == SIM_PHASE_IDLE ? UINT64_MAX : d->phase_end_ns;
+    if (d->phase == SIM_PHASE_RUN) {
+        const struct sim_shared_context *ctx = &m->context[d->current];
+        for (uint32_t q = ctx->first; q; q = m->queue[q].next)
+            if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
+                next = least(next, m->queue[q].end_ns);
+    }
+    for (int e = 0; e < 2; e++)
+        if (d->copy_queue[e])
+            next = least(next, m->queue[d->copy_queue[e]].end_ns);
+    return next;
+}
+
+static void step(struct sim_machine *m, struct sim_device *d)
+{
+    sim_queue_unblock(m);
+    copy_engine(m, d, SIM_ENGINE_H2D);
+    copy_engine(m, d, SIM_ENGINE_D2H);
+    while (turn(m, d) && !sim_journal_tight(m))
+        ;
+    bool again = sim_journal_tight(m);
+    for (int e = 0; e < 2; e++)
+        again |= d->copies_ready[e] && !d->copy_queue[e]; /* made ready by the compute engine */
+    SIM_PUT(m, d->next_ns, again ? m->now_ns : next_event(m, d));
+}
+
+void sim_advance(struct sim_machine *m)
+{
+    uint64_t until = m->now_ns;
+    for (;;) {
+        struct sim_device *first = &m->device[0];
+        for (uint32_t i = 1; i < m->device_count; i++)
+            if (m->device[i].next_ns < first->next_ns)
+                first = &m->device[i];
+        SIM_PUT(m, m->next_ns, first->next_ns);
+        sim_commit(m);
+        if (first->next_ns > until)
+            break;
+        m->now_ns = first->next_ns;
+        step(m, first);
+    }
+    m->now_ns = until;
+}
