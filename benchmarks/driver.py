@@ -50,6 +50,8 @@ ffi.cdef(
     CUresult cuMemGetInfo_v2(size_t *free, size_t *total);
     CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes);
     CUresult cuMemFree_v2(CUdeviceptr pointer);
+    CUresult cuMemsetD8_v2(CUdeviceptr pointer, unsigned char value, size_t bytes);
+    CUresult cuMemcpyDtoH_v2(void *host, CUdeviceptr device, size_t bytes);
     CUresult cuModuleLoadData(CUmodule *module, const void *image);
     CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name);
     CUresult cuLaunchKernel(CUfunction function,

@@ -1,4 +1,4 @@
-"""What gshare costs: instructions and nanoseconds of each hooked call beside the bare driver, and starting up.
+"""What gshare costs: instructions and nanoseconds of each hooked call beside the bare driver; starting up.
 
 Instructions are counted in libgshare.so alone, so they do not depend on the machine or on the driver; times
 are taken bare and under `gshare run` in turn within one run, and compared as a ratio.

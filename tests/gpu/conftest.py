@@ -1,0 +1,69 @@
+"""The hardware tests' machine: the real GPU, or with GSHARE_GPU_REHEARSAL=1 the simulated one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from gshare.cli.sandbox import Sandbox
+from gshare.controller.devices import real_devices
+
+REHEARSAL = os.environ.get("GSHARE_GPU_REHEARSAL") == "1"
+
+
+class Gpu:
+    """Runs programs bare or as tenants, on the machine under test."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.simulated = sandbox.simulated
+        self.bare_environment = dict(sandbox.environment)
+        if self.simulated:
+            from gshare.shim import sim
+
+            self.bare_environment |= sim.environment(machine=sandbox.environment["SIMGPU_MACHINE"])
+
+    def start(self, limits: Sequence[str] | None, *command: str) -> subprocess.Popen[str]:
+        """Start Python with `command` as a tenant with `limits`, or bare where they are None."""
+        program = [sys.executable, *command]
+        return subprocess.Popen(
+            program if limits is None else self.sandbox.run(limits, program),
+            env=self.bare_environment if limits is None else self.sandbox.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], timeout: float = 90) -> list[dict[str, Any]]:
+        """Wait for the end; the JSON objects it printed, one a line."""
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+        assert process.returncode == 0, f"code {process.returncode}: {output}{errors}"
+        return [json.loads(line) for line in output.splitlines()]
+
+    def run(self, limits: Sequence[str] | None, *command: str) -> list[dict[str, Any]]:
+        return self.finish(self.start(limits, *command))
+
+    def workload(self, limits: Sequence[str] | None, *options: str) -> dict[str, dict[str, Any]]:
+        """Run the workload; its last line of each kind."""
+        return {
+            line["event"]: line for line in self.run(limits, "-m", "gshare.benchmarks.workload", *options)
+        }
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Iterator[Gpu]:
+    if not REHEARSAL and not real_devices():
+        pytest.skip("no NVIDIA GPU here (GSHARE_GPU_REHEARSAL=1 takes the simulated one)")
+    with Sandbox(simulated=REHEARSAL) as sandbox:
+        yield Gpu(sandbox)
