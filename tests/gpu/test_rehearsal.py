@@ -1,4 +1,4 @@
-"""tests/gpu/run.sh runs from end to end on the simulated GPU, so that a GPU machine's time is not lost to typos."""
+"""tests/gpu/run.sh runs from end to end on the simulated GPU: typos must not cost time on a GPU machine."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""A callgrind profile is summed by shared object."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gshare.benchmarks import callgrind
+
+PROFILE = """\
+version: 1
+positions: line
+events: Ir
+summary: 1000
+
+ob=(1) /lib/libgshare.so
+fl=(1) launch.c
+fn=(1) cuLaunchKernel
+12 5
++3 2
+* 1
+cob=(2) /sim/libcuda.so.1
+cfn=(2) cuLaunchKernel
+calls=1 40
+16 900
+-2 4
+
+ob=(2)
+fn=(2)
+40 600
+41 300
+
+fn=(3) helper
+7 50
+
+ob=(1)
+fn=(1)
+12 10
+"""
+
+
+def test_own_costs_are_summed_and_the_costs_of_callees_are_not() -> None:
+    sums = callgrind.instructions_by_object(PROFILE.splitlines())
+    assert sums == {"libgshare.so": 5 + 2 + 1 + 4 + 10, "libcuda.so.1": 600 + 300 + 50}
+
+
+@pytest.mark.skipif(not callgrind.available(), reason="valgrind is not installed")
+def test_only_the_counted_loop_is_collected(tmp_path: Path) -> None:
+    """The sum of a loop over a no-op grows with its count and with nothing else that the process does."""
+    library, profile = tmp_path / "noop.so", tmp_path / "callgrind.out"
+    source = "int launch(void) { return 0; }"
+    compiler = shutil.which("cc") or "gcc"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-x", "c", "-", "-o", str(library)],
+        input=source,
+        text=True,
+        check=True,
+    )
+    program = (
+        "import sys; from gshare.benchmarks.loops import LIBRARY, _ffi as ffi\n"
+        f"noop = ffi.dlopen({str(library)!r}); ffi.cdef('int launch(void); "
+        "int loops_count_launches(const struct loops_kernel *k, uint64_t count);')\n"
+        "kernel = ffi.new('struct loops_kernel *', {'launch': ffi.cast('void *', noop.launch)})\n"
+        "ffi.dlopen(str(LIBRARY)).loops_count_launches(kernel, int(sys.argv[1]))"
+    )
+    sums = []
+    for count in ("1000", "3000"):
+        subprocess.run([*callgrind.prefix(profile), sys.executable, "-c", program, count], check=True)
+        sums.append(callgrind.instructions_by_object(profile.read_text().splitlines())["noop.so"])
+    assert sums[0] > 0
+    assert sums[1] == 3 * sums[0]
