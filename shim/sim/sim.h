@@ -44,7 +44,7 @@
 
 #define SIM_ENTER(name)                                                                                      \
     do {                                                                                                     \
-        if (__builtin_expect(sim_driver.state != SIM_DRIVER_READY, 0))                                       \
+        if (__builtin_expect(atomic_load_explicit(&sim_driver.state, memory_order_acquire) != SIM_DRIVER_READY, 0))                                       \
             return sim_not_ready();                                                                          \
         if (__builtin_expect(sim_driver.faults, 0))                                                          \
             SIM_TRY(sim_fault(#name));                                                                       \
@@ -55,14 +55,14 @@
     SIM_ENTER(name);                                                                                         \
     struct sim_context *ctx = sim_current_context();                                                         \
     if (__builtin_expect(ctx == NULL, 0))                                                                    \
-    return CUDA_ERROR_INVALID_CONTEXT
+    return sim_no_context()
 
 /* -------- the process (process.c) -------- */
 
-enum sim_driver_state { SIM_DRIVER_NEW, SIM_DRIVER_READY, SIM_DRIVER_FORKED };
+enum sim_driver_state { SIM_DRIVER_NEW, SIM_DRIVER_READY, SIM_DRIVER_FORKED, SIM_DRIVER_ENDED };
 
 struct sim_driver {
-    enum sim_driver_state state;
+    _Atomic uint32_t state; /* enum sim_driver_state */
     bool faults; /* SIMGPU_FAULTS asks for some */
     struct sim_machine *machine;
     uint32_t process;                 /* our record in machine->process[] */
@@ -77,6 +77,9 @@ CUresult sim_not_ready(void);
 /* The error that SIMGPU_FAULTS="name:first_call[-last_call]:code,..." injects into this call, or
  * CUDA_SUCCESS. */
 CUresult sim_fault(const char *name);
+
+/* visible.c: the machine's devices that CUDA_VISIBLE_DEVICES lets this process see; returns how many. */
+int sim_devices_choose(const struct sim_machine *, uint32_t device[SIM_MAX_DEVICES]);
 
 static inline bool sim_device_valid(CUdevice device)
 {
@@ -139,8 +142,9 @@ struct sim_context {
     struct sim_module *modules; /* module.c: unloaded when the context goes */
 };
 
-/* The thread's current context, NULL when none or when it was destroyed. */
+/* The thread's current context, NULL when none or when it was destroyed; then the error for that. */
 struct sim_context *sim_current_context(void);
+CUresult sim_no_context(void);
 /* Makes the device's primary context exist (one more user). */
 CUresult sim_primary_retain(CUdevice device, struct sim_context **ctx);
 /* module.c: called when a context is destroyed or reset; weak and empty until then. */
@@ -242,7 +246,10 @@ struct sim_stream {
     int priority;
     unsigned long long id;   /* cuStreamGetId */
     void *capture;           /* capture.c: not NULL while capturing */
-    uint64_t effects_done;   /* commands whose data effect has been carried out */
+    /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
+    _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
+    _Atomic uint64_t last_effect;  /* no command after this one has an effect */
+    uint64_t effects_due;
     struct sim_work *effect; /* SIM_QUEUE_DEPTH of them, indexed like the shared commands */
 };
 
