@@ -1,8 +1,8 @@
 """Measure the GPU's own time slices: processes that keep it busy, each writing down when it had to stand by.
 
 `python tests/gpu/slices.py OUT.json` runs one, two and three processes bare, without gshare.  Between two
-gaps lies one slice; a gap is the others' slices with the switches.  The simulated GPU takes its numbers from here;
-itself it records no gaps, since it runs no kernel's instructions.
+gaps lies one slice, and a gap is the others' slices with the switches.  The simulated GPU takes its numbers
+from here; itself it records no gaps, since it runs no kernel's instructions.
 """
 
 from __future__ import annotations
