@@ -37,7 +37,8 @@ class Arm:
 
     def ns(self, *case: str) -> float:
         """Median nanoseconds of one call in this case, over the batches of one process."""
-        return statistics.median(self.loops(*case)["ns"])
+        samples: list[float] = self.loops(*case)["ns"]
+        return statistics.median(samples)
 
     def instructions(self, *case: str) -> dict[str, float]:
         """Instructions per counted call, by shared object; the program runs under callgrind."""

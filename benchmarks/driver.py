@@ -221,6 +221,7 @@ class Graph:
 
     def __init__(self, stream: Stream) -> None:
         self.driver = stream.driver
+        self.stream = stream
         self.exec: Any = None
 
     def instantiate(self, graph: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import signal
@@ -10,28 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 
+from gshare.cli.demo_view import Silent, View
 from gshare.cli.sandbox import Sandbox
 from gshare.controller.devices import real_devices
 from gshare.controller.errors import GshareError
-from gshare.controller.units import FULL_PPM, format_percent, format_size
+from gshare.controller.units import FULL_PPM, format_size
 
 MIB, GIB = 1 << 20, 1 << 30
 TOLERANCE_PPM = 50_000
 MEMORY_QUOTA_BYTES, MEMORY_WANTED_BYTES = GIB, 2 * GIB
 START_TIMEOUT_S = 60.0
 REFRESH_S = 0.1
-PLAIN_EVERY_S = 1.0
 
 WORKLOAD = (sys.executable, "-m", "gshare.benchmarks.workload")
 
@@ -189,7 +184,13 @@ def run_demo(sandbox: Sandbox, seconds: float, view: View) -> dict[str, Any]:
             workloads.start("tenant B", 700_000, ["--mem=4G", "--compute=70%"], busy),
         ]
         workloads.wait_for(sharing, "ready")
-        view.begin(sharing, sharing[0].said["ready"]["device"], simulated=sandbox.simulated)
+        view.begin(
+            sharing,
+            sharing[0].said["ready"]["device"],
+            quota_bytes=MEMORY_QUOTA_BYTES,
+            wanted_bytes=MEMORY_WANTED_BYTES,
+            simulated=sandbox.simulated,
+        )
         workloads.go(sharing)
         truth.start()
         start = time.monotonic()
@@ -240,94 +241,7 @@ def _result(
 
 
 def held(result: dict[str, Any]) -> bool:
-    return result["memory"]["held"] and all(row["held"] for row in result["compute"])
-
-
-class View:
-    """What a person sees: live bars on a terminal, a line a second elsewhere, nothing with --json."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._live: Live | None = None
-        self._next_line_s = PLAIN_EVERY_S
-
-    def begin(self, sharing: list[Tenant], device: str, *, simulated: bool) -> None:
-        kind = f"a simulated {device} (there is no GPU, or --sim was given)" if simulated else device
-        self.console.print(f"Sharing {kind}:", highlight=False)
-        for tenant in sharing:
-            self.console.print(
-                f"  {tenant.name}: gshare run --compute {format_percent(tenant.asked_ppm or 0)} …",
-                highlight=False,
-            )
-        self.console.print(
-            f"  tenant C: gshare run --mem {format_size(MEMORY_QUOTA_BYTES)} …, "
-            f"and tries to take {format_size(MEMORY_WANTED_BYTES)}\n",
-            highlight=False,
-        )
-
-    @contextlib.contextmanager
-    def live(self) -> Iterator[None]:
-        if not self.console.is_terminal:
-            yield
-            return
-        with Live(console=self.console, refresh_per_second=10, transient=True) as self._live:
-            yield
-        self._live = None
-
-    def show(self, sharing: list[Tenant], greedy: Tenant, elapsed_s: float) -> None:
-        if self._live:
-            self._live.update(_bars(sharing, greedy))
-        elif elapsed_s >= self._next_line_s:
-            self._next_line_s += PLAIN_EVERY_S
-            shares = "   ".join(f"{t.name} {t.got_ppm / 1e4:5.1f} %" for t in sharing)
-            self.console.print(f"{elapsed_s:4.1f} s   {shares}", highlight=False)
-
-    def end(self, result: dict[str, Any]) -> None:
-        table = Table("", "asked", "got", "held", box=None, pad_edge=False, padding=(0, 4, 0, 0))
-        for row in result["compute"]:
-            table.add_row(
-                f"{row['tenant']}, GPU time",
-                f"{row['asked_ppm'] / 1e4:.1f} %",
-                f"{row['got_ppm'] / 1e4:.1f} %",
-                _yes(row["held"]),
-            )
-        memory = result["memory"]
-        got = f"{format_size(memory['got_bytes'])}, then {memory['refused'] or 'no refusal'}"
-        table.add_row(
-            f"{memory['tenant']}, memory",
-            f"{format_size(memory['quota_bytes'])} at most",
-            got,
-            _yes(memory["held"]),
-        )
-        self.console.print()
-        self.console.print(table, highlight=False)
-
-
-class Silent(View):
-    """For --json."""
-
-    def __init__(self) -> None:
-        super().__init__(Console(quiet=True))
-
-
-def _bars(sharing: list[Tenant], greedy: Tenant) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for tenant in sharing:
-        asked = format_percent(tenant.asked_ppm or 0)
-        bar = ProgressBar(total=FULL_PPM, completed=min(tenant.got_ppm, FULL_PPM), width=50)
-        table.add_row(tenant.name, f"asked {asked}", bar, f"{tenant.got_ppm / 1e4:5.1f} %")
-    memory = greedy.said.get("memory")
-    state = (
-        f"{memory['refused'] or 'not refused'} at {format_size(memory['got_bytes'])}"
-        if memory
-        else "starting"
-    )
-    table.add_row(greedy.name, f"asked {format_size(MEMORY_QUOTA_BYTES)}", state, "")
-    return table
-
-
-def _yes(is_held: bool) -> str:
-    return "[green]yes[/]" if is_held else "[bold red]no[/]"
+    return all(row["held"] for row in [*result["compute"], result["memory"]])
 
 
 @click.command()

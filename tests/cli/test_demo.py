@@ -1,4 +1,4 @@
-"""`gshare demo` shows the limits holding on the simulated GPU, says so when one does not, and leaves nothing."""
+"""`gshare demo` shows the limits holding on the simulated GPU, says when one does not, and leaves nothing."""
 
 from __future__ import annotations
 
