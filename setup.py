@@ -15,7 +15,7 @@ LDFLAGS = "-shared -Wl,-z,defs -Wl,-z,relro".split()
 # thread-local storage must not need the loader, and another preloaded library must not change what our own names
 # mean inside it.
 GUEST_CFLAGS = "-U_FORTIFY_SOURCE -fno-stack-protector -ftls-model=initial-exec".split()
-GUEST_LDFLAGS = "-nodefaultlibs -Wl,-Bsymbolic -Wl,--no-as-needed".split()
+GUEST_LDFLAGS = "-nodefaultlibs -Wl,--no-as-needed -l:libc_nonshared.a -lgcc".split()
 FIRST_GLIBC = {"x86_64": "2.2.5", "aarch64": "2.17"}
 
 
@@ -43,7 +43,7 @@ def library(
         sources,
         file_name,
         depends=headers(folder),
-        extra_link_args=[f"-Wl,-soname,{file_name}", "-ldl", "-lpthread"],
+        extra_link_args=["-ldl", "-lpthread"],
     )
 
 
@@ -73,13 +73,14 @@ class BuildExt(build_ext):
         self.mkpath(os.path.dirname(target))
         cc = os.environ.get("CC", "cc").split()
         cflags = [*CFLAGS, *os.environ.get("CFLAGS", "").split()]  # -Werror and sanitizers in CI
-        link_args = ext.extra_link_args
+        ldflags = [*LDFLAGS, f"-Wl,-soname,{ext.file_name}"]
+        libraries = ext.extra_link_args
         if isinstance(ext, Guest):
             cflags += GUEST_CFLAGS
+            ldflags.append("-Wl,-Bsymbolic")
             if not any(flag.startswith("-fsanitize") for flag in cflags):  # their runtimes need this system's libc
-                soname = f"-Wl,-soname,{ext.file_name}"
-                link_args = [soname, *GUEST_LDFLAGS, "-l:libc_nonshared.a", "-lgcc", *self.old_libc(cc)]
-        self.spawn([*cc, *cflags, *ext.sources, *LDFLAGS, *link_args, "-o", target])
+                libraries = [*GUEST_LDFLAGS, *self.old_libc(cc)]
+        self.spawn([*cc, *cflags, *ext.sources, *ldflags, *libraries, "-o", target])
 
     def old_libc(self, cc: list[str]) -> list[str]:
         """Stand-ins for the C library, to link with: the functions of libc.txt under the versions stated there."""
