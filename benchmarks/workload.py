@@ -2,7 +2,8 @@
 
 It takes device memory piece by piece, then keeps the GPU busy with kernels of known length, and prints one
 JSON object a line about what it got.  A spin kernel counts only its own time on the GPU, so the number of
-kernels times their length is the GPU time of this process even while others have their slices.
+kernels times their length is the GPU time of this process even while others have their slices.  (With several
+streams kernels run side by side, and the sum counts each of them.)
 """
 
 from __future__ import annotations
