@@ -1,0 +1,63 @@
+"""C programs and drivers that the shim's tests run, built once a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from interception import DRIVER, Programs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that compiles and links tests/programs/SOURCE… into a file of the given name."""
+    folder = tmp_path_factory.mktemp("programs")
+
+    def run(name: str, *sources: str, options: Iterable[str] = ()) -> Path:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = ["gcc", "-std=gnu17", "-O1", "-g", "-fPIC", "-Wall", "-Wextra", f"-I{ROOT}/shim/src"]
+        paths = [str(ROOT / "tests" / "programs" / source) for source in sources]
+        subprocess.run([*command, *paths, *options, "-ldl", "-lpthread", "-o", str(target)], check=True)
+        return target
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environ() -> dict[str, str]:
+    """Return this process's environment without anybody's libraries or limits."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("LD_", "GSHARE_", "SIMGPU_"))}
+
+
+@pytest.fixture(scope="session")
+def programs(build: Callable[..., Path], environ: dict[str, str]) -> Programs:
+    """Return programs that look for functions in drivers that only count their calls."""
+
+    def driver(name: str, soname: str, *options: str) -> Path:
+        return build(name, "fake_driver.c", options=["-shared", "-Wl,-Bsymbolic", f"-Wl,-soname,{soname}", *options])
+
+    real = driver(f"driver/{DRIVER}", DRIVER)
+    (real.parent / "libcuda.so").symlink_to(DRIVER)
+    script = real.parent / "versioned.map"
+    script.write_text("FAKE_1 { *; };\n")
+    files = {
+        "driver": real,
+        "nvml": driver("driver/libnvidia-ml.so.1", "libnvidia-ml.so.1", "-DNVML"),
+        "copy": driver("copy/libdriver.so", DRIVER),
+        "nowhere": real.parent.parent / "nowhere" / DRIVER,
+        "versioned": driver(f"versioned/{DRIVER}", DRIVER, f"-Wl,--version-script={script}"),
+    }
+    link = ["-Wl,--no-as-needed", f"-L{real.parent}", f"-l:{DRIVER}"]
+    files["client"] = build("libclient.so", "linked.c", options=["-shared", *link])
+    return Programs(
+        plain=build("roads", "roads.c", "linked.c"),
+        linked=build("roads-linked", "roads.c", "linked.c", options=["-DLINKED", *link]),
+        files=files,
+        environ=environ,
+    )

@@ -1,0 +1,88 @@
+"""The roads to the driver, taken by tests/programs/roads.c, and what a lookup on them answers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gshare.shim import LIBRARY
+from gshare.shim.abi import HOOKS
+
+DRIVER = "libcuda.so.1"
+HOOKED = {hook.name for hook in HOOKS if hook.hooked}
+LIMITED = {"GSHARE_TENANT_DIR": "/nonexistent"}
+"""A limit is asked for.  It could not be applied, but a lookup does not get as far as cuInit."""
+
+
+def names(library: str = "CUDA") -> list[str]:
+    """Return the functions of a library that the table knows, hooked or not."""
+    return [hook.name for hook in HOOKS if hook.library == library]
+
+
+def preloaded(environ: Mapping[str, str], *libraries: Path) -> dict[str, str]:
+    return {**environ, "LD_PRELOAD": ":".join(map(str, libraries))}
+
+
+@dataclass(frozen=True)
+class Road:
+    """How roads.c is told to look for functions; {…} names one of `Programs.files`."""
+
+    name: str
+    arguments: tuple[str, ...]
+    linked: bool = False  # the program itself, with the driver
+    folder: str = "driver"  # that the loader searches
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a lookup gave: the driver's own code and status, and where the address lies."""
+
+    result: int
+    status: int  # -1: not written
+    file: str | None
+    symbol: str | None
+
+    @property
+    def is_hook(self) -> bool:
+        return self.file == str(LIBRARY)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs that look for functions, and the drivers they find them in."""
+
+    plain: Path
+    linked: Path
+    files: dict[str, Path]
+    environ: dict[str, str]  # without any shim
+
+    def take(
+        self, road: Road, lines: Iterable[str], *preload: Path, environ: Mapping[str, str] | None = None
+    ) -> dict[str, Answer]:
+        """Look for each line's function on a road; the answer for each line."""
+        full = {**self.environ, **road.environ, **(environ or {})}
+        full.setdefault("LD_LIBRARY_PATH", str(self.files[road.folder].parent))
+        done = subprocess.run(
+            [
+                self.linked if road.linked else self.plain,
+                *(argument.format(**self.files) for argument in road.arguments),
+            ],
+            input="".join(f"{line}\n" for line in lines),
+            env=preloaded(full, *preload) if preload else full,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        answers = {}
+        for row in done.stdout.splitlines():
+            line, result, status, *place = row.split("\t")
+            file, symbol = (None if text == "-" else text for text in place)
+            answers[line] = Answer(int(result), int(status), file, symbol)
+        return answers
