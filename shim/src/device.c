@@ -13,17 +13,24 @@ static int8_t cache[MOST_ORDINALS];
 
 enum { NOT_ASKED = 0, FIRST_ROW = 1, FOREIGN = -1 };
 
+int gs_device_of_uuid(const struct gs_limits *limits, const CUuuid *uuid)
+{
+    for (uint32_t i = 0; i < limits->device_count; i++)
+        if (!memcmp(limits->device[i].uuid, uuid->bytes, sizeof uuid->bytes))
+            return (int)i;
+    return GS_FOREIGN_DEVICE;
+}
+
 static int look_up(const struct gs_limits *limits, CUdevice device)
 {
     CUuuid uuid;
+    int row;
 
     /* With MIG only the newer one tells instances apart. */
     if (REAL(cuDeviceGetUuid_v2)(&uuid, device) && REAL(cuDeviceGetUuid)(&uuid, device))
         return NOT_ASKED;
-    for (uint32_t i = 0; i < limits->device_count; i++)
-        if (!memcmp(limits->device[i].uuid, uuid.bytes, sizeof uuid.bytes))
-            return FIRST_ROW + (int)i;
-    return FOREIGN;
+    row = gs_device_of_uuid(limits, &uuid);
+    return row < 0 ? FOREIGN : FIRST_ROW + row;
 }
 
 int gs_device_index(CUdevice device)

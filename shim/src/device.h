@@ -2,6 +2,7 @@
 #ifndef GS_DEVICE_H
 #define GS_DEVICE_H
 
+#include "abi.h"
 #include "driver.h"
 
 #define GS_NO_DEVICE      (-1) /* no context is current, the number means no device, or no limit is in force */
@@ -9,6 +10,8 @@
 
 /* Index into gs_limits.device[], found by UUID (and cached), or one of the above. */
 int gs_device_index(CUdevice device);
+
+int gs_device_of_uuid(const struct gs_limits *limits, const CUuuid *uuid);
 
 /* The same for the calling thread's current context. */
 int gs_current_device(void);

@@ -4,7 +4,10 @@
  * down is meaningless there.  Locks that other threads held at the fork are made new. */
 #include <pthread.h>
 
+#include "context.h"
 #include "fork.h"
+#include "later.h"
+#include "pool.h"
 #include "quota.h"
 #include "region.h"
 
@@ -21,6 +24,10 @@ static void in_parent(void)
 static void in_child(void)
 {
     gs_quota_forget_locks();
+    gs_ledger_forget();
+    gs_later_forget();
+    gs_pool_forget();
+    gs_context_forget();
     gs_region_after_fork(1);
 }
 

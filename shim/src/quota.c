@@ -96,9 +96,16 @@ void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
     __atomic_store_n(&usage->slot[slot].pid, 0, __ATOMIC_RELEASE);
 }
 
+uint64_t gs_quota_used(int device)
+{
+    const struct gs_region *region = gs_region_view();
+
+    return region && device >= 0 ? gs_total_read(&region->usage->device[device].total).used_bytes : 0;
+}
+
 void gs_quota_repair(int device)
 {
-    const struct gs_region *region = gs_region();
+    const struct gs_region *region = gs_region_view();
 
     if (!region || device < 0)
         return;
@@ -106,8 +113,9 @@ void gs_quota_repair(int device)
         const struct gs_slot_device *held = &region->usage->slot[slot].device[device];
 
         /* A glance at both halves tells who may hold anything; the lock tells who is dead. */
-        if (slot != region->slot && (__atomic_load_n(&held->held_bytes[0], __ATOMIC_RELAXED) ||
-                                     __atomic_load_n(&held->held_bytes[1], __ATOMIC_RELAXED)))
+        if (&region->usage->slot[slot] != region->own &&
+            (__atomic_load_n(&held->held_bytes[0], __ATOMIC_RELAXED) ||
+             __atomic_load_n(&held->held_bytes[1], __ATOMIC_RELAXED)))
             gs_region_with_dead_slot(slot, gs_quota_clean_slot);
     }
 }

@@ -20,7 +20,10 @@ void gs_quota_release(int device, uint64_t bytes);
 /* Reserved was an upper bound, taken is the truth; where the truth is more it is charged, limit or not. */
 void gs_quota_settle(int device, uint64_t reserved_bytes, uint64_t taken_bytes);
 
-/* Gives back what dead processes held on the device. */
+/* Over all processes of the tenant, dead ones that nobody has cleaned up included. */
+uint64_t gs_quota_used(int device);
+
+/* Gives back what dead processes held on the device.  Needs no slot of one's own. */
 void gs_quota_repair(int device);
 
 /* Releases all that a slot holds.  For the owner before its first change, and for whoever has a dead slot's

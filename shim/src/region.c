@@ -23,7 +23,8 @@
 #define F_OFD_SETLK 37
 #endif
 
-#define SELF_DIR "/run/gshare/self" /* mounted there by whoever confines the process: nobody's environment   \
+#define SELF_DIR                                                                                             \
+    "/run/gshare/self" /* mounted there by whoever confines the process: nobody's environment   \
                                      */
 #define PATH_BYTES 4096
 #define WAY_OUT    "start the program again with gshare run"
@@ -186,6 +187,7 @@ static uint64_t own_start_ticks(void)
     char text[1024];
     int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    uint64_t ticks = 0;
     char *at;
 
     if (fd >= 0)
@@ -196,7 +198,9 @@ static uint64_t own_start_ticks(void)
     at = strrchr(text, ')');
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
-    return at ? strtoull(at + 1, NULL, 10) : 0;
+    while (at && *++at >= '0' && *at <= '9')
+        ticks = 10 * ticks + (uint64_t)(*at - '0');
+    return ticks;
 }
 
 static void take_over_slot(uint32_t slot)
@@ -346,7 +350,9 @@ void gs_region_before_fork(void)
 
 void gs_region_after_fork(int in_child)
 {
-    if (in_child)
+    if (in_child) {
+        region.own = NULL;
         gs_region_mapped = &gs_region_unknown;
+    }
     pthread_mutex_unlock(&lock);
 }

@@ -36,7 +36,7 @@ static inline const struct gs_region *gs_region(void)
 }
 
 /* For readers that may never touch CUDA (NVML tools): limits and usage without a slot; NULL as above.
- * `own` and `slot` of what it returns mean nothing. */
+ * `own` of what it returns is NULL until somebody has claimed a slot. */
 const struct gs_region *gs_region_view(void);
 
 /* Whether limits are asked for, without mapping, claiming or keeping open anything. */

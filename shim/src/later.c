@@ -1,0 +1,90 @@
+/* later.c -- linear memory freed in stream order stays charged until an event behind the free has passed. */
+#define _GNU_SOURCE /* mremap */
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "hooks.h"
+#include "later.h"
+
+#define CU_EVENT_DISABLE_TIMING        2u
+#define CU_STREAM_CAPTURE_MODE_RELAXED 2
+
+struct release {
+    CUevent event;
+    uint64_t bytes;
+    int device;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct release *releases; /* grown by mremap, as the ledger's memory: never the program's malloc */
+static uint32_t count;           /* read without the lock, to see that there is nothing to do */
+static uint32_t room;
+
+static int make_room(void)
+{
+    uint32_t wanted = room ? 2 * room : GS_PAGE / sizeof *releases;
+    void *grown;
+
+    if (count < room)
+        return 1;
+    grown = room ? mremap(releases, room * sizeof *releases, wanted * sizeof *releases, MREMAP_MAYMOVE)
+                 : mmap(NULL, wanted * sizeof *releases, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
+    if (grown == MAP_FAILED)
+        return 0;
+    releases = grown;
+    room = wanted;
+    return 1;
+}
+
+int gs_later_release(const struct gs_entry *entry, CUstream stream)
+{
+    CUevent event;
+    int done = 0;
+
+    if (REAL(cuEventCreate)(&event, CU_EVENT_DISABLE_TIMING))
+        return 0;
+    pthread_mutex_lock(&lock);
+    if (!REAL(cuEventRecord)(event, stream) && make_room()) {
+        releases[count] = (struct release){event, entry->bytes, entry->device};
+        __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);
+        done = 1;
+    }
+    pthread_mutex_unlock(&lock);
+    if (!done)
+        REAL(cuEventDestroy_v2)(event);
+    return done;
+}
+
+void gs_later_collect(void)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+    if (!__atomic_load_n(&count, __ATOMIC_RELAXED))
+        return;
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode); /* else a query breaks a capture that is going on */
+    pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < count;) {
+        struct release release = releases[i];
+
+        if (REAL(cuEventQuery)(release.event) == CUDA_ERROR_NOT_READY) {
+            i++;
+            continue;
+        }
+        REAL(cuEventDestroy_v2)(release.event); /* passed, or gone with its context and all that was in it */
+        gs_quota_release(release.device, release.bytes);
+        releases[i] = releases[count - 1];
+        __atomic_store_n(&count, count - 1, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&lock);
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+}
+
+void gs_later_forget(void)
+{
+    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
+
+    lock = unlocked;
+    releases = NULL;
+    count = room = 0;
+}

@@ -1,0 +1,170 @@
+/* ledger.c -- a sharded hash table: open addressing, linear probing, deletion by shifting back.
+ *
+ * Its memory comes from mmap, as the program's malloc may itself be waiting for what we do here. */
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "ledger.h"
+
+#define SHARDS      64
+#define SHARD_SHIFT 58 /* the hash's top bits choose the shard, the rest the place in it */
+#define FIRST_SLOTS 128
+
+struct slot {
+    uint64_t handle; /* 0: empty */
+    struct gs_entry entry;
+};
+
+struct shard {
+    pthread_mutex_t lock;
+    struct slot *slots;
+    uint64_t mask; /* slots - 1; their number is a power of two */
+    uint64_t used;
+} __attribute__((aligned(64)));
+
+#define UNLOCKED                                                                                             \
+    {                                                                                                        \
+        .lock = PTHREAD_MUTEX_INITIALIZER                                                                    \
+    }
+#define UNLOCKED_8 UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED
+#define UNLOCKED_64                                                                                          \
+    UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8
+
+static struct shard shards[SHARDS] = {UNLOCKED_64};
+
+static uint64_t hash(uint64_t handle)
+{
+    handle *= 0x9e3779b97f4a7c15ull; /* the golden ratio spreads aligned addresses over the top bits */
+    return handle ^ handle >> 32;
+}
+
+static struct shard *lock_shard(uint64_t handle)
+{
+    struct shard *shard = &shards[hash(handle) >> SHARD_SHIFT];
+
+    pthread_mutex_lock(&shard->lock);
+    return shard;
+}
+
+/* Where the handle is, or where it would go. */
+static uint64_t place_of(const struct shard *shard, uint64_t handle)
+{
+    uint64_t at = hash(handle) & shard->mask;
+
+    while (shard->slots[at].handle && shard->slots[at].handle != handle)
+        at = (at + 1) & shard->mask;
+    return at;
+}
+
+static int grow(struct shard *shard)
+{
+    uint64_t count = shard->slots ? 2 * (shard->mask + 1) : FIRST_SLOTS;
+    struct shard old = *shard;
+    void *slots =
+        mmap(NULL, count * sizeof(struct slot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (slots == MAP_FAILED)
+        return 0;
+    shard->slots = slots;
+    shard->mask = count - 1;
+    for (uint64_t i = 0; old.slots && i <= old.mask; i++)
+        if (old.slots[i].handle)
+            shard->slots[place_of(shard, old.slots[i].handle)] = old.slots[i];
+    if (old.slots)
+        munmap(old.slots, (old.mask + 1) * sizeof(struct slot));
+    return 1;
+}
+
+/* Closes the hole at `at`: whatever was pushed past it by a collision moves back. */
+static void erase(struct shard *shard, uint64_t at)
+{
+    uint64_t hole = at;
+
+    for (uint64_t next = (at + 1) & shard->mask; shard->slots[next].handle; next = (next + 1) & shard->mask) {
+        uint64_t home = hash(shard->slots[next].handle) & shard->mask;
+
+        if (((next - home) & shard->mask) >= ((next - hole) & shard->mask)) {
+            shard->slots[hole] = shard->slots[next];
+            hole = next;
+        }
+    }
+    shard->slots[hole].handle = 0;
+    shard->used--;
+}
+
+int gs_ledger_put(uint64_t handle, struct gs_entry entry, struct gs_entry *stale)
+{
+    struct shard *shard = lock_shard(handle);
+    int roomy = shard->slots && 2 * shard->used <= shard->mask;
+    uint64_t at;
+
+    stale->bytes = 0;
+    if (!roomy && !grow(shard)) {
+        pthread_mutex_unlock(&shard->lock);
+        return 0;
+    }
+    at = place_of(shard, handle);
+    if (shard->slots[at].handle)
+        *stale = shard->slots[at].entry;
+    else
+        shard->used++;
+    shard->slots[at] = (struct slot){handle, entry};
+    pthread_mutex_unlock(&shard->lock);
+    return 1;
+}
+
+static int look_up(uint64_t handle, struct gs_entry *entry, int take)
+{
+    struct shard *shard = lock_shard(handle);
+    uint64_t at = shard->slots ? place_of(shard, handle) : 0;
+    int found = handle && shard->slots && shard->slots[at].handle;
+
+    if (found) {
+        *entry = shard->slots[at].entry;
+        if (take)
+            erase(shard, at);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return found;
+}
+
+int gs_ledger_take(uint64_t handle, struct gs_entry *entry)
+{
+    return look_up(handle, entry, 1);
+}
+
+int gs_ledger_find(uint64_t handle, struct gs_entry *entry)
+{
+    return look_up(handle, entry, 0);
+}
+
+void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const struct gs_entry *entry))
+{
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *shard = &shards[i];
+        uint64_t at = 0;
+
+        pthread_mutex_lock(&shard->lock);
+        while (shard->slots && at <= shard->mask) {
+            struct slot slot = shard->slots[at];
+
+            if (slot.handle && slot.entry.owner == owner) {
+                erase(shard, at); /* may bring another one here: look again */
+                each(slot.handle, &slot.entry);
+            } else {
+                at++;
+            }
+        }
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
+/* The old tables stay: another thread of the parent may have been changing one. */
+void gs_ledger_forget(void)
+{
+    static const struct shard empty = UNLOCKED;
+
+    for (int i = 0; i < SHARDS; i++)
+        shards[i] = empty;
+}

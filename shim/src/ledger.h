@@ -1,0 +1,31 @@
+/* ledger.h -- what this process's live handles (pointers, contexts, pools) are charged for. */
+#ifndef GS_LEDGER_H
+#define GS_LEDGER_H
+
+#include <stdint.h>
+
+#include "quota.h"
+
+struct gs_entry {
+    uint64_t bytes; /* charged for this handle */
+    uint64_t owner; /* the context or pool that it goes with */
+    int32_t device;
+    enum gs_kind kind;
+};
+
+/* Handles are addresses of one process, so that no two kinds share one; 0 is none. */
+
+/* False: no memory to note it down.  A handle that is there already is stale, as the driver has just given it out
+ * again: `stale` gets what it was charged (bytes = 0: nothing). */
+int gs_ledger_put(uint64_t handle, struct gs_entry entry, struct gs_entry *stale);
+
+/* False: not known. */
+int gs_ledger_take(uint64_t handle, struct gs_entry *entry);
+int gs_ledger_find(uint64_t handle, struct gs_entry *entry);
+
+/* Takes all entries of that owner, and hands each to `each`.  As slow as the ledger is long. */
+void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const struct gs_entry *entry));
+
+void gs_ledger_forget(void); /* in a fork's child */
+
+#endif

@@ -1,0 +1,424 @@
+/* pool.c -- memory pools are charged for what they have reserved of the device, in use or not.
+ *
+ * A pool's growth cannot be known before the call.  So an allocation reserves an upper bound, and afterwards the pool's
+ * charge becomes what the driver says the pool has reserved, plus the bounds of calls still going on.  Asking the driver
+ * for that figure waits for nothing. */
+#define _GNU_SOURCE /* mremap */
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "device.h"
+#include "hooks.h"
+#include "later.h"
+#include "pool.h"
+#include "region.h"
+
+#define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
+#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
+
+#define FIRST_GRAIN ((uint64_t)2 << 20) /* pools grow by whole pages of the device */
+#define MOST_GRAIN  ((uint64_t)1 << 30)
+
+struct pool {
+    CUmemoryPool handle;  /* NULL: destroyed, or the record is free */
+    uint64_t charged;     /* reserved by the driver at last sight, and `going_on` */
+    uint64_t going_on;    /* bounds of allocations between the decision and the driver's answer */
+    uint64_t allocations; /* alive: a destroyed pool keeps its memory until the last one goes */
+    int device;
+};
+
+int gs_pools_in_use;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pool *pools; /* grown by mremap: never the program's malloc */
+static uint32_t count;
+static uint32_t room;
+static uint64_t grain = FIRST_GRAIN; /* raised when a pool is seen to grow by more */
+
+/* The pool's record, made where there is none yet.  NULL: no memory for it. */
+static struct pool *record_of(CUmemoryPool handle, int device)
+{
+    struct pool *unused = NULL;
+    uint32_t wanted = room ? 2 * room : GS_PAGE / sizeof *pools;
+    void *grown;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (pools[i].handle == handle)
+            return &pools[i];
+        if (!pools[i].handle && !pools[i].allocations && !pools[i].going_on)
+            unused = &pools[i];
+    }
+    if (!unused && count == room) {
+        grown = room ? mremap(pools, room * sizeof *pools, wanted * sizeof *pools, MREMAP_MAYMOVE)
+                     : mmap(NULL, wanted * sizeof *pools, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                            -1, 0);
+        if (grown == MAP_FAILED)
+            return NULL;
+        pools = grown;
+        room = wanted;
+    }
+    if (!unused)
+        unused = &pools[count++];
+    *unused = (struct pool){.handle = handle, .device = device};
+    __atomic_store_n(&gs_pools_in_use, 1, __ATOMIC_RELAXED);
+    return unused;
+}
+
+static uint64_t ask(CUmemoryPool handle, int attribute, uint64_t otherwise)
+{
+    cuuint64_t value;
+
+    return REAL(cuMemPoolGetAttribute)(handle, attribute, &value) ? otherwise : value;
+}
+
+/* Makes the charge what the driver says.  False: the pool has grown past the quota, which is charged all the same. */
+static int reconcile(struct pool *pool)
+{
+    uint64_t settled = pool->charged - pool->going_on;
+    uint64_t target =
+        (pool->handle ? ask(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, settled) : settled) +
+        pool->going_on;
+    int within = target <= pool->charged || gs_quota_reserve(pool->device, target - pool->charged);
+
+    if (target < pool->charged)
+        gs_quota_release(pool->device, pool->charged - target);
+    else if (!within)
+        gs_quota_settle(pool->device, pool->charged, target);
+    pool->charged = target;
+    return within;
+}
+
+void gs_pool_refresh(void)
+{
+    if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
+        return;
+    pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < count; i++)
+        if (pools[i].handle)
+            reconcile(&pools[i]);
+    pthread_mutex_unlock(&lock);
+}
+
+void gs_pool_freed(const struct gs_entry *entry)
+{
+    struct pool *pool;
+
+    pthread_mutex_lock(&lock);
+    pool = &pools[entry->owner];
+    pool->allocations--;
+    if (pool->handle) {
+        reconcile(pool);
+    } else if (!pool->allocations) {
+        gs_quota_release(pool->device, pool->charged - pool->going_on);
+        pool->charged = pool->going_on;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void gs_pool_forget(void)
+{
+    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
+
+    lock = unlocked;
+    pools = NULL;
+    count = room = 0;
+    gs_pools_in_use = 0;
+}
+
+/* -------- allocations -------- */
+
+/* One allocation, from the decision to the driver's answer. */
+struct growth {
+    CUmemoryPool pool;
+    uint64_t wanted;
+    uint64_t bound; /* reserved */
+    uint64_t before;
+    uint32_t record;
+    int device; /* < 0: nothing is charged */
+};
+
+static uint64_t round_up(uint64_t bytes, uint64_t to)
+{
+    return bytes > UINT64_MAX - to ? UINT64_MAX : (bytes + to - 1) / to * to;
+}
+
+/* Reserves what is left, up to `bytes`. */
+static uint64_t reserve_part(int device, uint64_t bytes)
+{
+    const struct gs_region *region = gs_region();
+    uint64_t limit = __atomic_load_n(&region->limits->device[device].memory_limit_bytes, __ATOMIC_RELAXED);
+    uint64_t used = gs_quota_used(device);
+    uint64_t part = used < limit ? limit - used : 0;
+
+    part = part < bytes ? part : bytes;
+    return gs_quota_reserve(device, part) ? part : 0;
+}
+
+/* The bound, as tight as the pool's state allows.  False: over the quota. */
+static int reserve_bound(struct growth *growth)
+{
+    uint64_t reserved, used;
+
+    growth->bound = round_up(growth->wanted, __atomic_load_n(&grain, __ATOMIC_RELAXED));
+    if (gs_quota_reserve(growth->device, growth->bound))
+        return 1;
+    gs_later_collect();
+    gs_pool_refresh();
+    if (gs_quota_reserve(growth->device, growth->bound))
+        return 1;
+    /* What the pool has and does not use may do: then it does not grow at all. */
+    reserved = ask(growth->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, 0);
+    used = ask(growth->pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, reserved);
+    if (reserved < used || reserved - used < growth->wanted)
+        return 0;
+    growth->bound = reserve_part(growth->device, growth->bound);
+    return 1;
+}
+
+static int begin(struct growth *growth)
+{
+    struct pool *pool;
+
+    if (growth->device == GS_NO_DEVICE)
+        return 1;
+    if (growth->device < 0 || !reserve_bound(growth))
+        return 0;
+    pthread_mutex_lock(&lock);
+    pool = record_of(growth->pool, growth->device);
+    if (pool) {
+        growth->record = (uint32_t)(pool - pools);
+        growth->before = pool->charged - pool->going_on;
+        pool->charged += growth->bound;
+        pool->going_on += growth->bound;
+    }
+    pthread_mutex_unlock(&lock);
+    if (!pool)
+        gs_quota_release(growth->device, growth->bound);
+    return pool != NULL;
+}
+
+/* Pools grow by more than we thought: from now on we reckon with that. */
+static void learn_grain(const struct growth *growth, uint64_t grown)
+{
+    uint64_t learnt = grain;
+
+    while (learnt < MOST_GRAIN && round_up(growth->wanted, learnt) < grown)
+        learnt *= 2;
+    __atomic_store_n(&grain, learnt, __ATOMIC_RELAXED);
+}
+
+/* What the program gets, given what the driver said. */
+static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr pointer, CUstream stream)
+{
+    struct gs_entry entry = {.owner = growth->record, .device = growth->device, .kind = GS_POOL};
+    struct gs_entry stale;
+    struct pool *pool;
+    int within;
+
+    if (growth->device == GS_NO_DEVICE)
+        return result;
+    pthread_mutex_lock(&lock);
+    pool = &pools[growth->record];
+    pool->going_on -= growth->bound;
+    within = reconcile(pool);
+    if (!pool->going_on && pool->charged > growth->before)
+        learn_grain(growth, pool->charged - growth->before);
+    if (!result && within && gs_ledger_put(pointer, entry, &stale)) {
+        pool->allocations++;
+        if (stale.bytes)
+            gs_quota_release(stale.device, stale.bytes);
+    } else if (!result) {
+        REAL(cuMemFreeAsync)(pointer, stream);
+        REAL(cuMemPoolTrimTo)(pool->handle, 0);
+        reconcile(pool);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+/* The device of the stream, which need not be the current one. */
+static int device_of_stream(CUstream stream, CUdevice *ordinal)
+{
+    CUcontext current = NULL, context = NULL;
+    CUresult result;
+
+    REAL(cuCtxGetCurrent)(&current);
+    if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD)
+        REAL(cuStreamGetCtx)(stream, &context);
+    if (!context || context == current)
+        return !REAL(cuCtxGetDevice)(ordinal);
+    if (REAL(cuCtxPushCurrent_v2)(context))
+        return 0;
+    result = REAL(cuCtxGetDevice)(ordinal);
+    REAL(cuCtxPopCurrent_v2)(&current);
+    return !result;
+}
+
+static int is_capturing(CUstream stream)
+{
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+
+    return !REAL(cuStreamIsCapturing)(stream, &status) && status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+/* False: nothing of this is ours to decide (#4 charges what graphs allocate), the driver is just asked. */
+static int from_current_pool(struct growth *growth, const CUdeviceptr *pointer, size_t bytes, CUstream stream)
+{
+    CUdevice ordinal;
+
+    *growth = (struct growth){.wanted = bytes, .device = GS_NO_DEVICE};
+    if (!gs_region() || !pointer || !bytes || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
+        REAL(cuDeviceGetMemPool)(&growth->pool, ordinal))
+        return 0;
+    growth->device = gs_device_index(ordinal);
+    return growth->device != GS_NO_DEVICE;
+}
+
+static int from_pool(struct growth *growth, const CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool,
+                     CUstream stream)
+{
+    *growth = (struct growth){.wanted = bytes, .pool = pool, .device = GS_NO_DEVICE};
+    if (!gs_region() || !pointer || !bytes || !pool || is_capturing(stream))
+        return 0;
+    growth->device = gs_current_device();
+    pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < count; i++)
+        if (pools[i].handle == pool)
+            growth->device = pools[i].device;
+    pthread_mutex_unlock(&lock);
+    return growth->device != GS_NO_DEVICE;
+}
+
+GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
+{
+    struct growth growth;
+    CUresult result;
+
+    if (!from_current_pool(&growth, dptr, bytesize, hStream))
+        return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
+    if (!begin(&growth))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
+    return end(&growth, result, result ? 0 : *dptr, hStream);
+}
+
+GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
+{
+    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
+    struct growth growth;
+    CUresult result;
+
+    if (!from_current_pool(&growth, dptr, bytesize, stream))
+        return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
+    if (!begin(&growth))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
+    return end(&growth, result, result ? 0 : *dptr, stream);
+}
+
+GSHARE_HOOK(cuMemAllocFromPoolAsync,
+            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
+{
+    struct growth growth;
+    CUresult result;
+
+    if (!from_pool(&growth, dptr, bytesize, pool, hStream))
+        return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
+    if (!begin(&growth))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
+    return end(&growth, result, result ? 0 : *dptr, hStream);
+}
+
+GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
+            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
+{
+    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
+    struct growth growth;
+    CUresult result;
+
+    if (!from_pool(&growth, dptr, bytesize, pool, stream))
+        return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
+    if (!begin(&growth))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
+    return end(&growth, result, result ? 0 : *dptr, stream);
+}
+
+/* -------- pools themselves -------- */
+
+/* Whose memory a pool hands out: a device's, or the host's, which costs no device anything. */
+static void note(CUmemoryPool handle, const CUmemLocation *location)
+{
+    int device = location->type == CU_MEM_LOCATION_TYPE_DEVICE ? gs_device_index(location->id) : GS_NO_DEVICE;
+
+    pthread_mutex_lock(&lock);
+    record_of(handle, device);
+    pthread_mutex_unlock(&lock);
+}
+
+GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolProps))
+{
+    CUresult result = REAL(cuMemPoolCreate)(pool, poolProps);
+
+    if (!result && gs_region())
+        note(*pool, &poolProps->location);
+    return result;
+}
+
+GSHARE_HOOK(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
+{
+    CUresult result = REAL(cuMemGetMemPool)(pool, location, type);
+
+    if (!result && gs_region())
+        note(*pool, location);
+    return result;
+}
+
+GSHARE_HOOK(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
+{
+    CUresult result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
+
+    if (!result && gs_region())
+        note(*pool, location);
+    return result;
+}
+
+/* Its memory lives until its last allocation has gone; till then nobody can ask it any more. */
+GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
+{
+    CUresult result;
+
+    if (!gs_region())
+        return REAL(cuMemPoolDestroy)(pool);
+    pthread_mutex_lock(&lock);
+    result = REAL(cuMemPoolDestroy)(pool);
+    for (uint32_t i = 0; !result && i < count; i++) {
+        if (pools[i].handle != pool)
+            continue;
+        pools[i].handle = NULL;
+        if (!pools[i].allocations) {
+            gs_quota_release(pools[i].device, pools[i].charged - pools[i].going_on);
+            pools[i].charged = pools[i].going_on;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+GSHARE_HOOK(cuMemPoolTrimTo, (CUmemoryPool pool, size_t minBytesToKeep))
+{
+    CUresult result = REAL(cuMemPoolTrimTo)(pool, minBytesToKeep);
+
+    gs_pool_refresh();
+    return result;
+}
+
+GSHARE_HOOK(cuMemPoolSetAttribute, (CUmemoryPool pool, int attr, void *value))
+{
+    CUresult result = REAL(cuMemPoolSetAttribute)(pool, attr, value);
+
+    gs_pool_refresh();
+    return result;
+}
