@@ -1,0 +1,272 @@
+/* nvml.c -- NVML's beginning and end: initialisation, versions, errors, devices by index, UUID and bus. */
+#include "nvml.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define DRIVER_VERSION "580.65.06"
+#define CUDA_VERSION   13000
+
+struct sim_nvml sim_nvml;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static nvmlReturn_t start(void)
+{
+    char why[4352];
+    nvmlReturn_t result = NVML_SUCCESS;
+    pthread_mutex_lock(&lock);
+    if (!sim_nvml.machine) {
+        sim_nvml.machine = sim_machine_open(true, why, sizeof(why));
+        if (!sim_nvml.machine) {
+            fprintf(stderr, "simgpu: %s\n", why);
+            result = NVML_ERROR_DRIVER_NOT_LOADED;
+        }
+    }
+    if (result == NVML_SUCCESS && sim_nvml.users++ == 0) {
+        for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)
+            sim_nvml.device[i].index = i;
+        sim_nvml_measure_from_now();
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+NVML_API(nvmlInit, (void))
+{
+    return start();
+}
+
+NVML_API(nvmlInit_v2, (void))
+{
+    return start();
+}
+
+NVML_API(nvmlInitWithFlags, (unsigned flags))
+{
+    return start();
+}
+
+/* The machine stays mapped: another thread may be reading it. */
+NVML_API(nvmlShutdown, (void))
+{
+    nvmlReturn_t result = NVML_ERROR_UNINITIALIZED;
+    pthread_mutex_lock(&lock);
+    if (sim_nvml.users) {
+        sim_nvml.users--;
+        result = NVML_SUCCESS;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+__attribute__((visibility("default"))) const char *nvmlErrorString(nvmlReturn_t code)
+{
+    static const char *const text[] = {
+        "Success",
+        "Uninitialized",
+        "Invalid Argument",
+        "Not Supported",
+        "Insufficient Permissions",
+        "Already Initialized",
+        "Not Found",
+        "Insufficient Size",
+        "Insufficient External Power",
+        "Driver Not Loaded",
+        "Timeout",
+        "Interrupt Request Issue",
+        "NVML Shared Library Not Found",
+        "Function Not Found",
+        "Corrupted infoROM",
+        "GPU is lost",
+        "GPU requires restart",
+        "The operating system has blocked the request",
+        "RM has detected an NVML/RM version mismatch",
+        "In use by another client",
+        "Insufficient Memory",
+        "No data",
+        "ECC not supported for this vGPU",
+        "Insufficient resources",
+        "Frequency not supported",
+        "Argument version mismatch",
+        "Deprecated",
+        "Not ready",
+        "GPU not found",
+        "Invalid state",
+    };
+    return (unsigned)code < sizeof(text) / sizeof(text[0]) ? text[code] : "Unknown Error";
+}
+
+/* Copies with the terminating zero, or says that it does not fit. */
+static nvmlReturn_t give_text(char *to, unsigned room, const char *text)
+{
+    if (!to)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (strlen(text) >= room)
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    strcpy(to, text);
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlSystemGetDriverVersion, (char *text, unsigned room))
+{
+    NVML_ENTER();
+    return give_text(text, room, DRIVER_VERSION);
+}
+
+NVML_API(nvmlSystemGetNVMLVersion, (char *text, unsigned room))
+{
+    NVML_ENTER();
+    return give_text(text, room, "13." DRIVER_VERSION);
+}
+
+/* These two work before nvmlInit. */
+NVML_API(nvmlSystemGetCudaDriverVersion, (int *version))
+{
+    if (!version)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *version = CUDA_VERSION;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlSystemGetCudaDriverVersion_v2, (int *version))
+{
+    if (!version)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *version = CUDA_VERSION;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlSystemGetProcessName, (unsigned pid, char *name, unsigned room))
+{
+    NVML_ENTER();
+    char path[64], text[1024];
+    if (!name || !room)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    snprintf(path, sizeof(path), "/proc/%u/cmdline", pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return NVML_ERROR_NOT_FOUND;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = 0;
+    snprintf(name, room, "%s", text); /* the first word only */
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlUnitGetCount, (unsigned *count))
+{
+    NVML_ENTER();
+    if (!count)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+static nvmlReturn_t count_devices(unsigned *count)
+{
+    NVML_ENTER();
+    if (!count)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *count = sim_nvml.machine->device_count;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetCount, (unsigned *count))
+{
+    return count_devices(count);
+}
+
+NVML_API(nvmlDeviceGetCount_v2, (unsigned *count))
+{
+    return count_devices(count);
+}
+
+static nvmlReturn_t by_index(unsigned index, nvmlDevice_t *device)
+{
+    NVML_ENTER();
+    if (!device || index >= sim_nvml.machine->device_count)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *device = &sim_nvml.device[index];
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetHandleByIndex, (unsigned index, nvmlDevice_t *device))
+{
+    return by_index(index, device);
+}
+
+NVML_API(nvmlDeviceGetHandleByIndex_v2, (unsigned index, nvmlDevice_t *device))
+{
+    return by_index(index, device);
+}
+
+NVML_API(nvmlDeviceGetHandleByUUID, (const char *uuid, nvmlDevice_t *device))
+{
+    NVML_ENTER();
+    if (!uuid || !device)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++) {
+        char text[SIM_UUID_TEXT];
+        sim_uuid_text(sim_nvml.machine->device[i].uuid, text);
+        if (strcasecmp(text, uuid) == 0)
+            return by_index(i, device);
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+static nvmlReturn_t by_bus(const char *text, nvmlDevice_t *device)
+{
+    NVML_ENTER();
+    unsigned domain = 0, bus = 0, slot = 0;
+    if (!text || !device)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (sscanf(text, "%x:%x:%x", &domain, &bus, &slot) != 3) {
+        domain = 0;
+        if (sscanf(text, "%x:%x", &bus, &slot) != 2)
+            return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)
+        if (domain == 0 && slot == 0 && bus == sim_pci_bus(i))
+            return by_index(i, device);
+    return NVML_ERROR_NOT_FOUND;
+}
+
+NVML_API(nvmlDeviceGetHandleByPciBusId, (const char *text, nvmlDevice_t *device))
+{
+    return by_bus(text, device);
+}
+
+NVML_API(nvmlDeviceGetHandleByPciBusId_v2, (const char *text, nvmlDevice_t *device))
+{
+    return by_bus(text, device);
+}
+
+NVML_API(nvmlDeviceGetIndex, (nvmlDevice_t device, unsigned *index))
+{
+    NVML_ENTER_DEVICE(device, index);
+    *index = device->index;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetMinorNumber, (nvmlDevice_t device, unsigned *number))
+{
+    NVML_ENTER_DEVICE(device, number);
+    *number = device->index;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetName, (nvmlDevice_t device, char *name, unsigned room))
+{
+    NVML_ENTER_DEVICE(device, name);
+    return give_text(name, room, sim_nvml_device(device)->profile.name);
+}
+
+NVML_API(nvmlDeviceGetUUID, (nvmlDevice_t device, char *uuid, unsigned room))
+{
+    NVML_ENTER_DEVICE(device, uuid);
+    char text[SIM_UUID_TEXT];
+    sim_uuid_text(sim_nvml_device(device)->uuid, text);
+    return give_text(uuid, room, text);
+}

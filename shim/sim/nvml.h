@@ -1,0 +1,70 @@
+/* nvml.h -- the simulated libnvidia-ml.so.1: our declarations of its public types, and what its files share. */
+#ifndef SIM_NVML_H
+#define SIM_NVML_H
+
+#include "profile.h"
+
+typedef enum {
+    NVML_SUCCESS = 0,
+    NVML_ERROR_UNINITIALIZED = 1,
+    NVML_ERROR_INVALID_ARGUMENT = 2,
+    NVML_ERROR_NOT_SUPPORTED = 3,
+    NVML_ERROR_NOT_FOUND = 6,
+    NVML_ERROR_INSUFFICIENT_SIZE = 7,
+    NVML_ERROR_DRIVER_NOT_LOADED = 9,
+    NVML_ERROR_ARGUMENT_VERSION_MISMATCH = 25,
+    NVML_ERROR_UNKNOWN = 999
+} nvmlReturn_t;
+
+typedef struct sim_nvml_device *nvmlDevice_t;
+
+#define NVML_API(name, params) __attribute__((visibility("default"))) nvmlReturn_t name params
+
+/* A versioned structure begins with this number: the size, and the version in the top byte. */
+#define NVML_VERSION(type, number) ((unsigned)(sizeof(type) | (unsigned)(number) << 24))
+
+struct sim_nvml_device {
+    uint32_t index; /* of the machine's device */
+    /* What was measured last, and since when the next measurement runs. */
+    uint64_t since_ns, since_busy_ns;
+    uint64_t measured_ns; /* CLOCK_REALTIME; 0: not yet */
+    unsigned busy_percent;
+};
+
+struct sim_nvml {
+    unsigned users; /* nvmlInit without nvmlShutdown */
+    struct sim_machine *machine;
+    struct sim_nvml_device device[SIM_MAX_DEVICES];
+};
+
+extern struct sim_nvml sim_nvml;
+
+/* Start measuring, at nvmlInit. */
+void sim_nvml_measure_from_now(void);
+
+#define NVML_ENTER()                                                                                         \
+    do {                                                                                                     \
+        if (!sim_nvml.users)                                                                                 \
+            return NVML_ERROR_UNINITIALIZED;                                                                 \
+    } while (0)
+
+/* Also that the handle is one and `pointer` is given. */
+#define NVML_ENTER_DEVICE(device, pointer)                                                                   \
+    do {                                                                                                     \
+        NVML_ENTER();                                                                                        \
+        if (!sim_nvml_valid(device) || !(pointer))                                                           \
+            return NVML_ERROR_INVALID_ARGUMENT;                                                              \
+    } while (0)
+
+static inline bool sim_nvml_valid(nvmlDevice_t device)
+{
+    return sim_nvml.machine && device >= sim_nvml.device &&
+           device < sim_nvml.device + sim_nvml.machine->device_count;
+}
+
+static inline struct sim_device *sim_nvml_device(nvmlDevice_t device)
+{
+    return &sim_nvml.machine->device[device->index];
+}
+
+#endif

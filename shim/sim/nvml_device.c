@@ -1,0 +1,240 @@
+/* nvml_device.c -- what NVML says about a device that never changes: its place, its clocks, its power. */
+#include "nvml.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CLOCK_GRAPHICS, CLOCK_SM, CLOCK_MEMORY, CLOCK_VIDEO, CLOCKS };
+
+/* Milliwatts: what an idle card draws, and what it may draw. */
+struct power {
+    char key[16];
+    unsigned idle, most, architecture;
+};
+
+static const struct power *power_of(nvmlDevice_t device)
+{
+    static const struct power table[] = {
+        {"h200", 76000, 700000, 9},
+        {"a100", 60000, 400000, 7},
+        {"l4", 16000, 72000, 8},
+        {"t4", 10000, 70000, 6},
+    };
+    for (unsigned i = 1; i < sizeof(table) / sizeof(table[0]); i++)
+        if (strcmp(table[i].key, sim_nvml_device(device)->profile.key) == 0)
+            return &table[i];
+    return &table[0];
+}
+
+/* ---- place ---- */
+
+struct pci_info {
+    char legacy_id[16];
+    unsigned domain, bus, device, pci_device_id, pci_subsystem_id;
+    char id[32];
+};
+
+struct pci_info_v2 {
+    char id[16];
+    unsigned domain, bus, device, pci_device_id, pci_subsystem_id, reserved[4];
+};
+
+struct pci_info_ext {
+    unsigned version, domain, bus, device, pci_device_id, pci_subsystem_id, base_class, sub_class;
+    char id[32];
+};
+
+NVML_API(nvmlDeviceGetPciInfo_v3, (nvmlDevice_t device, struct pci_info *info))
+{
+    NVML_ENTER_DEVICE(device, info);
+    unsigned bus = sim_pci_bus(device->index);
+    *info = (struct pci_info){
+        .bus = bus,
+        .pci_device_id = sim_nvml_device(device)->profile.pci_device_id,
+        .pci_subsystem_id = 0x10de,
+    };
+    snprintf(info->legacy_id, sizeof(info->legacy_id), "0000:%02X:00.0", bus);
+    snprintf(info->id, sizeof(info->id), "00000000:%02X:00.0", bus);
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetPciInfo_v2, (nvmlDevice_t device, struct pci_info_v2 *info))
+{
+    NVML_ENTER_DEVICE(device, info);
+    *info = (struct pci_info_v2){
+        .bus = sim_pci_bus(device->index),
+        .pci_device_id = sim_nvml_device(device)->profile.pci_device_id,
+        .pci_subsystem_id = 0x10de,
+    };
+    snprintf(info->id, sizeof(info->id), "0000:%02X:00.0", info->bus);
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetPciInfo, (nvmlDevice_t device, struct pci_info_v2 *info))
+{
+    return nvmlDeviceGetPciInfo_v2(device, info);
+}
+
+NVML_API(nvmlDeviceGetPciInfoExt, (nvmlDevice_t device, struct pci_info_ext *info))
+{
+    NVML_ENTER_DEVICE(device, info);
+    if (info->version != NVML_VERSION(*info, 1))
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    *info = (struct pci_info_ext){
+        .version = info->version,
+        .bus = sim_pci_bus(device->index),
+        .pci_device_id = sim_nvml_device(device)->profile.pci_device_id,
+        .pci_subsystem_id = 0x10de,
+        .base_class = 3,
+        .sub_class = 2,
+    };
+    snprintf(info->id, sizeof(info->id), "00000000:%02X:00.0", info->bus);
+    return NVML_SUCCESS;
+}
+
+/* ---- one number each ---- */
+
+#define NUMBER(name, type, value)                                                                            \
+    NVML_API(name, (nvmlDevice_t device, type * number))                                                     \
+    {                                                                                                        \
+        NVML_ENTER_DEVICE(device, number);                                                                   \
+        *number = (type)(value);                                                                             \
+        return NVML_SUCCESS;                                                                                 \
+    }
+
+#define PROFILE (sim_nvml_device(device)->profile)
+
+NUMBER(nvmlDeviceGetBrand, unsigned, 14)
+NUMBER(nvmlDeviceGetArchitecture, unsigned, power_of(device)->architecture)
+NUMBER(nvmlDeviceGetComputeMode, unsigned, 0)
+NUMBER(nvmlDeviceGetPersistenceMode, unsigned, 1)
+NUMBER(nvmlDeviceGetPerformanceState, unsigned, 0)
+NUMBER(nvmlDeviceGetPowerState, unsigned, 0)
+NUMBER(nvmlDeviceGetDisplayMode, unsigned, 0)
+NUMBER(nvmlDeviceGetDisplayActive, unsigned, 0)
+NUMBER(nvmlDeviceGetPowerUsage, unsigned, power_of(device)->idle)
+NUMBER(nvmlDeviceGetPowerManagementMode, unsigned, 1)
+NUMBER(nvmlDeviceGetPowerManagementLimit, unsigned, power_of(device)->most)
+NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, power_of(device)->most)
+NUMBER(nvmlDeviceGetEnforcedPowerLimit, unsigned, power_of(device)->most)
+NUMBER(nvmlDeviceGetMaxMigDeviceCount, unsigned, 0)
+NUMBER(nvmlDeviceIsMigDeviceHandle, unsigned, 0)
+NUMBER(nvmlDeviceGetNumGpuCores, unsigned, 128 * PROFILE.sm_count)
+NUMBER(nvmlDeviceGetMemoryBusWidth, unsigned, PROFILE.memory_bus_bits)
+NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, 4)
+NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, 4)
+NUMBER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, 16)
+NUMBER(nvmlDeviceGetMaxPcieLinkWidth, unsigned, 16)
+NUMBER(nvmlDeviceGetMultiGpuBoard, unsigned, 0)
+NUMBER(nvmlDeviceGetBoardId, unsigned, sim_pci_bus(device->index) << 8)
+NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, 0)
+NUMBER(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, 0)
+
+NVML_API(nvmlDeviceGetCudaComputeCapability, (nvmlDevice_t device, int *major, int *minor))
+{
+    NVML_ENTER_DEVICE(device, major);
+    if (!minor)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *major = (int)PROFILE.compute_major;
+    *minor = (int)PROFILE.compute_minor;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetPowerManagementLimitConstraints, (nvmlDevice_t device, unsigned *least, unsigned *most))
+{
+    NVML_ENTER_DEVICE(device, least);
+    if (!most)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *least = *most = power_of(device)->most;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetEccMode, (nvmlDevice_t device, unsigned *current, unsigned *pending))
+{
+    NVML_ENTER_DEVICE(device, current);
+    if (!pending)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *current = *pending = 1;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetTotalEccErrors,
+         (nvmlDevice_t device, unsigned kind, unsigned counter, unsigned long long *count))
+{
+    NVML_ENTER_DEVICE(device, count);
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+/* ---- temperatures and clocks ---- */
+
+NVML_API(nvmlDeviceGetTemperature, (nvmlDevice_t device, unsigned sensor, unsigned *celsius))
+{
+    NVML_ENTER_DEVICE(device, celsius);
+    if (sensor != 0)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *celsius = 35;
+    return NVML_SUCCESS;
+}
+
+struct temperature {
+    unsigned version, sensor;
+    int celsius;
+};
+
+NVML_API(nvmlDeviceGetTemperatureV, (nvmlDevice_t device, struct temperature *temperature))
+{
+    NVML_ENTER_DEVICE(device, temperature);
+    if (temperature->version != NVML_VERSION(*temperature, 1))
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    if (temperature->sensor != 0)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    temperature->celsius = 35;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetTemperatureThreshold, (nvmlDevice_t device, unsigned threshold, unsigned *celsius))
+{
+    static const unsigned shutdown_slowdown_memory_gpu[] = {92, 89, 95, 85};
+    NVML_ENTER_DEVICE(device, celsius);
+    if (threshold > 3)
+        return NVML_ERROR_NOT_SUPPORTED;
+    *celsius = shutdown_slowdown_memory_gpu[threshold];
+    return NVML_SUCCESS;
+}
+
+static nvmlReturn_t clock_mhz(nvmlDevice_t device, unsigned clock, unsigned *mhz)
+{
+    NVML_ENTER_DEVICE(device, mhz);
+    if (clock >= CLOCKS)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *mhz = (clock == CLOCK_MEMORY ? PROFILE.memory_clock_khz : PROFILE.clock_khz) / 1000;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetClockInfo, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
+{
+    return clock_mhz(device, clock, mhz);
+}
+
+NVML_API(nvmlDeviceGetMaxClockInfo, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
+{
+    return clock_mhz(device, clock, mhz);
+}
+
+NVML_API(nvmlDeviceGetApplicationsClock, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
+{
+    return clock_mhz(device, clock, mhz);
+}
+
+NVML_API(nvmlDeviceGetClock, (nvmlDevice_t device, unsigned clock, unsigned which, unsigned *mhz))
+{
+    return clock_mhz(device, clock, mhz);
+}
+
+NVML_API(nvmlDeviceGetPcieThroughput, (nvmlDevice_t device, unsigned counter, unsigned *kilobytes_per_s))
+{
+    NVML_ENTER_DEVICE(device, kilobytes_per_s);
+    *kilobytes_per_s = 0;
+    return NVML_SUCCESS;
+}
