@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "elf.h"
+#include "symbols.h"
 #include "loader.h"
 
 static struct gs_loader loader;

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "elf.h"
+#include "symbols.h"
 #include "hooks.h"
 #include "loader.h"
 #include "real.h"

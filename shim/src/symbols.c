@@ -1,11 +1,11 @@
-/* elf.c -- finds a symbol in one loaded object through that object's own hash table.
+/* symbols.c -- finds a symbol in one loaded object through that object's own hash table.
  *
  * Needed where the loader cannot be asked: to find the C library's dlsym, which we hide, and to tell what one
  * object exports apart from what it needs. */
 #include <stdint.h>
 #include <string.h>
 
-#include "elf.h"
+#include "symbols.h"
 
 #define HIDDEN_VERSION 0x8000 /* of a versym entry: an old version, not the default one */
 

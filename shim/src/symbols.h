@@ -1,6 +1,6 @@
-/* elf.h -- what a loaded object exports, read from the object itself and not asked of the loader. */
-#ifndef GS_ELF_H
-#define GS_ELF_H
+/* symbols.h -- what a loaded object exports, read from the object itself and not asked of the loader. */
+#ifndef GS_SYMBOLS_H
+#define GS_SYMBOLS_H
 
 #include <link.h>
 
