@@ -1,0 +1,61 @@
+"""`gshare controller`: start and stop it by hand; `gshare run` starts one by itself."""
+
+import os
+import sys
+import time
+
+import click
+
+from gshare.cli.options import json_option
+from gshare.cli.render import print_json
+from gshare.controller.client import Client
+from gshare.controller.errors import ControllerUnreachable
+from gshare.controller.launch import start_controller
+from gshare.controller.lock import controller_lives, controller_pid
+from gshare.controller.paths import runtime
+from gshare.controller.protocol import Stop, Stopping
+
+STOP_TIMEOUT_S = 5.0
+
+
+@click.group()
+def controller() -> None:
+    """The process that owns the limits."""
+
+
+@controller.command()
+@click.option("--foreground", is_flag=True, help="Stay in this terminal, and log to it.")
+@click.option(
+    "--idle-exit", type=click.FloatRange(0), metavar="SEC", help="End after this long idle; 0: never."
+)
+def start(foreground: bool, idle_exit: float | None) -> None:
+    """Start the controller unless one runs."""
+    where = runtime()
+    options = [] if idle_exit is None else ["--idle-exit", f"{idle_exit:g}"]
+    if controller_lives(where.lock):
+        click.echo(f"a controller runs already: pid {controller_pid(where.lock)}")
+    elif foreground:
+        os.execv(sys.executable, [sys.executable, "-m", "gshare.controller", *options])
+    else:
+        start_controller(where, *options)
+        click.echo(f"controller started: pid {controller_pid(where.lock)}, log {where.log}")
+
+
+@controller.command()
+@json_option
+def stop(as_json: bool) -> None:
+    """Stop the controller; running tenants keep their limits, and the next controller adopts them."""
+    client = Client(start=False)
+    reply = client.ask(Stop())
+    assert isinstance(reply, Stopping)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while controller_lives(client.runtime.lock):
+        if time.monotonic() > deadline:
+            raise ControllerUnreachable(
+                "controller", f"pid {reply.pid} does not end", f"kill -9 {reply.pid} is safe"
+            )
+        time.sleep(0.01)
+    if as_json:
+        print_json(reply)
+    else:
+        click.echo(f"controller stopped: pid {reply.pid}")

@@ -1,0 +1,89 @@
+"""The table of commands, loaded one at a time, and the only place that catches errors."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from gshare.controller.errors import RUN_REFUSED, GshareError, UsageError
+
+COMMANDS = {
+    "run": "Run a program under limits.",
+    "ps": "List the processes of all tenants, and what they use.",
+    "status": "Show the controller and the devices.",
+    "devices": "List the GPUs, and what is promised of them.",
+    "set": "Change a running tenant's limits.",
+    "quota": "Permanent quotas: set, show, rm.",
+    "controller": "Start and stop the controller by hand.",
+    "sim": "The simulated GPU: start, stat, stop.",
+    "doctor": "Say what works here, and why not.",
+    "demo": "Show it working, in about ten seconds.",
+    "bench": "Measure what gshare costs.",
+}
+"""Each command is a module of gshare.cli; the click command there has the same name, or is called COMMAND."""
+
+NOT_YET = {"--weight", "--priority", "--mode", "--wait", "--strict"}
+"""Options of `run` that are designed and not built: they get an answer of their own."""
+
+
+class Commands(click.Group):
+    """The group of all commands: importing it imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"gshare.cli.{cmd_name}")
+        command: click.Command = module.COMMAND if hasattr(module, "COMMAND") else getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without loading what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gshare", prog_name="gshare")
+def gshare() -> None:
+    """Share one GPU between programs under memory and compute limits that hold."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, else the code that README lists for what went wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_run = given[:1] == ["run"]
+    try:
+        code = gshare.main(given, prog_name="gshare", standalone_mode=False)
+    except GshareError as error:
+        click.echo(f"gshare: {error}", err=True)
+        sys.exit(error.run_exit_code if is_run else error.exit_code)
+    except NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.message, err=True)
+        sys.exit(RUN_REFUSED if is_run else error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"gshare: {_usage_error(given, error)}", err=True)
+        sys.exit(RUN_REFUSED if is_run else error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(given: Sequence[str], error: click.ClickException) -> UsageError:
+    """What click says, as one line of ours."""
+    command = " ".join(["gshare", *(word for word in given[:1] if word in COMMANDS)])
+    name = getattr(error, "option_name", "") or ""
+    if given[:1] == ["run"] and name in NOT_YET:
+        return UsageError(
+            name, "not supported yet", "supported are --mem, --compute, --share, --gpu and --tenant"
+        )
+    return UsageError(
+        command.removeprefix("gshare ") or "gshare", error.format_message(), f"{command} --help"
+    )

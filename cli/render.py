@@ -1,0 +1,134 @@
+"""Tables and lines for people; `--json` prints the protocol's own encoding instead."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from gshare.controller import protocol
+from gshare.controller.protocol import Admitted, Device, LimitsSet, Process, Quota
+from gshare.controller.units import format_percent, format_size
+
+NOTHING = "-"
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns; the last one is cut to the width of a terminal, and whole elsewhere."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
+    width = _terminal_width()
+    for number, row in enumerate((header, *rows)):
+        cells = [cell.ljust(size) for cell, size in zip(row, widths, strict=False)]
+        line = "  ".join([*cells, row[-1]]).rstrip()[:width]
+        click.echo(click.style(line, bold=number == 0))
+
+
+def print_processes(processes: Sequence[Process]) -> None:
+    """`gshare ps`."""
+    header = ("TENANT", "PID", "USER", "GPU", "MEM", "LIMIT", "COMPUTE", "STATE", "COMMAND")
+    print_table(header, [_process_row(process) for process in processes])
+
+
+def print_devices(devices: Sequence[Device]) -> None:
+    """`gshare devices`."""
+    header = ("GPU", "NAME", "MEMORY", "USED", "PROMISED", "COMPUTE", "TENANTS", "UUID")
+    rows = [
+        (
+            _gpu(device.index, device.simulated),
+            device.name,
+            format_size(device.memory_bytes),
+            format_size(device.used_bytes),
+            format_size(device.promised_memory_bytes),
+            format_percent(device.promised_compute_ppm),
+            str(len(device.tenants)),
+            device.uuid,
+        )
+        for device in devices
+    ]
+    print_table(header, rows)
+
+
+def print_quotas(quotas: Sequence[Quota]) -> None:
+    """`gshare quota show`."""
+    rows = [
+        (quota.tenant, quota_memory(quota), share(quota.compute_ppm), "yes" if quota.running else "no")
+        for quota in quotas
+    ]
+    print_table(("TENANT", "MEM", "COMPUTE", "RUNNING"), rows)
+
+
+def print_change(change: LimitsSet) -> None:
+    """`gshare set`: what was read back, old and new."""
+    count = f"{change.processes} process{'' if change.processes == 1 else 'es'}"
+    for device in change.devices:
+        parts = []
+        if device.old_memory_bytes != device.new_memory_bytes:
+            parts.append(f"mem {size(device.old_memory_bytes)} -> {size(device.new_memory_bytes)}")
+        if device.old_compute_ppm != device.new_compute_ppm:
+            parts.append(f"compute {share(device.old_compute_ppm)} -> {share(device.new_compute_ppm)}")
+        click.echo(f"{change.tenant}: {', '.join(parts) or 'unchanged'} on GPU {device.index} ({count})")
+
+
+def print_admission(decision: Admitted, environment: dict[str, str], *, as_json: bool) -> None:
+    """`gshare run --dry-run`: the decision and the environment, which a shell can read."""
+    if as_json:
+        print_json({**msgspec.to_builtins(decision), "schema": protocol.DRY_RUN, "environment": environment})
+        return
+    if not decision.tenant:
+        click.echo("# not managed: nothing is asked for, and there is no GPU here")
+    else:
+        click.echo(f"# {'joins' if decision.joined else 'would be'} tenant {decision.tenant}")
+    for device in decision.devices:
+        limits = f"mem {size(device.memory_bytes)}, compute {share(device.compute_ppm)}"
+        context = f"a context takes up to {format_size(device.context_bytes)}"
+        click.echo(f"# GPU {device.index} {device.uuid}: {limits}; {context}")
+    for name, value in sorted(environment.items()):
+        click.echo(f"export {name}='{value}'")
+
+
+def size(size_bytes: int | None) -> str:
+    """A memory limit, or that there is none."""
+    return "no limit" if size_bytes is None else format_size(size_bytes)
+
+
+def share(ppm: int | None) -> str:
+    """A compute limit, or that there is none."""
+    return "no limit" if ppm is None else format_percent(ppm)
+
+
+def quota_memory(quota: Quota) -> str:
+    """A quota's memory as it was written."""
+    return share(quota.memory_ppm) if quota.memory_ppm is not None else size(quota.memory_bytes)
+
+
+def _process_row(process: Process) -> tuple[str, ...]:
+    got = NOTHING if process.compute_ppm is None else f"{process.compute_ppm / 10_000:.0f}%"
+    limit = "" if process.compute_limit_ppm is None else f"/{format_percent(process.compute_limit_ppm)}"
+    return (
+        process.tenant,
+        str(process.pid),
+        process.user or NOTHING,
+        NOTHING if process.index is None else _gpu(process.index, process.simulated),
+        format_size(process.used_bytes),
+        NOTHING if process.memory_limit_bytes is None else format_size(process.memory_limit_bytes),
+        f"{got}{limit}",
+        process.state,
+        process.command,
+    )
+
+
+def _gpu(index: int, simulated: bool) -> str:
+    return f"sim:{index}" if simulated else str(index)
+
+
+def _terminal_width() -> int | None:
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns

@@ -1,0 +1,166 @@
+"""`gshare run`: become the program, under limits.  Every import here is paid by every run."""
+
+import errno
+import os
+import signal
+
+import click
+
+from gshare.cli import program as programs
+from gshare.cli.options import json_option, limit_options, limits
+from gshare.controller.client import ADMISSION_TIMEOUT_S, Client, own_start_ticks
+from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
+from gshare.controller.protocol import Admit, Admitted, Limits, Simulated
+from gshare.controller.units import parse_gpus, parse_tenant
+from gshare.shim import TENANT_DIR_VARIABLE, PreloadError, preload_environment
+
+SH = "/bin/sh"
+
+
+class PrefixCommand(click.Command):
+    """Options, then a program with arguments of its own; `--sim` may stand alone or be `--sim=PROFILE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a lone `--sim` an empty value: the next word is not its value, but may be the program."""
+        with_value = {
+            name for p in self.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts
+        }
+        position = 0
+        while position < len(args) and args[position].startswith("-") and args[position] != "--":
+            if args[position] == "--sim":
+                args[position] = "--sim="
+            elif args[position] in with_value:
+                position += 1
+            position += 1
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    cls=PrefixCommand,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS] [--]",
+    epilog="Exit code: the program's own; 125 gshare refused or failed, 126 not executable, 127 not found.",
+)
+@limit_options
+@click.option("--share", metavar="F", help="A fraction of the GPU, as 0.3: sets --mem and --compute.")
+@click.option("--gpu", metavar="IDX|UUID,...", help="Only these GPUs; limits hold on each.")
+@click.option("--tenant", metavar="NAME", help="Share the quota of this tenant.")
+@click.option("--sim", metavar="[=PROFILE]", help="On the simulated GPU (h200, a100, l4, t4; h200*2 is two).")
+@click.option("--dry-run", is_flag=True, help="Print the decision and the environment; start nothing.")
+@json_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...")
+def run(
+    mem: str | None,
+    compute: str | None,
+    share: str | None,
+    gpu: str | None,
+    tenant: str | None,
+    sim: str | None,
+    dry_run: bool,
+    as_json: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run a program under limits; signals, terminal and exit code are the program's own.
+
+    Without --tenant the program and its children are a tenant of their own.  Without limits it just runs.
+    """
+    if as_json and not dry_run:
+        raise UsageError("run --json", "the output is the program's", "with --dry-run it prints the decision")
+    asked = limits(mem, compute, share)
+    gpus = parse_gpus(gpu) if gpu is not None else []
+    if tenant is not None:
+        parse_tenant(tenant)
+    program = programs.find(command[0])
+    restricted = bool(asked != Limits() or gpus or tenant)
+    environment = own_environment()
+    if not os.path.isdir(environment.get(TENANT_DIR_VARIABLE, "")):
+        environment.pop(TENANT_DIR_VARIABLE, None)  # of a tenant that has ended
+    elif not restricted and sim is None and not dry_run:
+        become(program.path, command, environment)  # inside a tenant already, and nothing else is asked for
+    if programs.check_preload(program, limited=restricted) or dry_run:
+        simulated, changes = _simulation(sim)
+        request = Admit(
+            os.getpid(), own_start_ticks(), " ".join(command), asked, gpus, tenant or "", simulated, dry_run
+        )
+        decision = _decide(request, restricted=restricted or sim is not None)
+        changes |= _tenant_environment(decision, environment, restrict_devices=bool(gpus))
+        if dry_run:
+            _show(decision, changes, as_json=as_json)
+            return
+        environment |= changes
+    become(program.path, command, environment)
+
+
+def become(path: str, command: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Replace this process by the program; raise ProgramNotExecutable where the kernel refuses it."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on
+    try:
+        os.execve(path, command, environment)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise ProgramNotExecutable(path, f"cannot be executed: {error.strerror}") from None
+    with open(path, "rb") as file:
+        if file.read(4) == b"\x7fELF":
+            raise ProgramNotExecutable(path, "cannot be executed: not for this machine")
+    os.execve(SH, [SH, path, *command[1:]], environment)  # a script without #!, as execvp does
+
+
+def own_environment() -> dict[str, str]:
+    """The environment that we were started with: Python adds LC_CTYPE to it in the C locale."""
+    environment = dict(os.environ)
+    if "LC_CTYPE" in environment:
+        with open("/proc/self/environ", "rb") as file:
+            if b"LC_CTYPE=" not in b"".join(b"\0" + v[:9] for v in file.read().split(b"\0")):
+                del environment["LC_CTYPE"]
+    return environment
+
+
+def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
+    """The simulated machine that --sim means, which the controller starts, and how programs find it."""
+    if profile is None:
+        return None, {}
+    from gshare.shim import sim
+
+    environment = sim.environment(profile=profile or None)
+    return Simulated(environment["SIMGPU_MACHINE"], profile), environment
+
+
+def _decide(request: Admit, *, restricted: bool) -> Admitted:
+    """Ask the controller; a run that nothing restricts goes on without one, with one line of warning."""
+    try:
+        client = Client(start=not request.dry_run)
+        decision = client.ask(request, ADMISSION_TIMEOUT_S)
+    except ControllerUnreachable as error:
+        if request.dry_run:
+            from gshare.controller.offline import decide
+
+            return decide(client.runtime, request)
+        if restricted:
+            raise
+        click.echo(f"gshare: {error}; running unmanaged", err=True)
+        return Admitted("", "", False, [])
+    assert isinstance(decision, Admitted)
+    return decision
+
+
+def _tenant_environment(
+    decision: Admitted, environment: dict[str, str], *, restrict_devices: bool
+) -> dict[str, str]:
+    """What makes the program a process of the tenant."""
+    if not decision.tenant:
+        return {}
+    try:
+        whole = preload_environment(decision.directory, environment)
+    except PreloadError as error:
+        raise GshareError("run", str(error)) from None
+    changes = {name: whole[name] for name in ("LD_PRELOAD", TENANT_DIR_VARIABLE)}
+    if restrict_devices:
+        changes["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid for device in decision.devices)
+    return changes
+
+
+def _show(decision: Admitted, changes: dict[str, str], *, as_json: bool) -> None:
+    from gshare.cli.render import print_admission
+
+    print_admission(decision, changes, as_json=as_json)

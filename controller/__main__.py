@@ -1,0 +1,67 @@
+"""`python -m gshare.controller`: the controller in the foreground; clients start it detached, on demand."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from gshare.controller.adopt import adopt
+from gshare.controller.context_size import ContextSizes
+from gshare.controller.devices import Machines
+from gshare.controller.errors import GshareError
+from gshare.controller.lock import ControllerLock
+from gshare.controller.paths import runtime, state_directory
+from gshare.controller.registry import Registry
+from gshare.controller.server import Server
+from gshare.controller.store import QuotaStore
+from gshare.controller.tenants import Tenants
+
+IDLE_EXIT_S = 60.0
+IDLE_EXIT_VARIABLE = "GSHARE_IDLE_EXIT_S"
+
+
+def main() -> int:
+    """Serve until stopped; exit code 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m gshare.controller")
+    default = os.environ.get(IDLE_EXIT_VARIABLE, IDLE_EXIT_S)  # argparse converts a string by `type`, too
+    parser.add_argument("--idle-exit", type=float, default=default, metavar="SEC", help="0: never")
+    parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+
+    def tell(outcome: str) -> None:
+        """Tell the client that waits for us, once, how starting went."""
+        if arguments.ready_fd >= 0:
+            os.write(arguments.ready_fd, outcome.encode())
+            os.close(arguments.ready_fd)
+            arguments.ready_fd = -1
+
+    try:
+        asyncio.run(serve(arguments.idle_exit or None, lambda: tell("ready")))
+    except GshareError as error:
+        tell(str(error))
+        print(f"gshare: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(idle_exit_s: float | None, ready: Callable[[], None]) -> None:
+    """Take the lock, adopt what runs, and serve."""
+    where = runtime()
+    where.create()
+    with ControllerLock(where.lock) as lock:
+        if not lock.taken:
+            ready()  # another one is, or is about to be, what the client waits for
+            return
+        state = state_directory()
+        tenants = Tenants(where)
+        adopted = adopt(tenants)
+        logging.info("controller %d on %s, adopted %s", os.getpid(), where.directory, adopted or "nothing")
+        registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines())
+        await Server(where, registry, idle_exit_s).serve(ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Asks the controller, and starts one where there is none.  Every `gshare run` pays for what this imports."""
+
+import time
+
+import zmq
+
+from gshare.controller import protocol
+from gshare.controller.errors import ControllerUnreachable, GshareError
+from gshare.controller.lock import controller_lives, controller_pid
+from gshare.controller.paths import Runtime, runtime
+from gshare.controller.protocol import BadMessage, Fault, Reply, Request
+
+REQUEST_TIMEOUT_S = 5.0
+ADMISSION_TIMEOUT_S = 40.0
+"""The first admission on a device waits until a context has been measured there."""
+
+ATTEMPTS = 3
+"""A controller may end between our look and our question: then the next one is asked."""
+
+POLL_MS = 100
+
+
+class Client:
+    """A way to ask the controller of one runtime directory."""
+
+    def __init__(self, where: Runtime | None = None, *, start: bool = True) -> None:
+        self.runtime = where or runtime()
+        self._start = start
+
+    def ask(self, request: Request, timeout_s: float = REQUEST_TIMEOUT_S) -> Reply:
+        """Send one request and return its reply; raise the error that came instead.
+
+        Raises ControllerUnreachable where there is none and none can be started, or it does not answer.
+        """
+        deadline = time.monotonic() + timeout_s
+        for message in range(1, ATTEMPTS + 1):
+            if not controller_lives(self.runtime.lock):
+                self._start_one()
+            reply = self._ask_once(message, request, deadline)
+            if isinstance(reply, Fault):
+                raise protocol.error_of(reply)
+            if reply is not None:
+                return reply
+        raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.log}")
+
+    def _start_one(self) -> None:
+        if not self._start:
+            raise ControllerUnreachable(
+                "controller", "does not run", "gshare controller start, or any gshare run"
+            )
+        from gshare.controller.launch import start_controller
+
+        start_controller(self.runtime)
+
+    def _ask_once(self, message: int, request: Request, deadline: float) -> Reply | None:
+        """One question; None: the controller ended meanwhile."""
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.RECONNECT_IVL, 10)
+            socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+            socket.connect(f"ipc://{self.runtime.socket}")
+            socket.send(protocol.pack(message, request))
+            while time.monotonic() < deadline:
+                if not socket.poll(POLL_MS):
+                    if not controller_lives(self.runtime.lock):
+                        return None
+                    continue
+                try:
+                    number, reply = protocol.unpack_reply(socket.recv())
+                except BadMessage as error:
+                    hint = "gshare controller stop; tenants keep their limits"
+                    raise GshareError("controller", str(error), hint) from None
+                if number == message:
+                    return reply
+        pid = controller_pid(self.runtime.lock)
+        raise ControllerUnreachable(
+            "controller", f"pid {pid} does not answer", f"kill -9 {pid} is safe: tenants keep their limits"
+        )
+
+
+def own_start_ticks() -> int:
+    """When this process started, as admission wants it."""
+    with open("/proc/self/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])

@@ -1,0 +1,121 @@
+"""Which devices a machine has: the real one through NVML, a simulated one through its own statistics."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gshare.controller.errors import GshareError
+
+REAL = ""
+"""The machine that gshare runs on; every other machine is the path of a simulated one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One device; `index` is its place within its machine, as `--gpu` counts."""
+
+    index: int
+    uuid: str
+    name: str
+    driver: str
+    machine: str
+    memory_bytes: int
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the device is not real."""
+        return self.machine != REAL
+
+
+Inventory = Callable[[str], list[Found]]
+"""Lists the devices of a machine; empty where there is none."""
+
+
+class Machines:
+    """The inventory of this computer: what NVML lists, and simulated machines by the path of their file."""
+
+    def __init__(self) -> None:
+        self._real: list[Found] = []
+
+    def __call__(self, machine: str) -> list[Found]:
+        """List the devices of a machine; the real ones are asked for until there are some, then kept."""
+        if machine != REAL:
+            return simulated_devices(machine)
+        if not self._real:
+            self._real = real_devices()
+        return self._real
+
+
+def real_devices() -> list[Found]:
+    """What NVML lists; empty without a driver, or without the binding."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        return [_real_device(pynvml, index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+
+
+def simulated_devices(machine: str) -> list[Found]:
+    """What the simulated machine lists; empty where it has not been started."""
+    from gshare.shim import sim
+
+    try:
+        statistics = sim.stat(machine)
+    except sim.SimulationError:
+        return []
+    return [
+        Found(
+            device["index"],
+            device["uuid"],
+            device.get("name", "simulated"),
+            str(statistics.get("driver", "simulated")),
+            machine,
+            device["memory_bytes"],
+        )
+        for device in statistics["devices"]
+    ]
+
+
+def start_simulated(machine: str, profile: str) -> None:
+    """Start the simulated machine unless it runs; raise GshareError where it runs with another profile."""
+    from gshare.shim import sim
+
+    try:
+        sim.start(machine, profile or None)
+    except sim.SimulationError as error:
+        raise GshareError("--sim" + (f"={profile}" if profile else ""), str(error)) from None
+
+
+def preview_simulated(machine: str, profile: str) -> list[Found]:
+    """The devices that the simulated machine would have, told by another one that exists for a moment."""
+    from gshare.shim import sim
+
+    with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
+        passing = os.path.join(folder, "machine")
+        start_simulated(passing, profile)
+        try:
+            return [replace(device, machine=machine) for device in simulated_devices(passing)]
+        finally:
+            sim.stop(passing)
+
+
+def _real_device(pynvml: Any, index: int, driver: str) -> Found:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        total = memory.total - memory.reserved  # what programs can have: the driver keeps the rest
+    except pynvml.NVMLError:
+        total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
+    uuid, name = (_text(ask(handle)) for ask in (pynvml.nvmlDeviceGetUUID, pynvml.nvmlDeviceGetName))
+    return Found(index, uuid, name, driver, REAL, total)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

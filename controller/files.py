@@ -1,0 +1,50 @@
+"""Small files, read whole and replaced whole, so that neither a kill nor a full disk leaves half of one."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gshare.controller.errors import GshareError
+
+
+def write_json(path: Path, content: dict[str, Any], *, durable: bool = True) -> None:
+    """Replace `path` by `content`; with `durable`, only once that is on the disk.
+
+    Raises GshareError, with the old file untouched, where it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise cannot_write(path, error) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content, empty where there is no file; raise GshareError for one that cannot be used."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise GshareError(str(path), f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise GshareError(str(path), f"damaged: {error}", "mend it, or remove it to start afresh") from None
+    if not isinstance(content, dict):
+        raise GshareError(str(path), "damaged: not an object", "mend it, or remove it to start afresh")
+    return content
+
+
+def cannot_write(path: Path, error: OSError) -> GshareError:
+    """The error that names the file, the reason and the way out."""
+    return GshareError(str(path), f"cannot be written: {error.strerror}", f"free some space in {path.parent}")

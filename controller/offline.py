@@ -1,0 +1,25 @@
+"""Decides about a run without a controller: for `--dry-run`, which starts and changes nothing."""
+
+from contextlib import suppress
+
+from gshare.controller.context_size import ContextSizes
+from gshare.controller.devices import Machines
+from gshare.controller.errors import GshareError
+from gshare.controller.paths import Runtime, state_directory
+from gshare.controller.protocol import Admit, Admitted
+from gshare.controller.registry import Registry
+from gshare.controller.store import QuotaStore
+from gshare.controller.tenants import Tenants, folders
+
+
+def decide(where: Runtime, request: Admit) -> Admitted:
+    """The decision about `request`, which must be a dry run, beside the tenants that still run."""
+    tenants = Tenants(where)
+    if where.tenants.is_dir():
+        for name in folders(where.tenants):
+            with suppress(GshareError):
+                tenants.adopt(name)
+    living = tenants.processes() if tenants.by_name else {}
+    tenants.by_name = {name: tenant for name, tenant in tenants.by_name.items() if living[name]}
+    state = state_directory()
+    return Registry(tenants, QuotaStore(state), ContextSizes(state), Machines()).admit(request)

@@ -1,0 +1,79 @@
+"""Where files are: sockets and shared memory in the runtime directory, the lasting in the state directory."""
+
+import os
+import stat
+from pathlib import Path
+
+from gshare.controller.errors import GshareError
+
+SUN_PATH_BYTES = 107
+"""Longest path of a unix socket: sun_path less its NUL."""
+
+_LONGEST_SOCKET = "controller.sock"
+
+
+class Runtime:
+    """The runtime directory (R) of one controller and the names in it."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.socket = self.directory / "controller.sock"
+        self.events = self.directory / "events.sock"
+        self.lock = self.directory / "controller.lock"
+        self.log = self.directory / "controller.log"
+        self.activity = self.directory / "activity"
+        self.tenants = self.directory / "tenants"
+
+    def create(self) -> None:
+        """Make the directory, 0700 and ours; refuse one that another user could have put there.
+
+        Raises GshareError where it cannot be used, naming the variable that moves it.
+        """
+        hint = "GSHARE_RUNTIME_DIR names another directory"
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = os.lstat(self.directory)
+        except OSError as error:
+            raise GshareError(str(self.directory), f"cannot be made: {error.strerror}", hint) from None
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise GshareError(str(self.directory), "is not a directory that only this user can write", hint)
+        try:
+            self.tenants.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise GshareError(str(self.tenants), f"cannot be made: {error.strerror}", hint) from None
+
+
+def runtime() -> Runtime:
+    """The per-user runtime directory, checked to be short enough for its sockets."""
+    found = Runtime(
+        os.environ.get("GSHARE_RUNTIME_DIR")
+        or _under(_writable(os.environ.get("XDG_RUNTIME_DIR")))
+        or _under(_writable(f"/run/user/{os.getuid()}"))
+        or f"/tmp/gshare-{os.getuid()}"
+    )
+    if not found.directory.is_absolute():
+        raise GshareError(f"GSHARE_RUNTIME_DIR {found.directory}", "must be an absolute path")
+    length = len(os.fsencode(found.directory / _LONGEST_SOCKET))
+    if length > SUN_PATH_BYTES:
+        raise GshareError(
+            str(found.socket),
+            f"socket path too long: {length} bytes, {SUN_PATH_BYTES} at most",
+            "GSHARE_RUNTIME_DIR names a shorter directory",
+        )
+    return found
+
+
+def state_directory() -> Path:
+    """Where permanent quotas and measured context sizes are kept; not made by this call."""
+    named = os.environ.get("GSHARE_STATE_DIR")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "gshare"
+
+
+def _under(parent: str | None) -> Path | None:
+    return Path(parent) / "gshare" if parent else None
+
+
+def _writable(directory: str | None) -> str | None:
+    return directory if directory and os.access(directory, os.W_OK | os.X_OK) else None

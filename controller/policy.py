@@ -1,0 +1,138 @@
+"""Who may have how much: pure functions, time is an argument.
+
+No socket, file, clock or global here; the registry brings the facts and carries out the decision.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
+from gshare.controller.protocol import Change, Limits
+from gshare.controller.units import FULL_PPM, Memory, format_percent, format_size
+
+BURST_NS = 20_000_000
+"""GPU time that an idle tenant saves at most."""
+
+RESUME_NS = 5_000_000
+"""A closed gate opens again once this much GPU time is available."""
+
+IN_FLIGHT_NS = 2_000_000
+"""Work that a capped tenant may have queued and unfinished."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """A device, as far as admission is concerned."""
+
+    index: int
+    uuid: str
+    memory_bytes: int
+    context_bytes: int
+
+
+class Grant(NamedTuple):
+    """What a tenant may have on one device: None is no limit, memory 0 is no access."""
+
+    memory_bytes: int | None
+    compute_ppm: int | None
+
+
+NO_ACCESS = Grant(0, None)
+
+
+def select(devices: Iterable[Capacity], wanted: Iterable[str]) -> list[Capacity]:
+    """The devices that a run named, by index or UUID (or its beginning); all of them where it named none.
+
+    Raises NoSuchThing for a name that fits no device, or several.
+    """
+    known = list(devices)
+    chosen: list[Capacity] = []
+    for name in wanted:
+        if name.isdigit():
+            fitting = [device for device in known if device.index == int(name)]
+        else:
+            fitting = [device for device in known if device.uuid.lower().startswith(name.lower())]
+        if len(fitting) != 1:
+            there = ", ".join(str(device.index) for device in known) or "none"
+            why = "fits several GPUs" if fitting else f"no such GPU; there is {there}"
+            raise NoSuchThing(f"--gpu {name}", why, "see gshare devices")
+        if fitting[0] not in chosen:
+            chosen.append(fitting[0])
+    return chosen or known
+
+
+def granted(limits: Limits, device: Capacity) -> Grant:
+    """What the limits come to on one device.
+
+    Raises OverCapacity for more memory than the device has, UsageError for less than one context takes.
+    """
+    if limits.memory is None:
+        return Grant(None, limits.compute_ppm)
+    size = limits.memory.on(device.memory_bytes)
+    asked = f"--mem {_as_asked(limits.memory, size)}"
+    if size > device.memory_bytes:
+        has = format_size(device.memory_bytes)
+        raise OverCapacity(asked, f"is more than GPU {device.index} has ({has})", "try --mem 100%")
+    if size < device.context_bytes:
+        takes = format_size(device.context_bytes)
+        raise UsageError(
+            asked, f"is less than one context takes on GPU {device.index} ({takes})", "ask for more"
+        )
+    return Grant(size, limits.compute_ppm)
+
+
+def check_promises(
+    device: Capacity, wanted: Grant, others: Mapping[str, Grant], overcommit: float = 1.0
+) -> None:
+    """Raise OverCapacity when guarantees on the device would sum to more than `overcommit` times the device.
+
+    `others` are the grants of the other tenants; what has no limit is promised nothing and counts nothing.
+    """
+    if wanted.memory_bytes:
+        total = int(device.memory_bytes * overcommit)
+        left = total - sum(grant.memory_bytes or 0 for grant in others.values())
+        if wanted.memory_bytes > left:
+            holders = _holders({name: grant.memory_bytes for name, grant in others.items()}, format_size)
+            free = f"{format_size(max(left, 0))} left to promise of {format_size(total)}"
+            raise OverCapacity(
+                f"--mem {format_size(wanted.memory_bytes)}",
+                f"GPU {device.index} has {free}; {holders}",
+                "ask for less, or wait until one ends",
+            )
+    if wanted.compute_ppm:
+        total = int(FULL_PPM * overcommit)
+        left = total - sum(grant.compute_ppm or 0 for grant in others.values())
+        if wanted.compute_ppm > left:
+            holders = _holders({name: grant.compute_ppm for name, grant in others.items()}, format_percent)
+            raise OverCapacity(
+                f"--compute {format_percent(wanted.compute_ppm)}",
+                f"GPU {device.index} has {format_percent(max(left, 0))} left to promise; {holders}",
+                "ask for less, or wait until one ends",
+            )
+
+
+def changed(limits: Limits, change: Change) -> Limits:
+    """The limits after a change; what it does not mention stays."""
+    return Limits(
+        None if change.lift_memory else change.memory if change.memory is not None else limits.memory,
+        None
+        if change.lift_compute
+        else change.compute_ppm
+        if change.compute_ppm is not None
+        else limits.compute_ppm,
+    )
+
+
+def _as_asked(memory: Memory, size_bytes: int) -> str:
+    return format_size(size_bytes) if memory.ppm is None else format_percent(memory.ppm)
+
+
+def _holders(held: Mapping[str, int | None], show: Callable[[int], str]) -> str:
+    """`a 4G, b 2G and 3 more hold the rest`."""
+    most = sorted(((amount, name) for name, amount in held.items() if amount), reverse=True)
+    if not most:
+        return "nobody holds any"
+    named = ", ".join(f"{name} {show(amount)}" for amount, name in most[:3])
+    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
+    return f"{named}{more} hold{'' if len(most) > 1 else 's'} the rest"

@@ -1,0 +1,73 @@
+"""What /proc tells about processes: alive or not, whose, and in which tenant."""
+
+import os
+import pwd
+from pathlib import Path
+from typing import NamedTuple
+
+TENANT_DIR_VARIABLE = b"GSHARE_TENANT_DIR="
+
+
+class Run(NamedTuple):
+    """A process that `gshare run` became; the start time tells it from a later one of the same pid."""
+
+    pid: int
+    start_ticks: int
+
+    def alive(self) -> bool:
+        """Whether it still runs (a zombie does not)."""
+        return start_ticks(self.pid) == self.start_ticks
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None where it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def command(pid: int) -> str:
+    """The command line in one line; empty where the process has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(4096).rstrip(b"\0").split(b"\0")
+    except OSError:
+        return ""
+    return " ".join(" ".join(word.decode(errors="replace") for word in words).split())
+
+
+def user(pid: int) -> str:
+    """The name of the process's user, or the number where it has none."""
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+        return pwd.getpwuid(uid).pw_name
+    except OSError:
+        return ""
+    except KeyError:
+        return str(uid)
+
+
+def members(tenants: Path) -> dict[str, list[int]]:
+    """The processes that were started into each tenant, by the name of the tenant's folder under `tenants`.
+
+    The environment is what a process had at its last exec: children that ran something else are found too.
+    """
+    prefix = TENANT_DIR_VARIABLE + os.fsencode(tenants) + b"/"
+    found: dict[str, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:
+            continue  # ended, or another user's
+        for variable in environment.split(b"\0"):
+            if variable.startswith(prefix):
+                name = variable[len(prefix) :].decode(errors="replace")
+                found.setdefault(name, []).append(int(entry))
+                break
+    return found

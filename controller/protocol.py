@@ -1,0 +1,313 @@
+"""What the command line and the controller say to each other, and, byte for byte, what `--json` prints.
+
+A message is MessagePack of `[version, number, body]`; the body is one of the structs below, told by its tag.
+A reply has its schema id for a tag, so that what is on the wire and what is printed cannot differ.
+Memory is bytes, times are CLOCK_MONOTONIC nanoseconds, shares are ppm of a device.
+"""
+
+from typing import Any
+
+import msgspec
+
+from gshare.controller.errors import GshareError, error_from_code
+from gshare.controller.units import Memory
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 1 << 20
+
+DRY_RUN = "gshare/dry-run/v1"
+"""Schema of an admission that was only asked about, printed with the environment."""
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person asks for, on each device granted; None: nothing was said about it."""
+
+    memory: Memory | None = None
+    compute_ppm: int | None = None
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `set` changes; `lift_*` takes a limit away."""
+
+    memory: Memory | None = None
+    compute_ppm: int | None = None
+    lift_memory: bool = False
+    lift_compute: bool = False
+
+
+class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The simulated machine a program is to run on; made with `profile` where there is none."""
+
+    machine: str
+    profile: str = ""
+
+
+# -------- requests
+
+
+class Admit(msgspec.Struct, frozen=True, tag="admit", omit_defaults=True):
+    """Make, or join, the tenant that process `pid` is about to become."""
+
+    pid: int
+    start_ticks: int
+    command: str
+    limits: Limits = Limits()
+    gpus: list[str] = []
+    tenant: str = ""
+    simulated: Simulated | None = None
+    dry_run: bool = False
+
+
+class GetStatus(msgspec.Struct, frozen=True, tag="status"):
+    """Who is the controller and what does it look after."""
+
+
+class GetProcesses(msgspec.Struct, frozen=True, tag="ps"):
+    """Which processes run, and what they have and use."""
+
+
+class GetDevices(msgspec.Struct, frozen=True, tag="devices", omit_defaults=True):
+    """Which devices there are; with `machine`, those of that simulated machine as well."""
+
+    machine: str = ""
+
+
+class SetLimits(msgspec.Struct, frozen=True, tag="set"):
+    """Change a running tenant's limits; `target` is its name, or the pid of one of its processes."""
+
+    target: str
+    change: Change
+
+
+class SetQuota(msgspec.Struct, frozen=True, tag="quota-set"):
+    """Write down a permanent quota, and give it to the tenant if it runs."""
+
+    tenant: str
+    change: Change
+
+
+class GetQuotas(msgspec.Struct, frozen=True, tag="quota-show", omit_defaults=True):
+    """The permanent quotas, or one."""
+
+    tenant: str = ""
+
+
+class RemoveQuota(msgspec.Struct, frozen=True, tag="quota-rm"):
+    """Forget a permanent quota; what runs keeps its limits until it ends."""
+
+    tenant: str
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """End the controller; tenants keep their limits."""
+
+
+Request = (
+    Admit | GetStatus | GetProcesses | GetDevices | SetLimits | SetQuota | GetQuotas | RemoveQuota | Stop
+)
+
+
+# -------- replies
+
+
+class Fault(msgspec.Struct, frozen=True, tag="gshare/fault/v1", tag_field="schema"):
+    """The request was refused; becomes an exception in the client."""
+
+    code: str
+    what: str
+    why: str
+    hint: str
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """What a tenant may have on one device; None is no limit, memory 0 is no access."""
+
+    index: int
+    uuid: str
+    memory_bytes: int | None
+    compute_ppm: int | None
+    context_bytes: int
+
+
+class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field="schema"):
+    """The decision about a run; without devices there is nothing to manage and `directory` is empty."""
+
+    tenant: str
+    directory: str
+    joined: bool
+    devices: list[Granted]
+
+
+class ControllerInfo(msgspec.Struct, frozen=True):
+    """The process that looks after the limits."""
+
+    pid: int
+    version: str
+    protocol: int
+    abi: int
+    started_ns: int
+    socket: str
+    log: str
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One device with what is promised of it."""
+
+    index: int
+    uuid: str
+    name: str
+    driver: str
+    simulated: bool
+    machine: str
+    memory_bytes: int
+    promised_memory_bytes: int
+    promised_compute_ppm: int
+    used_bytes: int
+    tenants: list[str]
+
+
+class Devices(msgspec.Struct, frozen=True, tag="gshare/devices/v1", tag_field="schema"):
+    """All devices known to the controller."""
+
+    devices: list[Device]
+
+
+class Status(msgspec.Struct, frozen=True, tag="gshare/status/v1", tag_field="schema"):
+    """Controller, devices, and how many run."""
+
+    controller: ControllerInfo
+    devices: list[Device]
+    tenants: int
+    processes: int
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process on one device; `index` is None until it has touched CUDA."""
+
+    tenant: str
+    pid: int
+    user: str
+    index: int | None
+    uuid: str
+    simulated: bool
+    used_bytes: int
+    tenant_used_bytes: int
+    memory_limit_bytes: int | None
+    compute_limit_ppm: int | None
+    compute_ppm: int | None
+    """Share got over the last sample, about a second; None before there is one."""
+    gpu_ns: int
+    launches: int
+    throttled_ns: int
+    denied: int
+    state: str
+    command: str
+
+
+class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="schema"):
+    """Every process of every tenant."""
+
+    now_ns: int
+    processes: list[Process]
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Limits of one device as read back before and after a change."""
+
+    index: int
+    uuid: str
+    old_memory_bytes: int | None
+    new_memory_bytes: int | None
+    old_compute_ppm: int | None
+    new_compute_ppm: int | None
+
+
+class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="schema"):
+    """What a change did, on the devices that the tenant may use."""
+
+    tenant: str
+    processes: int
+    devices: list[Changed]
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """A permanent quota: memory in bytes or as a part of the device, and whether the tenant runs now."""
+
+    tenant: str
+    memory_bytes: int | None
+    memory_ppm: int | None
+    compute_ppm: int | None
+    running: bool
+
+
+class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):
+    """Permanent quotas."""
+
+    quotas: list[Quota]
+
+
+class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="schema"):
+    """The controller is about to end."""
+
+    pid: int
+
+
+Reply = Fault | Admitted | Devices | Status | Processes | LimitsSet | Quotas | Stopping
+
+
+# -------- on the wire
+
+
+class _Envelope(msgspec.Struct, array_like=True, frozen=True):
+    version: int
+    message: int
+    """Chosen by the client and given back with the reply, so that a late reply is not taken for another."""
+    body: msgspec.Raw
+
+
+class BadMessage(Exception):
+    """Not a message of ours; `message` is its number where that much could be read."""
+
+    def __init__(self, why: str, message: int = 0) -> None:
+        super().__init__(why)
+        self.message = message
+
+
+def pack(message: int, body: Request | Reply, version: int = VERSION) -> bytes:
+    """Encode one message."""
+    return msgspec.msgpack.encode((version, message, body))
+
+
+def unpack_request(data: bytes) -> tuple[int, Request]:
+    """Decode what a client sent; raise BadMessage for anything that is not a request of this version."""
+    return _unpack(data, Request)
+
+
+def unpack_reply(data: bytes) -> tuple[int, Reply]:
+    """Decode what the controller sent; raise BadMessage for anything that is not a reply of this version."""
+    return _unpack(data, Reply)
+
+
+def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
+    try:
+        envelope = msgspec.msgpack.decode(data, type=_Envelope)
+    except msgspec.MsgspecError as error:
+        raise BadMessage(f"not a gshare message: {error}") from None
+    if envelope.version != VERSION:
+        raise BadMessage(
+            f"speaks protocol {envelope.version}, this gshare speaks {VERSION}", envelope.message
+        )
+    try:
+        return envelope.message, msgspec.msgpack.decode(envelope.body, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadMessage(f"not understood: {error}", envelope.message) from None
+
+
+def fault(error: GshareError) -> Fault:
+    """The reply that carries an error."""
+    return Fault(error.code, error.what, error.why, error.hint)
+
+
+def error_of(reply: Fault) -> GshareError:
+    """The error that a reply carries."""
+    return error_from_code(reply.code, reply.what, reply.why, reply.hint)

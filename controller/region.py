@@ -1,0 +1,210 @@
+"""A tenant's files, written through the ABI: the only place in the controller that touches shared memory."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from gshare.controller.errors import GshareError
+from gshare.controller.files import cannot_write, write_json
+from gshare.controller.paths import Runtime
+from gshare.controller.policy import BURST_NS, IN_FLIGHT_NS, NO_ACCESS, RESUME_NS, Capacity, Grant
+from gshare.controller.processes import Run, members
+from gshare.controller.protocol import Limits
+from gshare.shim import abi
+
+NOTE = "tenant.json"
+
+NO_DEVICE = bytes(16)
+"""UUID of an entry of the device table that stands for nothing."""
+
+
+def uuid_bytes(uuid: str) -> bytes:
+    """`GPU-1b2c...` as the ABI has it."""
+    return bytes.fromhex(uuid.removeprefix("GPU-").removeprefix("MIG-").replace("-", ""))
+
+
+def uuid_text(uuid: bytes) -> str:
+    """The ABI's 16 bytes as NVML prints them."""
+    digits = uuid.hex()
+    return f"GPU-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def now_ns() -> int:
+    """The clock of all limits."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What a controller that adopts a tenant cannot see in its shared memory."""
+
+    machine: str = ""
+    gpus: list[str] = []
+    limits: Limits = Limits()
+    runs: list[Run] = []
+
+
+class TenantFiles:
+    """The open files of one tenant."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open them; raise GshareError for files that are damaged or of another gshare."""
+        self.directory = directory
+        try:
+            self.limits = abi.Limits(directory / "limits", writable=True)
+            try:
+                self.usage = abi.Usage(directory / "usage")
+            except abi.AbiError:
+                self.limits.close()
+                raise
+        except abi.AbiError as error:
+            raise GshareError(f"tenant {directory.name}", str(error)) from None
+
+    @property
+    def index(self) -> int:
+        """The tenant's record in the activity file."""
+        return self.limits.tenant_index
+
+    def grant(self, row: int) -> Grant:
+        """What the tenant may have on the device in `row` of the table, read back from shared memory."""
+        device = self.limits.device(row)
+        return Grant(
+            None if device.memory_limit_bytes == abi.NO_LIMIT_BYTES else device.memory_limit_bytes,
+            None if device.cap_ppm == abi.NO_CAP_PPM else device.cap_ppm,
+        )
+
+    def grants(self) -> dict[str, Grant]:
+        """What the tenant may have, by UUID, on every device it has access to."""
+        return {
+            uuid_text(device.uuid): self.grant(row)
+            for row, device in enumerate(self.limits.devices)
+            if device.uuid != NO_DEVICE and device.memory_limit_bytes != 0
+        }
+
+    def rows(self) -> dict[str, int]:
+        """The row of each device, by UUID."""
+        return {
+            uuid_text(device.uuid): row
+            for row, device in enumerate(self.limits.devices)
+            if device.uuid != NO_DEVICE
+        }
+
+    def change(self, row: int, grant: Grant) -> None:
+        """Give the tenant another grant on one device; its running programs see it at once."""
+        self.limits.set_memory_limit(row, _limit_bytes(grant))
+        before = self.grant(row).compute_ppm
+        if grant.compute_ppm == before:
+            return
+        if grant.compute_ppm is None:
+            self.limits.set_cap(row, abi.NO_CAP_PPM, now_ns())
+            return
+        self.limits.set_cap(
+            row,
+            grant.compute_ppm,
+            now_ns(),
+            spent_ns=self.usage.device(row).spent_ns if before is None else None,
+            burst_ns=BURST_NS,
+            resume_ns=RESUME_NS,
+            in_flight_ns=IN_FLIGHT_NS,
+        )
+
+    def close(self) -> None:
+        """Unmap; the tenant's programs keep their own mappings."""
+        self.limits.close()
+        self.usage.close()
+
+    def note(self) -> Note:
+        """What an earlier controller wrote down; empty where that is lost: the limits are in the files."""
+        try:
+            return msgspec.json.decode((self.directory / NOTE).read_bytes(), type=Note)
+        except (OSError, msgspec.MsgspecError):
+            return Note()
+
+    def write_note(self, note: Note) -> None:
+        """Replace the note."""
+        _write_note(self.directory, note)
+
+
+def create_tenant(
+    runtime: Runtime,
+    name: str,
+    index: int,
+    table: list[Capacity | None],
+    grants: Mapping[str, Grant],
+    note: Note,
+) -> TenantFiles:
+    """Make a tenant's files, all or none: they are built in a folder that is moved into place.
+
+    `table` has every device, in rows that all tenants share; those not in `grants` are not granted.
+    """
+    directory = runtime.tenants / name
+    building = runtime.tenants / f".{name}.new"
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(mode=0o700)
+        rows = [_device_limits(device, grants) for device in table]
+        abi.create_limits(building / "limits", name, index, rows, now_ns=now_ns(), tenants_bound=index + 1)
+        abi.create_usage(building / "usage")
+        os.link(runtime.activity, building / "activity")
+        _write_note(building, note)
+        building.rename(directory)
+    except (OSError, GshareError) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(directory, error) from None
+        raise
+    return TenantFiles(directory)
+
+
+def remove_tenant(directory: Path) -> None:
+    """Remove a tenant's files; nobody runs in it any more."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def open_activity(runtime: Runtime) -> abi.Activity:
+    """Open the machine's activity file, made anew where it is missing or unusable and nobody runs on it.
+
+    Raises GshareError where it cannot be used and running programs depend on it.
+    """
+    with suppress(abi.AbiError):
+        return abi.Activity(runtime.activity, writable=True)
+    try:
+        if runtime.activity.exists() and members(runtime.tenants):
+            return abi.Activity(runtime.activity, writable=True)
+        shutil.rmtree(runtime.tenants)
+        runtime.tenants.mkdir(mode=0o700)
+        abi.create_activity(runtime.activity)
+        return abi.Activity(runtime.activity, writable=True)
+    except OSError as error:
+        raise cannot_write(runtime.activity, error) from None
+    except abi.AbiError as error:
+        raise GshareError("controller", str(error)) from None
+
+
+def _write_note(directory: Path, note: Note) -> None:
+    """The runtime directory does not outlive the machine, so nothing is synced."""
+    write_json(directory / NOTE, msgspec.to_builtins(note), durable=False)
+
+
+def _device_limits(device: Capacity | None, grants: Mapping[str, Grant]) -> abi.DeviceLimits:
+    if device is None:
+        return abi.DeviceLimits(NO_DEVICE, 0, memory_limit_bytes=0)
+    grant = grants.get(device.uuid, NO_ACCESS)
+    return abi.DeviceLimits(
+        uuid_bytes(device.uuid),
+        device.memory_bytes,
+        memory_limit_bytes=_limit_bytes(grant),
+        context_bytes=device.context_bytes,
+        cap_ppm=abi.NO_CAP_PPM if grant.compute_ppm is None else grant.compute_ppm,
+        burst_ns=BURST_NS,
+        resume_ns=RESUME_NS,
+        in_flight_ns=IN_FLIGHT_NS,
+    )
+
+
+def _limit_bytes(grant: Grant) -> int:
+    return abi.NO_LIMIT_BYTES if grant.memory_bytes is None else grant.memory_bytes

@@ -1,0 +1,322 @@
+"""What is asked of the controller, decided by policy and carried out on tenants, quotas and devices."""
+
+from dataclasses import dataclass
+
+from gshare.controller import policy
+from gshare.controller.context_size import ContextSizes
+from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
+from gshare.controller.errors import GshareError, NoSuchThing, UsageError
+from gshare.controller.policy import Capacity, Grant
+from gshare.controller.processes import Run
+from gshare.controller.protocol import (
+    Admit,
+    Admitted,
+    Changed,
+    GetQuotas,
+    Granted,
+    Limits,
+    LimitsSet,
+    Quota,
+    Quotas,
+    RemoveQuota,
+    SetLimits,
+    SetQuota,
+)
+from gshare.controller.store import QuotaStore
+from gshare.controller.tenants import Tenant, Tenants
+from gshare.controller.units import Memory, format_memory, format_percent
+
+NOTHING_ASKED = Limits()
+
+
+@dataclass
+class Plan:
+    """A change that policy has agreed to: the tenant, its limits afterwards, and the grant on each device."""
+
+    tenant: Tenant
+    limits: Limits
+    grants: dict[str, Grant]
+
+
+class Registry:
+    """Carries out requests; each method answers one of them or raises GshareError, with nothing changed."""
+
+    def __init__(
+        self,
+        tenants: Tenants,
+        store: QuotaStore,
+        contexts: ContextSizes,
+        inventory: Inventory,
+        overcommit: float = 1.0,
+    ) -> None:
+        self.tenants = tenants
+        self.store = store
+        self.contexts = contexts
+        self.inventory = inventory
+        self.overcommit = overcommit
+
+    async def prepare(self, request: Admit) -> None:
+        """Start the simulated machine that a run asks for; measure a context where its size matters."""
+        if request.simulated and not request.dry_run:
+            start_simulated(request.simulated.machine, request.simulated.profile)
+        if request.limits.memory or (request.tenant and self._quota(request.tenant).memory):
+            await self.measure_contexts(request.simulated.machine if request.simulated else REAL)
+
+    async def measure_contexts(self, machine: str) -> None:
+        """Measure, where that has not been done yet, what a context takes on the machine's devices."""
+        for device in self.inventory(machine):
+            await self.contexts.measure(device)
+
+    def admit(self, request: Admit) -> Admitted:
+        """Decide about a run and, unless it is only asked about, make its tenant or let it join."""
+        if not request.dry_run:
+            self.tenants.sweep()  # what has ended meanwhile neither holds a promise nor a name
+        machine = request.simulated.machine if request.simulated else REAL
+        running = self.tenants.by_name.get(request.tenant) if request.tenant else None
+        if running:
+            return self._join(running, request, machine)
+        quota = self._quota(request.tenant) if request.tenant else NOTHING_ASKED
+        if request.tenant and quota == request.limits == NOTHING_ASKED:
+            raise NoSuchThing(
+                f"--tenant {request.tenant}",
+                "no such tenant",
+                f"give --mem or --compute, or first gshare quota set {request.tenant} --mem SIZE",
+            )
+        if quota != NOTHING_ASKED:
+            _check_no_other(request, quota)
+        limits = request.limits if quota == NOTHING_ASKED else quota
+        known = self._known(machine)
+        if not known and request.dry_run and request.simulated:
+            known = self._with_capacity(preview_simulated(machine, request.simulated.profile))
+        if not known:
+            if limits != NOTHING_ASKED or request.gpus or machine != REAL:
+                raise _no_device(machine, request)
+            return Admitted("", "", False, [])
+        grants = self._grants(known, request.gpus, limits)
+        name = self._free_name(request)
+        if not request.dry_run:
+            run = Run(request.pid, request.start_ticks)
+            self._forget_run(run)
+            self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
+        directory = str(self.tenants.runtime.tenants / name)
+        return Admitted(name, directory, False, self._granted(known, grants))
+
+    def set_limits(self, request: SetLimits) -> LimitsSet:
+        """Change a running tenant's limits and read them back."""
+        tenant = self._find(request.target)
+        return self._apply(self._plan(tenant, policy.changed(tenant.limits, request.change)))
+
+    def set_quota(self, request: SetQuota) -> Quotas:
+        """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
+        limits = policy.changed(self._quota(request.tenant), request.change)
+        if limits == NOTHING_ASKED:
+            raise UsageError(
+                f"quota set {request.tenant}",
+                "would leave no limit",
+                f"gshare quota rm {request.tenant} forgets it",
+            )
+        running = self.tenants.by_name.get(request.tenant)
+        plan = self._plan(running, limits) if running else None
+        if not plan:
+            self._check_possible(limits)
+        self.store.put(request.tenant, limits)
+        if plan:
+            self._apply(plan)
+        return Quotas([self._quota_row(request.tenant, limits)])
+
+    def quotas(self, request: GetQuotas) -> Quotas:
+        """The permanent quotas, or the one asked for."""
+        quotas = self.store.load()
+        if request.tenant and request.tenant not in quotas:
+            raise _no_quota(request.tenant)
+        names = [request.tenant] if request.tenant else sorted(quotas)
+        return Quotas([self._quota_row(name, quotas[name]) for name in names])
+
+    def remove_quota(self, request: RemoveQuota) -> Quotas:
+        """Forget a permanent quota; the reply tells what it was."""
+        limits = self.store.load().get(request.tenant)
+        if limits is None:
+            raise _no_quota(request.tenant)
+        self.store.remove(request.tenant)
+        return Quotas([self._quota_row(request.tenant, limits)])
+
+    def machine_of(self, request: SetLimits | SetQuota) -> str:
+        """The machine on which a change will take effect."""
+        if isinstance(request, SetLimits):
+            return self._find(request.target).machine
+        running = self.tenants.by_name.get(request.tenant)
+        return running.machine if running else REAL
+
+    def capacity(self, device: Found) -> Capacity:
+        """A device as policy sees it."""
+        return Capacity(device.index, device.uuid, device.memory_bytes, self.contexts.known(device))
+
+    def _join(self, tenant: Tenant, request: Admit, machine: str) -> Admitted:
+        """Let another process into a running tenant: it shares what the tenant has."""
+        if tenant.machine != machine:
+            where = "a simulated machine" if tenant.machine != REAL else "the real one"
+            raise UsageError(
+                f"--tenant {tenant.name}", f"runs on {where} now", "one tenant is on one machine"
+            )
+        if request.limits != NOTHING_ASKED:
+            _check_no_other(request, tenant.limits)
+        if request.gpus and request.gpus != tenant.gpus:
+            has = ",".join(tenant.gpus) or "all"
+            raise UsageError(
+                f"--gpu {','.join(request.gpus)}", f"tenant {tenant.name} has GPU {has}", "leave it out"
+            )
+        known = self._known(machine)
+        if not request.dry_run:
+            run = Run(request.pid, request.start_ticks)
+            self._forget_run(run)
+            tenant.runs.append(run)
+            tenant.write_note()
+        return Admitted(
+            tenant.name, str(tenant.files.directory), True, self._granted(known, tenant.files.grants())
+        )
+
+    def _forget_run(self, run: Run) -> None:
+        """A process is in one tenant: where it asks twice, the first admission is void."""
+        for tenant in self.tenants.by_name.values():
+            if run in tenant.runs:
+                tenant.runs.remove(run)
+
+    def _plan(self, tenant: Tenant, limits: Limits) -> Plan:
+        held = tenant.files.grants()
+        granted: dict[str, Grant] = {}
+        for device, capacity in self._known(tenant.machine):
+            if device.uuid not in held:
+                continue
+            grant = granted[device.uuid] = policy.granted(limits, capacity)
+            others = self.tenants.grants(device.uuid, but=tenant.name)
+            policy.check_promises(capacity, _raised(grant, held[device.uuid]), others, self.overcommit)
+        if not granted:
+            raise GshareError(
+                f"tenant {tenant.name}", "none of its devices is there any more", "end its programs"
+            )
+        return Plan(tenant, limits, granted)
+
+    def _apply(self, plan: Plan) -> LimitsSet:
+        tenant, rows = plan.tenant, plan.tenant.files.rows()
+        index = {device.uuid: device.index for device, _ in self._known(tenant.machine)}
+        changes = []
+        for uuid, grant in plan.grants.items():
+            old = tenant.files.grant(rows[uuid])
+            tenant.files.change(rows[uuid], grant)
+            new = tenant.files.grant(rows[uuid])
+            changes.append(Changed(index[uuid], uuid, old[0], new[0], old[1], new[1]))
+        tenant.limits = plan.limits
+        tenant.write_note()
+        self.tenants.on_change("limits", tenant.name)
+        return LimitsSet(tenant.name, len(self.tenants.processes()[tenant.name]), changes)
+
+    def _find(self, target: str) -> Tenant:
+        """A running tenant by its name, or by the pid of one of its processes."""
+        if target in self.tenants.by_name:
+            return self.tenants.by_name[target]
+        if target in self.tenants.unusable:
+            raise self.tenants.unusable[target]
+        if target.isdigit():
+            for name, pids in self.tenants.processes().items():
+                if int(target) in pids and name in self.tenants.by_name:
+                    return self.tenants.by_name[name]
+            raise NoSuchThing(f"set {target}", "no process of a tenant has this pid", "see gshare ps")
+        raise NoSuchThing(f"set {target}", "no tenant of this name runs", "see gshare ps")
+
+    def _check_possible(self, limits: Limits) -> None:
+        """Refuse a quota that no device here could ever hold; without devices nothing can be said."""
+        refusals = []
+        for _, capacity in self._known(REAL):
+            try:
+                policy.granted(limits, capacity)
+            except GshareError as error:
+                refusals.append(error)
+        if refusals and len(refusals) == len(self.inventory(REAL)):
+            raise refusals[0]
+
+    def _grants(
+        self, known: list[tuple[Found, Capacity]], gpus: list[str], limits: Limits
+    ) -> dict[str, Grant]:
+        grants = {}
+        for capacity in policy.select([capacity for _, capacity in known], gpus):
+            grants[capacity.uuid] = policy.granted(limits, capacity)
+            others = self.tenants.grants(capacity.uuid)
+            policy.check_promises(capacity, grants[capacity.uuid], others, self.overcommit)
+        return grants
+
+    def _known(self, machine: str) -> list[tuple[Found, Capacity]]:
+        return self._with_capacity(self.inventory(machine))
+
+    def _with_capacity(self, devices: list[Found]) -> list[tuple[Found, Capacity]]:
+        return [(device, self.capacity(device)) for device in devices]
+
+    def _granted(self, known: list[tuple[Found, Capacity]], grants: dict[str, Grant]) -> list[Granted]:
+        return [
+            Granted(device.index, device.uuid, *grants[device.uuid], capacity.context_bytes)
+            for device, capacity in known
+            if device.uuid in grants
+        ]
+
+    def _quota(self, tenant: str) -> Limits:
+        return self.store.load().get(tenant, NOTHING_ASKED)
+
+    def _quota_row(self, name: str, limits: Limits) -> Quota:
+        memory = limits.memory or Memory(None, None)
+        return Quota(name, memory.bytes, memory.ppm, limits.compute_ppm, name in self.tenants.by_name)
+
+    def _free_name(self, request: Admit) -> str:
+        """The tenant's name: as asked, or made of the program's, and not one that is in use."""
+        if request.tenant in self.tenants.unusable:
+            raise self.tenants.unusable[request.tenant]
+        if request.tenant:
+            return request.tenant
+        program = request.command.split(" ", 1)[0].rpartition("/")[2]
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in program)[:40]
+        name = base = f"{safe.lstrip('._-') or 'program'}-{request.pid}"
+        taken = {*self.tenants.by_name, *self.tenants.unusable, *self.store.load()}
+        attempt = 1
+        while name in taken:
+            attempt += 1
+            name = f"{base}-{attempt}"
+        return name
+
+
+def _raised(new: Grant, old: Grant) -> Grant:
+    """What of a new grant needs to be promised afresh: lowering one is always possible."""
+    return Grant(
+        new.memory_bytes if (new.memory_bytes or 0) > (old.memory_bytes or 0) else None,
+        new.compute_ppm if (new.compute_ppm or 0) > (old.compute_ppm or 0) else None,
+    )
+
+
+def _check_no_other(request: Admit, limits: Limits) -> None:
+    """A run that joins a tenant may repeat the tenant's limits, not bring others."""
+    asked = request.limits
+    if (asked.memory is not None and asked.memory != limits.memory) or (
+        asked.compute_ppm is not None and asked.compute_ppm != limits.compute_ppm
+    ):
+        raise UsageError(
+            f"--tenant {request.tenant}",
+            "has other limits than these",
+            f"leave them out; gshare set {request.tenant} or gshare quota set {request.tenant} changes them",
+        )
+
+
+def _no_device(machine: str, request: Admit) -> GshareError:
+    if machine != REAL:
+        return GshareError(f"simulated machine {machine}", "does not run", "gshare sim start")
+    limits = request.limits
+    asked = (
+        f"--mem {format_memory(limits.memory)}"
+        if limits.memory
+        else f"--compute {format_percent(limits.compute_ppm)}"
+        if limits.compute_ppm
+        else f"--gpu {','.join(request.gpus)}"
+        if request.gpus
+        else f"--tenant {request.tenant}"
+    )
+    return GshareError(asked, "there is no GPU on this machine", "--sim runs on a simulated one")
+
+
+def _no_quota(tenant: str) -> NoSuchThing:
+    return NoSuchThing(f"quota {tenant}", "no such quota", "see gshare quota show")

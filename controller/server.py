@@ -1,0 +1,196 @@
+"""The controller's process: sockets, clock and signals around the registry."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from gshare.controller import protocol, views
+from gshare.controller.errors import GshareError
+from gshare.controller.paths import Runtime
+from gshare.controller.protocol import (
+    Admit,
+    BadMessage,
+    Fault,
+    GetDevices,
+    GetProcesses,
+    GetQuotas,
+    GetStatus,
+    RemoveQuota,
+    Reply,
+    Request,
+    SetLimits,
+    SetQuota,
+    Stop,
+    Stopping,
+)
+from gshare.controller.region import now_ns
+from gshare.controller.registry import Registry
+
+AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+SEND_TIMEOUT_MS = 1000
+QUEUED_REPLIES = 64
+"""A client that stops reading loses its replies beyond these; nobody else waits for it."""
+
+
+class Server:
+    """One controller on one runtime directory, from bind to idle exit."""
+
+    def __init__(self, runtime: Runtime, registry: Registry, idle_exit_s: float | None) -> None:
+        self.runtime = runtime
+        self.registry = registry
+        self.idle_exit_s = idle_exit_s
+        self.sampler = views.Sampler()
+        self._started_ns = now_ns()
+        self._stopping = asyncio.Event()
+        self._watched: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Answer requests until stopped or idle; `ready` is called once clients are heard."""
+        context = zmq.asyncio.Context()
+        try:
+            requests = self._bind(context.socket(zmq.ROUTER), str(self.runtime.socket))
+            events = self._bind(zmq.Socket(context, zmq.PUB), str(self.runtime.events))
+            self._events = events
+            self.registry.tenants.on_change = self._publish
+            for signal_number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
+            for tenant in self.registry.tenants.by_name.values():
+                for run in tenant.runs:
+                    self._watch(run.pid)
+            ready()
+            receiving = asyncio.create_task(self._receive(requests))
+            ticking = asyncio.create_task(self._tick())
+            stopping = asyncio.create_task(self._stopping.wait())
+            done, _ = await asyncio.wait((receiving, ticking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a failure here is a fault in gshare: let it be seen
+            running = (receiving, ticking, stopping, *self._tasks)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        finally:
+            context.destroy(linger=200)
+            self.registry.tenants.close()
+
+    def _bind(self, socket: AnySocket, path: str) -> AnySocket:
+        socket.setsockopt(zmq.LINGER, 200)
+        socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
+        socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
+        try:
+            socket.bind(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            raise GshareError(
+                path, f"cannot be bound: {error}", "GSHARE_RUNTIME_DIR names another directory"
+            ) from None
+        return socket
+
+    async def _receive(self, requests: zmq.asyncio.Socket) -> None:
+        while True:
+            frames = await requests.recv_multipart()
+            if len(frames) == 2:  # who asks, and what
+                task = asyncio.create_task(self._answer(requests, *frames))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, requests: zmq.asyncio.Socket, client: bytes, data: bytes) -> None:
+        message, reply = 0, None
+        try:
+            message, request = protocol.unpack_request(data)
+            reply = await self._carry_out(request)
+        except BadMessage as error:
+            message = error.message
+            reply = Fault(
+                "failed", "controller", str(error), "gshare controller stop; tenants keep their limits"
+            )
+        except GshareError as error:
+            reply = protocol.fault(error)
+        except Exception as error:
+            log.exception("request failed")
+            reply = Fault("failed", "controller", f"fault in gshare: {error!r}", f"see {self.runtime.log}")
+        with suppress(zmq.ZMQError):  # the client has gone, or does not read
+            await requests.send_multipart([client, protocol.pack(message, reply)])
+        if isinstance(reply, Stopping):
+            self._stopping.set()
+
+    async def _carry_out(self, request: Request) -> Reply:
+        registry = self.registry
+        if isinstance(request, Admit):
+            return await self._admit(request)
+        if isinstance(request, SetLimits | SetQuota):
+            if request.change.memory is not None:
+                await registry.measure_contexts(registry.machine_of(request))
+            return (
+                registry.set_limits(request)
+                if isinstance(request, SetLimits)
+                else registry.set_quota(request)
+            )
+        if isinstance(request, GetProcesses):
+            return views.processes(registry, self.sampler)
+        if isinstance(request, GetStatus):
+            return views.status(registry, self._started_ns)
+        if isinstance(request, GetDevices):
+            return views.devices(registry, request.machine)
+        if isinstance(request, GetQuotas):
+            return registry.quotas(request)
+        if isinstance(request, RemoveQuota):
+            return registry.remove_quota(request)
+        assert isinstance(request, Stop)
+        return Stopping(os.getpid())
+
+    async def _admit(self, request: Admit) -> Reply:
+        await self.registry.prepare(request)
+        reply = self.registry.admit(request)
+        if reply.tenant and not request.dry_run:
+            self._watch(request.pid)
+        return reply
+
+    def _watch(self, pid: int) -> None:
+        """Look at the tenants again as soon as the process ends."""
+        if pid in self._watched:
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return  # ended already, or no pidfd here: the next tick sees it
+        self._watched[pid] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._ended, pid)
+
+    def _ended(self, pid: int) -> None:
+        descriptor = self._watched.pop(pid)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        self.registry.tenants.sweep()
+
+    async def _tick(self) -> None:
+        """Once a second: clear away what ended, take samples, and leave when there has been nothing to do."""
+        tenants = self.registry.tenants
+        idle_since_ns = now_ns()
+        while True:
+            await asyncio.sleep(TICK_S)
+            tenants.sweep()
+            self.sampler.take(tenants.by_name.values(), now_ns())
+            if tenants.by_name or self._tasks:
+                idle_since_ns = now_ns()
+            elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:
+                log.info("idle for %g s", self.idle_exit_s)
+                return
+
+    def _publish(self, what: str, tenant: str) -> None:
+        log.info("%s %s", what, tenant)
+        event = {"schema": "gshare/event/v1", "at_ns": now_ns(), "what": what, "tenant": tenant}
+        with suppress(zmq.ZMQError):
+            self._events.send_multipart([what.encode(), msgspec.json.encode(event)], flags=zmq.NOBLOCK)

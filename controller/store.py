@@ -1,0 +1,61 @@
+"""Permanent quotas: one JSON file in the state directory, read at each use so that a person may edit it."""
+
+from pathlib import Path
+from typing import Any
+
+from gshare.controller.errors import GshareError
+from gshare.controller.files import read_json, write_json
+from gshare.controller.protocol import Limits
+from gshare.controller.units import FULL_PPM, MAX_BYTES, Memory
+
+SCHEMA = "gshare/quotas/v1"
+
+
+class QuotaStore:
+    """The quotas by tenant, as last written."""
+
+    def __init__(self, state_directory: Path) -> None:
+        self.path = state_directory / "quotas.json"
+
+    def load(self) -> dict[str, Limits]:
+        """Return all quotas; raise GshareError where the file cannot be understood."""
+        content = read_json(self.path)
+        if not content:
+            return {}
+        if content.get("schema") != SCHEMA:
+            raise GshareError(
+                str(self.path), f"is of schema {content.get('schema')}, this gshare writes {SCHEMA}"
+            )
+        quotas = content.get("quotas")
+        if not isinstance(quotas, dict):
+            raise GshareError(
+                str(self.path), "damaged: no quotas in it", "mend it, or remove it to start afresh"
+            )
+        return {name: self._limits(name, row) for name, row in quotas.items()}
+
+    def put(self, tenant: str, limits: Limits) -> None:
+        """Write one quota; on failure the file stays as it was."""
+        self._save({**self.load(), tenant: limits})
+
+    def remove(self, tenant: str) -> None:
+        """Forget one quota."""
+        self._save({name: limits for name, limits in self.load().items() if name != tenant})
+
+    def _save(self, quotas: dict[str, Limits]) -> None:
+        rows: dict[str, Any] = {}
+        for name, limits in sorted(quotas.items()):
+            memory = limits.memory or Memory(None, None)
+            row = {"memory_bytes": memory.bytes, "memory_ppm": memory.ppm, "compute_ppm": limits.compute_ppm}
+            rows[name] = {key: value for key, value in row.items() if value is not None}
+        write_json(self.path, {"schema": SCHEMA, "quotas": rows})
+
+    def _limits(self, name: str, row: object) -> Limits:
+        highest = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM, "compute_ppm": FULL_PPM}
+        if not isinstance(row, dict) or not all(
+            key in highest and type(value) is int and 0 < value <= highest[key] for key, value in row.items()
+        ):
+            raise GshareError(
+                str(self.path), f"the quota of {name} is damaged: {row}", "mend it, or remove it"
+            )
+        size, ppm = row.get("memory_bytes"), row.get("memory_ppm")
+        return Limits(Memory(size, ppm) if size or ppm else None, row.get("compute_ppm"))

@@ -1,0 +1,171 @@
+"""The tenants that run now: their files, their processes, and which row of their limits is which device."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gshare.controller import region
+from gshare.controller.devices import Found
+from gshare.controller.errors import GshareError, OverCapacity
+from gshare.controller.paths import Runtime
+from gshare.controller.policy import Capacity, Grant
+from gshare.controller.processes import Run, members
+from gshare.controller.protocol import Limits
+from gshare.controller.region import Note, TenantFiles
+from gshare.shim import abi
+
+
+@dataclass
+class Tenant:
+    """One tenant; what it may have is in its files, `limits` is how it was asked for."""
+
+    name: str
+    machine: str
+    gpus: list[str]
+    limits: Limits
+    files: TenantFiles
+    runs: list[Run] = field(default_factory=list)
+
+    def write_note(self) -> None:
+        """Write down what a controller that adopts the tenant cannot see otherwise."""
+        self.files.write_note(Note(self.machine, self.gpus, self.limits, self.runs))
+
+
+class DeviceTable:
+    """Which row of every limits file, and of every activity record, is which device.
+
+    Tenants look into each other's activity, so that a row means one device to all of them, real or simulated.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[str | None] = []
+
+    def row(self, uuid: str, in_use: set[str]) -> int:
+        """The device's row, taken from a device nobody uses any more where the table is full."""
+        if uuid in self.rows:
+            return self.rows.index(uuid)
+        if len(self.rows) < abi.MAX_DEVICES:
+            self.rows.append(uuid)
+            return len(self.rows) - 1
+        for row, other in enumerate(self.rows):
+            if other is None or other not in in_use:
+                self.rows[row] = uuid
+                return row
+        raise OverCapacity(uuid, f"{abi.MAX_DEVICES} devices are in use, and no more fit")
+
+    def keep(self, row: int, uuid: str) -> None:
+        """Take over a row as an adopted tenant's files have it."""
+        self.rows.extend([None] * (row + 1 - len(self.rows)))
+        self.rows[row] = uuid
+
+
+class Tenants:
+    """All tenants of one runtime directory."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.table = DeviceTable()
+        self.by_name: dict[str, Tenant] = {}
+        self.unusable: dict[str, GshareError] = {}
+        """Folders that could not be adopted, and in which something still runs: their names are taken."""
+        self.on_change: Callable[[str, str], None] = lambda what, tenant: None
+        self._activity: abi.Activity | None = None
+
+    def grants(self, uuid: str, *, but: str = "") -> dict[str, Grant]:
+        """What each tenant, except one, may have on a device."""
+        held = {name: tenant.files.grants().get(uuid) for name, tenant in self.by_name.items() if name != but}
+        return {name: grant for name, grant in held.items() if grant is not None}
+
+    def create(
+        self, name: str, machine: str, gpus: list[str], limits: Limits, grants: dict[str, Grant],
+        known: list[tuple[Found, Capacity]], run: Run,
+    ) -> Tenant:  # fmt: skip
+        """Make a tenant with its first process; where that fails, nothing is left behind."""
+        taken = {tenant.files.index for tenant in self.by_name.values()}
+        index = next((free for free in range(abi.MAX_TENANTS) if free not in taken), None)
+        if index is None:
+            raise OverCapacity(
+                f"tenant {name}", f"{abi.MAX_TENANTS} tenants run already", "wait until one ends"
+            )
+        in_use = {uuid for tenant in self.by_name.values() for uuid in tenant.files.grants()} | set(grants)
+        for device, _ in known:
+            self.table.row(device.uuid, in_use)
+        capacities = {device.uuid: capacity for device, capacity in known}
+        table = [capacities.get(uuid) if uuid else None for uuid in self.table.rows]
+        self.open_activity().clear(index)
+        note = Note(machine, gpus, limits, [run])
+        files = region.create_tenant(self.runtime, name, index, table, grants, note)
+        tenant = Tenant(name, machine, gpus, limits, files, [run])
+        self.by_name[name] = tenant
+        self._tell_bound()
+        self.on_change("started", name)
+        return tenant
+
+    def adopt(self, name: str) -> Tenant:
+        """Take over a tenant of an earlier controller; raise GshareError for files that cannot be used."""
+        files = TenantFiles(self.runtime.tenants / name)
+        for uuid, row in files.rows().items():
+            self.table.keep(row, uuid)
+        note = files.note()
+        tenant = Tenant(name, note.machine, note.gpus, note.limits, files, note.runs)
+        self.by_name[name] = tenant
+        self._tell_bound()
+        return tenant
+
+    def processes(self) -> dict[str, set[int]]:
+        """The live processes of every tenant: those that run was, their children, and who holds a slot."""
+        found = {name: set(pids) for name, pids in members(self.runtime.tenants).items()}
+        for name, tenant in self.by_name.items():
+            pids = found.setdefault(name, set())
+            pids.update(run.pid for run in tenant.runs if run.alive())
+            pids.update(slot.pid for slot in tenant.files.usage.slots(0))
+        return found
+
+    def sweep(self) -> list[str]:
+        """Remove the tenants whose last process has ended, and return their names."""
+        for tenant in self.by_name.values():
+            tenant.runs = [run for run in tenant.runs if run.alive()]
+        suspects = [name for name, tenant in self.by_name.items() if not tenant.runs]
+        if not suspects and not self.unusable:
+            return []
+        living = self.processes()
+        gone = [name for name in suspects if not living.get(name)]
+        for name in gone:
+            self.remove(name)
+        for name in [name for name in self.unusable if not living.get(name)]:
+            region.remove_tenant(self.runtime.tenants / name)
+            del self.unusable[name]
+        return gone
+
+    def remove(self, name: str) -> None:
+        """Forget a tenant and remove its files."""
+        tenant = self.by_name.pop(name)
+        tenant.files.close()
+        region.remove_tenant(self.runtime.tenants / name)
+        self._tell_bound()
+        self.on_change("ended", name)
+
+    def close(self) -> None:
+        """Let go of all files; tenants and their limits stay."""
+        for tenant in self.by_name.values():
+            tenant.files.close()
+        if self._activity:
+            self._activity.close()
+
+    def open_activity(self) -> abi.Activity:
+        """The activity file that all tenants share, made at its first use."""
+        if self._activity is None:
+            self._activity = region.open_activity(self.runtime)
+        return self._activity
+
+    def _tell_bound(self) -> None:
+        """Tell every tenant how far it has to look for neighbours."""
+        bound = 1 + max((tenant.files.index for tenant in self.by_name.values()), default=-1)
+        for tenant in self.by_name.values():
+            tenant.files.limits.tenants_bound = bound
+
+
+def folders(tenants: Path) -> list[str]:
+    """The tenants whose files are there; what was left half built is not among them."""
+    return [name for name in sorted(os.listdir(tenants)) if not name.startswith(".")]

@@ -1,0 +1,171 @@
+"""Quantities as people write them: the only parser and printer of sizes, shares and GPU lists.
+
+Sizes are bytes, shares are parts per million (ppm), everywhere but in what a person types or reads.
+"""
+
+import re
+from typing import NamedTuple
+
+from gshare.controller.errors import UsageError
+
+FULL_PPM = 1_000_000
+"""The whole device."""
+
+MAX_BYTES = 1 << 62
+"""Nothing larger is taken for a size: it leaves room for sums in signed 64-bit words."""
+
+_SUFFIXES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_SIZE = re.compile(r"(\d+)(?:\.(\d+))?(?:([KMGT])(iB)?)?", re.ASCII | re.IGNORECASE)
+_DECIMAL_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])B", re.ASCII | re.IGNORECASE)
+_PERCENT = re.compile(r"(\d+)(?:\.(\d+))?(%?)", re.ASCII)
+_FRACTION = re.compile(r"(\d*)\.?(\d*)", re.ASCII)
+_RANGE = re.compile(r"[\d.]+%?\.\.[\d.]+%?", re.ASCII)
+_GPU_INDEX = re.compile(r"\d{1,3}", re.ASCII)
+_GPU_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Fa-f-]{4,36}", re.ASCII)
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+
+
+class Memory(NamedTuple):
+    """An amount of device memory: bytes, or a part of whatever the device has (exactly one is set)."""
+
+    bytes: int | None
+    ppm: int | None
+
+    def on(self, device_bytes: int) -> int:
+        """Return the amount in bytes on a device that has `device_bytes`."""
+        if self.ppm is None:
+            return self.bytes or 0
+        return device_bytes * self.ppm // FULL_PPM
+
+
+def parse_memory(text: str, option: str = "--mem") -> Memory:
+    """Parse `8G`, `512MiB`, `1073741824` or `30%`; raise UsageError with a way out for anything else."""
+    if text.endswith("%"):
+        return Memory(None, parse_percent(text, option))
+    return Memory(parse_size(text, option), None)
+
+
+def parse_size(text: str, option: str) -> int:
+    """Parse a size to bytes: a number, or one with K, M, G, T (or KiB ...), all powers of 1024."""
+    what = f"{option} {text}"
+    if decimal := _DECIMAL_SIZE.fullmatch(text):
+        letter = decimal[2].upper()
+        exponent = _SUFFIXES[letter]
+        raise UsageError(
+            what,
+            f"{letter}B means 10^{exponent * 3 // 10} bytes to some and 2^{exponent} to others",
+            f"write {decimal[1]}{letter} for {decimal[1]} x 2^{exponent} bytes",
+        )
+    if text.startswith("-"):
+        raise UsageError(what, "a size must be above zero", "as 512M or 8G")
+    match = _SIZE.fullmatch(text)
+    if not match or (match[2] and not match[3]):
+        raise UsageError(
+            what, "not a size", "bytes, or with K, M, G, T, as 8G; or a part of the device, as 30%"
+        )
+    digits, fraction, suffix = match[1], match[2] or "", (match[3] or "").upper()
+    size = (
+        (int(digits + fraction) << _SUFFIXES[suffix]) // 10 ** len(fraction)
+        if len(text) < 40
+        else MAX_BYTES + 1
+    )
+    if size <= 0:
+        raise UsageError(what, "a size must be above zero", "as 512M or 8G")
+    if size > MAX_BYTES:
+        raise UsageError(what, "no device is that large", "as 512M or 8G")
+    return size
+
+
+def parse_percent(text: str, option: str) -> int:
+    """Parse `30%`, `30` or `12.5%` to ppm of the device; above zero, 100 % at most."""
+    what = f"{option} {text}"
+    if _RANGE.fullmatch(text):
+        raise UsageError(what, "borrowing above a share is not supported yet", "give one hard cap, as 30%")
+    if text.startswith("-"):
+        raise UsageError(what, "a share must be above zero", "as 30%")
+    match = _PERCENT.fullmatch(text)
+    if not match or len(text) > 24:
+        raise UsageError(what, "not a percentage", "as 30% or 12.5%")
+    whole, fraction, sign = match[1], match[2] or "", match[3]
+    ppm = _scaled(whole, fraction, 4)
+    if not sign and int(whole) == 0 and fraction.strip("0"):
+        percent = format_percent(_scaled(whole, fraction, 6))
+        raise UsageError(what, "a percentage is meant here", f"did you mean {percent} or --share {text}")
+    if ppm == 0:
+        raise UsageError(what, "a share must be above zero", "as 30%")
+    if ppm > FULL_PPM:
+        raise UsageError(what, "more than 100 % of a device", "100% at most")
+    return ppm
+
+
+def parse_fraction(text: str, option: str = "--share") -> int:
+    """Parse a fraction of the device, `0.3` or `1`, to ppm."""
+    what = f"{option} {text}"
+    if text.endswith("%"):
+        ppm = parse_percent(text, option)
+        raise UsageError(what, "a fraction is meant here", f"did you mean {option} {ppm / FULL_PPM:g}")
+    match = _FRACTION.fullmatch(text)
+    if not match or not (match[1] or match[2]) or len(text) > 24:
+        raise UsageError(what, "not a fraction", "above 0 and at most 1, as 0.3")
+    ppm = _scaled(match[1] or "0", match[2], 6)
+    if not 0 < ppm <= FULL_PPM:
+        raise UsageError(what, "a fraction must be above 0 and at most 1", "as 0.3")
+    return ppm
+
+
+def parse_gpus(text: str, option: str = "--gpu") -> list[str]:
+    """Parse `0,2` or `GPU-1b2c...,1` to a list of indices and UUIDs, still as text; none twice."""
+    gpus: list[str] = []
+    for part in text.split(","):
+        gpu = part.strip()
+        if not (_GPU_INDEX.fullmatch(gpu) or _GPU_UUID.fullmatch(gpu)):
+            raise UsageError(
+                f"{option} {text}", f"'{gpu}' is neither an index nor a UUID", "see gshare devices"
+            )
+        gpu = str(int(gpu)) if gpu.isdigit() else gpu
+        if gpu in gpus:
+            raise UsageError(f"{option} {text}", f"GPU {gpu} is named twice")
+        gpus.append(gpu)
+    return gpus
+
+
+def parse_tenant(text: str, option: str = "--tenant") -> str:
+    """Check a tenant's name: it is also the name of a folder, and 63 characters is what the ABI holds."""
+    if not _TENANT.fullmatch(text):
+        raise UsageError(
+            f"{option} {text}",
+            "not a tenant's name",
+            "letters, digits, '.', '_' and '-', at most 63, as team-a",
+        )
+    return text
+
+
+def format_size(size_bytes: int) -> str:
+    """Print bytes for people: `8G`, `1.5G`, `140.4G`, `512M`, `0`."""
+    for suffix in ("T", "G", "M", "K"):
+        unit = 1 << _SUFFIXES[suffix]
+        if size_bytes >= unit:
+            return f"{_trimmed(size_bytes * 10 // unit, 10)}{suffix}"
+    return str(size_bytes)
+
+
+def format_percent(ppm: int) -> str:
+    """Print ppm for people: `30%`, `12.5%`, `0.01%`."""
+    return f"{_trimmed(ppm, 10_000)}%"
+
+
+def format_memory(memory: Memory) -> str:
+    """Print what was asked for as it could be typed again."""
+    return format_percent(memory.ppm) if memory.ppm is not None else format_size(memory.bytes or 0)
+
+
+def _scaled(whole: str, fraction: str, decimals: int) -> int:
+    """`whole.fraction` times 10^decimals, further digits cut off, never zero for something above it."""
+    digits = int(whole + (fraction + "0" * decimals)[:decimals])
+    return max(digits, 1) if (whole + fraction).strip("0") else 0
+
+
+def _trimmed(value: int, scale: int) -> str:
+    """`value / scale` in decimal without trailing zeros; `scale` is a power of ten."""
+    whole, rest = divmod(value, scale)
+    return f"{whole}.{rest:0{len(str(scale)) - 1}d}".rstrip("0").rstrip(".")

@@ -1,0 +1,185 @@
+"""What the controller shows: processes with what they use, devices with what is promised, its own state."""
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import NamedTuple
+
+from gshare.controller import protocol
+from gshare.controller.devices import REAL, Found
+from gshare.controller.processes import command, user
+from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
+from gshare.controller.region import now_ns
+from gshare.controller.registry import Registry
+from gshare.controller.tenants import Tenant
+from gshare.controller.units import FULL_PPM
+from gshare.shim import abi
+
+SAMPLE_NS = 1_000_000_000
+"""Shares are measured over about this long."""
+
+
+class Sample(NamedTuple):
+    """What a process had used at one time, on one device."""
+
+    at_ns: int
+    gpu_ns: int
+    throttled_ns: int
+
+
+Key = tuple[str, int, int]
+"""Tenant, pid, row of the device."""
+
+
+class Sampler:
+    """Remembers what processes had used about a second ago, so that a share can be told."""
+
+    def __init__(self) -> None:
+        self._last: dict[Key, Sample] = {}
+        self._before: dict[Key, Sample] = {}
+
+    def take(self, tenants: Iterable[Tenant], at_ns: int) -> None:
+        """Remember the present; called once every SAMPLE_NS."""
+        self._before, self._last = (
+            self._last,
+            {
+                (tenant.name, slot.pid, row): Sample(at_ns, device.gpu_ns, device.throttled_ns)
+                for tenant in tenants
+                for slot in tenant.files.usage.slots(len(tenant.files.limits.devices))
+                for row, device in enumerate(slot.devices)
+            },
+        )
+
+    def share(self, key: Key, now: Sample) -> tuple[int | None, bool]:
+        """Share in ppm since the sample before last (None: no sample), and whether it was throttled."""
+        before = self._before.get(key) or self._last.get(key)
+        if before is None or now.at_ns - before.at_ns < SAMPLE_NS // 4:
+            return None, False
+        elapsed_ns = now.at_ns - before.at_ns
+        ppm = max(now.gpu_ns - before.gpu_ns, 0) * FULL_PPM // elapsed_ns
+        return ppm, now.throttled_ns > before.throttled_ns
+
+
+def processes(registry: Registry, sampler: Sampler) -> Processes:
+    """Every process of every tenant, on each device it uses; one row without device where it uses none."""
+    at_ns = now_ns()
+    living = registry.tenants.processes()
+    rows: list[Process] = []
+    for tenant in registry.tenants.by_name.values():
+        indices = _indices(registry, tenant)
+        slots = {slot.pid: slot for slot in tenant.files.usage.slots(len(tenant.files.limits.devices))}
+        for pid in sorted(living[tenant.name] | set(slots)):
+            slot = slots.get(pid)
+            shown = [] if slot is None else [
+                _on_device(tenant, slot, row, uuid, indices.get(uuid), sampler, at_ns)
+                for uuid, row in tenant.files.rows().items()
+                if slot.devices[row].held_bytes or slot.devices[row].launches
+            ]  # fmt: skip
+            rows += shown or [_without_device(tenant, pid, "idle" if slot else "no-cuda")]
+    return Processes(at_ns, rows)
+
+
+def devices(registry: Registry, machine: str) -> Devices:
+    """The real devices, those of `machine`, and those of every machine that a tenant runs on."""
+    machines = [REAL]
+    for other in [machine, *(tenant.machine for tenant in registry.tenants.by_name.values())]:
+        if other not in machines:
+            machines.append(other)
+    return Devices([_device(registry, device) for name in machines for device in registry.inventory(name)])
+
+
+def status(registry: Registry, started_ns: int) -> Status:
+    """The controller, its devices and the numbers of tenants and processes."""
+    runtime = registry.tenants.runtime
+    living = registry.tenants.processes()
+    return Status(
+        ControllerInfo(
+            os.getpid(),
+            version("gshare"),
+            protocol.VERSION,
+            abi.VERSION,
+            started_ns,
+            str(runtime.socket),
+            str(runtime.log),
+        ),
+        devices(registry, REAL).devices,
+        len(registry.tenants.by_name),
+        sum(len(living[name]) for name in registry.tenants.by_name),
+    )
+
+
+def _indices(registry: Registry, tenant: Tenant) -> dict[str, int]:
+    return {device.uuid: device.index for device in registry.inventory(tenant.machine)}
+
+
+def _on_device(
+    tenant: Tenant, slot: abi.SlotUsage, row: int, uuid: str, index: int | None, sampler: Sampler, at_ns: int
+) -> Process:
+    used = slot.devices[row]
+    share, throttled = sampler.share(
+        (tenant.name, slot.pid, row), Sample(at_ns, used.gpu_ns, used.throttled_ns)
+    )
+    grant = tenant.files.grant(row)
+    return Process(
+        tenant=tenant.name,
+        pid=slot.pid,
+        user=user(slot.pid),
+        index=index,
+        uuid=uuid,
+        simulated=tenant.machine != REAL,
+        used_bytes=used.held_bytes,
+        tenant_used_bytes=tenant.files.usage.device(row).used_bytes,
+        memory_limit_bytes=grant.memory_bytes,
+        compute_limit_ppm=grant.compute_ppm,
+        compute_ppm=share,
+        gpu_ns=used.gpu_ns,
+        launches=used.launches,
+        throttled_ns=used.throttled_ns,
+        denied=used.denied,
+        state="throttled" if throttled else "busy" if share else "idle",
+        command=command(slot.pid),
+    )
+
+
+def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
+    grants = list(tenant.files.grants().values())
+    return Process(
+        tenant=tenant.name,
+        pid=pid,
+        user=user(pid),
+        index=None,
+        uuid="",
+        simulated=tenant.machine != REAL,
+        used_bytes=0,
+        tenant_used_bytes=0,
+        memory_limit_bytes=grants[0].memory_bytes if grants else None,
+        compute_limit_ppm=grants[0].compute_ppm if grants else None,
+        compute_ppm=None,
+        gpu_ns=0,
+        launches=0,
+        throttled_ns=0,
+        denied=0,
+        state=state,
+        command=command(pid),
+    )
+
+
+def _device(registry: Registry, device: Found) -> Device:
+    grants = registry.tenants.grants(device.uuid)
+    used = 0
+    for tenant in registry.tenants.by_name.values():
+        row = tenant.files.rows().get(device.uuid)
+        used += tenant.files.usage.device(row).used_bytes if row is not None else 0
+    return Device(
+        index=device.index,
+        uuid=device.uuid,
+        name=device.name,
+        driver=device.driver,
+        simulated=device.simulated,
+        machine=device.machine,
+        memory_bytes=device.memory_bytes,
+        promised_memory_bytes=sum(grant.memory_bytes or 0 for grant in grants.values()),
+        promised_compute_ppm=sum(grant.compute_ppm or 0 for grant in grants.values()),
+        used_bytes=used,
+        tenants=sorted(grants),
+    )
