@@ -66,8 +66,8 @@ static inline int64_t gs_bucket_look(int64_t *spent_ns, const struct gs_line *li
     int64_t spent = __atomic_load_n(spent_ns, __ATOMIC_RELAXED);
     int64_t floor = allowance - (int64_t)line->burst_ns;
 
-    if (spent < floor && __atomic_compare_exchange_n(spent_ns, &spent, floor, false, __ATOMIC_RELAXED,
-                                                     __ATOMIC_RELAXED))
+    if (spent < floor &&
+        __atomic_compare_exchange_n(spent_ns, &spent, floor, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         spent = floor;
     return allowance - spent;
 }

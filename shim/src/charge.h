@@ -150,7 +150,8 @@ struct gs_history {
     } look[GS_HISTORY];
 };
 
-static inline void gs_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint64_t others_ns)
+static inline void gs_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy,
+                                  uint64_t others_ns)
 {
     history->look[history->count++ % GS_HISTORY] = (struct gs_look){now_ns, busy, others_ns};
 }

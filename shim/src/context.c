@@ -8,6 +8,7 @@
 #include "device.h"
 #include "hooks.h"
 #include "ledger.h"
+#include "meter.h"
 #include "pool.h"
 #include "region.h"
 
@@ -36,6 +37,7 @@ static void release(uint64_t handle, const struct gs_entry *entry)
 /* With the lock held, after the driver has destroyed it. */
 static void release_all_in(CUcontext context)
 {
+    gs_meter_context_gone(context);
     gs_ledger_take_owned((uint64_t)context, release);
     gs_pool_refresh();
 }
@@ -69,6 +71,7 @@ static CUresult end(const struct creation *creation, CUresult result, CUcontext 
         gs_quota_release(creation->device, creation->bytes);
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
+    gs_meter_rebind(); /* it is the current one now */
     pthread_mutex_unlock(&lock);
     return result;
 }
@@ -140,6 +143,7 @@ GSHARE_HOOK(cuCtxDestroy_v2, (CUcontext ctx))
     if (!gs_region())
         return REAL(cuCtxDestroy_v2)(ctx);
     pthread_mutex_lock(&lock);
+    gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy_v2)(ctx), ctx);
 }
 
@@ -148,6 +152,7 @@ GSHARE_HOOK(cuCtxDestroy, (CUcontext ctx))
     if (!gs_region())
         return REAL(cuCtxDestroy)(ctx);
     pthread_mutex_lock(&lock);
+    gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy)(ctx), ctx);
 }
 

@@ -7,6 +7,7 @@
 #include "context.h"
 #include "fork.h"
 #include "later.h"
+#include "meter.h"
 #include "pool.h"
 #include "quota.h"
 #include "region.h"
@@ -28,6 +29,7 @@ static void in_child(void)
     gs_later_forget();
     gs_pool_forget();
     gs_context_forget();
+    gs_meter_forget();
     gs_region_after_fork(1);
 }
 

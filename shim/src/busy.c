@@ -1,0 +1,168 @@
+/* busy.c -- who is busy on a device: our own word, a lease that ends by the clock, and a look at everybody else's.
+ *
+ * The word says until when what we have in flight should keep the device busy.  It is renewed at markers, and by the
+ * helper thread while a host thread waits inside the driver for a long kernel.  A process that dies, or stops, is
+ * idle for its neighbours as soon as its lease is over. */
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "meter.h"
+
+#define LEASE_NS       10000000ull
+#define LEASE_FLOOR_NS 2000000ull
+#define TICK_NS        5000000ull
+#define IDLE_TICKS     20 /* before the helper sleeps for good */
+
+static struct gs_device_activity *own_words(const struct gs_meter_device *device)
+{
+    return &device->region->own_activity->device[device->index];
+}
+
+static uint64_t *own_lane(const struct gs_meter_device *device)
+{
+    return &own_words(device)->lane_busy_until_ns[device->region->slot % GS_MAX_LANES];
+}
+
+static uint64_t load(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static void publish(struct gs_meter_device *device, uint64_t until_ns)
+{
+    uint64_t *highest = &own_words(device)->busy_until_ns, seen = load(highest);
+
+    __atomic_store_n(own_lane(device), until_ns, __ATOMIC_RELAXED);
+    while (seen < until_ns &&
+           !__atomic_compare_exchange_n(highest, &seen, until_ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_t *except, uint64_t now_ns)
+{
+    uint32_t busy = 0;
+
+    if (load(&words->busy_until_ns) <= now_ns)
+        return 0;
+    for (uint32_t lane = 0; lane < GS_MAX_LANES; lane++)
+        busy += &words->lane_busy_until_ns[lane] != except && load(&words->lane_busy_until_ns[lane]) > now_ns;
+    return busy;
+}
+
+void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
+{
+    struct gs_meter_device *device = context->device;
+    const struct gs_region *region = device->region;
+    uint32_t tenants = __atomic_load_n(&region->limits->tenants_bound, __ATOMIC_RELAXED), busy = 1;
+    const uint64_t *own = own_lane(device);
+    uint64_t others_ns = 0;
+
+    for (uint32_t i = 0; i < tenants && i < GS_MAX_TENANTS; i++) {
+        const struct gs_device_activity *words = &region->activity[i].device[device->index];
+        busy += busy_lanes(words, own, now_ns);
+        if (i != region->limits->tenant_index)
+            others_ns += load(&words->gpu_ns);
+    }
+    device->busy = busy;
+    gs_history_add(&context->history, now_ns, busy, others_ns);
+
+    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    uint64_t lease = LEASE_FLOOR_NS + 2 * (uint64_t)(in_flight > 0 ? in_flight : 0) * busy;
+    publish(device, now_ns + (lease < LEASE_NS ? lease : LEASE_NS));
+}
+
+void gs_busy_drop(struct gs_meter_device *device)
+{
+    __atomic_store_n(own_lane(device), 0, __ATOMIC_RELAXED);
+}
+
+/* -------- the helper thread: at most one per process, started when something metered first has to wait -------- */
+
+/* A long kernel, or one that never ends, is charged when its marker is through; charging it by the clock while it
+ * runs belongs here, too (#5). */
+
+static struct {
+    uint32_t asleep;  /* futex: 1 while the helper waits for somebody to wait */
+    uint32_t running; /* 1 once started in this process */
+    uint32_t waiting; /* host threads, over all devices */
+    struct gs_meter_device *device[GS_MAX_DEVICES];
+} helper;
+
+static void tick(void)
+{
+    uint64_t now_ns = gs_now();
+
+    for (int i = 0; i < GS_MAX_DEVICES; i++) {
+        struct gs_meter_device *device = __atomic_load_n(&helper.device[i], __ATOMIC_ACQUIRE);
+        if (device != NULL && __atomic_load_n(&device->waiting, __ATOMIC_RELAXED) > 0 &&
+            __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0)
+            publish(device, now_ns + LEASE_NS);
+    }
+}
+
+static void *help(void *unused)
+{
+    const struct timespec interval = {.tv_nsec = TICK_NS};
+    int idle = 0;
+
+    for (;;) {
+        idle = __atomic_load_n(&helper.waiting, __ATOMIC_RELAXED) > 0 ? 0 : idle + 1;
+        if (idle < IDLE_TICKS) {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &interval, NULL);
+            tick();
+            continue;
+        }
+        __atomic_store_n(&helper.asleep, 1, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&helper.waiting, __ATOMIC_SEQ_CST) == 0)
+            syscall(SYS_futex, &helper.asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+        __atomic_store_n(&helper.asleep, 0, __ATOMIC_RELAXED);
+        idle = 0;
+    }
+    return unused;
+}
+
+void gs_busy_forget(void)
+{
+    for (int i = 0; i < GS_MAX_DEVICES; i++)
+        helper.device[i] = NULL;
+    helper.asleep = helper.running = helper.waiting = 0;
+}
+
+static void start_helper(void)
+{
+    sigset_t all, before;
+    pthread_t thread;
+
+    if (__atomic_exchange_n(&helper.running, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, NULL, help, NULL) == 0)
+        pthread_detach(thread);
+    else
+        __atomic_store_n(&helper.running, 0, __ATOMIC_RELEASE);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void gs_busy_wait_begin(struct gs_meter_device *device)
+{
+    __atomic_add_fetch(&device->waiting, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&helper.waiting, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&helper.device[device->index], device, __ATOMIC_RELEASE);
+    if (__atomic_load_n(&helper.running, __ATOMIC_RELAXED) == 0)
+        start_helper();
+    else if (__atomic_load_n(&helper.asleep, __ATOMIC_SEQ_CST) != 0) {
+        __atomic_store_n(&helper.asleep, 0, __ATOMIC_RELAXED);
+        syscall(SYS_futex, &helper.asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+void gs_busy_wait_end(struct gs_meter_device *device)
+{
+    __atomic_sub_fetch(&device->waiting, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&helper.waiting, 1, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,322 @@
+/* meter.c -- windows: markers are set into streams, read when they are through, and what lies between is charged. */
+#include <time.h>
+
+#include "gate.h"
+#include "meter.h"
+
+#define ANCHOR_NS 500000000 /* beyond this, times since the anchor lose precision */
+
+uint32_t gs_captures;
+struct gs_cost gs_costs[GS_COSTS];
+
+uint64_t gs_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct gs_cost *gs_cost_new(uint64_t key)
+{
+    struct gs_cost *cost = &gs_costs[key % GS_COSTS];
+
+    __atomic_store_n(&cost->mean_ns, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->countdown, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->key, key, __ATOMIC_RELAXED);
+    return cost;
+}
+
+bool gs_meter_capturing(CUstream handle)
+{
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+
+    /* An error is the legacy stream while another one is captured: as good as captured. */
+    return REAL(cuStreamIsCapturing)(handle, &status) != CUDA_SUCCESS ||
+           status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+/* -------- one thread at a time -------- */
+
+/* Event calls would invalidate a capture that another thread has begun in global mode, unless this thread says
+ * that it knows what it does. */
+static bool enter(struct gs_meter_context *context, int *mode)
+{
+    if (__atomic_exchange_n(&context->taken, true, __ATOMIC_ACQUIRE))
+        return false;
+    *mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    REAL(cuThreadExchangeStreamCaptureMode)(mode);
+    return true;
+}
+
+static void leave(struct gs_meter_context *context, int *mode)
+{
+    REAL(cuThreadExchangeStreamCaptureMode)(mode);
+    __atomic_store_n(&context->taken, false, __ATOMIC_RELEASE);
+}
+
+/* -------- charging -------- */
+
+static void charge(struct gs_meter_device *device, uint64_t learnt_ns, uint64_t own_ns, uint32_t launches)
+{
+    const struct gs_region *region = device->region;
+    struct gs_slot_device *slot = &region->own->device[device->index];
+
+    __atomic_add_fetch(device->spent_ns, (int64_t)(own_ns - learnt_ns), __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&device->in_flight_ns, (int64_t)learnt_ns, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&slot->gpu_ns, own_ns, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&slot->launches, launches, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&region->own_activity->device[device->index].gpu_ns, own_ns, __ATOMIC_RELAXED);
+}
+
+/* Event times are milliseconds in 32-bit floats. */
+static bool elapsed(CUevent from, CUevent to, int64_t *elapsed_ns)
+{
+    float ms = 0;
+
+    if (from == NULL || to == NULL || REAL(cuEventElapsedTime)(&ms, from, to) != CUDA_SUCCESS)
+        return false;
+    *elapsed_ns = ms > 0 ? (int64_t)((double)ms * 1e6 + 0.5) : 0;
+    return true;
+}
+
+/* Where a stream's start marker lies on its context's GPU clock. */
+static int64_t place_start(struct gs_meter_context *context, struct gs_stream *stream)
+{
+    int64_t since_anchor = 0;
+
+    if (stream->start_at_ns == GS_NOT_PLACED) {
+        elapsed(context->anchor, stream->start, &since_anchor);
+        stream->start_at_ns = context->anchor_at_ns + since_anchor;
+    }
+    return stream->start_at_ns;
+}
+
+/* A GPU time on the host's clock.  Markers are read late, never early: the least difference is the true one. */
+static uint64_t on_host(struct gs_meter_context *context, int64_t at_ns, uint64_t now_ns)
+{
+    int64_t offset = (int64_t)now_ns - at_ns;
+
+    if (context->anchor == NULL || offset < context->host_offset_ns)
+        context->host_offset_ns = offset;
+    else
+        context->host_offset_ns += (offset - context->host_offset_ns) / 4096;
+    return (uint64_t)(at_ns + context->host_offset_ns);
+}
+
+/* Our own part of a window between its start marker and its end marker. */
+static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stream, struct gs_window *window,
+                        int64_t elapsed_ns, uint64_t now_ns)
+{
+    int64_t from = place_start(context, stream), to = from + elapsed_ns;
+    uint64_t end = on_host(context, to, now_ns), others_ns = 0;
+    uint64_t fresh = gs_union_add(&context->charged, from, to);
+    uint32_t busy = gs_history_busy(&context->history, end - (uint64_t)elapsed_ns, end, &others_ns);
+    struct gs_seen seen = {
+        .elapsed_ns = (uint64_t)elapsed_ns,
+        .learnt_ns = window->learnt_ns,
+        .longest_ns = stream->longest_ns,
+        .others_ns = window->contiguous ? others_ns : 0,
+        .busy_milli = busy,
+    };
+    uint64_t own = gs_own_ns(&context->slices, &seen);
+    uint64_t submit_ns = window->closed_ns - window->opened_ns;
+
+    stream->gappy = !window->contiguous && submit_ns > own / 8;
+    if (window->work != NULL && !stream->gappy)
+        gs_cost_learn(window->work, own / window->launches);
+    if (!window->contiguous)
+        own = gs_without_gaps(own, submit_ns, window->learnt_ns);
+    gs_longest_learn(&stream->longest_ns, own);
+    return fresh < (uint64_t)elapsed_ns ? (uint64_t)((unsigned __int128)own * fresh / (uint64_t)elapsed_ns)
+                                        : own;
+}
+
+/* The start marker has served: now and then it becomes the new anchor. */
+static void retire_start(struct gs_meter_context *context, struct gs_stream *stream, CUevent next,
+                         int64_t at_ns)
+{
+    if (stream->start != NULL && stream->start_at_ns != GS_NOT_PLACED &&
+        (context->anchor == NULL || stream->start_at_ns - context->anchor_at_ns > ANCHOR_NS)) {
+        gs_event_give(context, context->anchor);
+        context->anchor = stream->start;
+        context->anchor_at_ns = stream->start_at_ns;
+    } else {
+        gs_event_give(context, stream->start);
+    }
+    stream->start = next;
+    stream->start_at_ns = at_ns;
+}
+
+static void harvest(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
+{
+    for (; stream->head != stream->tail; stream->head++) {
+        struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
+        int64_t elapsed_ns, end_at_ns = GS_NOT_PLACED;
+        CUresult result = REAL(cuEventQuery)(window->end);
+
+        if (result == CUDA_ERROR_NOT_READY)
+            return;
+        uint64_t own = window->learnt_ns; /* a failed context, or no start marker: what was prepaid stands */
+        if (result == CUDA_SUCCESS && elapsed(stream->start, window->end, &elapsed_ns)) {
+            own = measure(context, stream, window, elapsed_ns, now_ns);
+            end_at_ns = stream->start_at_ns + elapsed_ns;
+        }
+        charge(stream->device, window->learnt_ns, own, window->launches);
+        retire_start(context, stream, window->end, end_at_ns);
+    }
+    if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0)
+        stream->idle = true;
+}
+
+/* -------- markers -------- */
+
+static bool may_mark(const struct gs_stream *stream)
+{
+    if (stream->gone || (stream->owner != NULL && stream->owner != &gs_thread))
+        return false;
+    return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) == 0 || !gs_meter_capturing(stream->handle);
+}
+
+static CUevent record(struct gs_meter_context *context, const struct gs_stream *stream)
+{
+    CUevent event = gs_event_take(context);
+
+    if (event != NULL && REAL(cuEventRecord)(event, stream->handle) != CUDA_SUCCESS) {
+        gs_event_give(context, event);
+        return NULL;
+    }
+    return event;
+}
+
+static void close_window(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
+{
+    if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 ||
+        stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
+        return;
+    struct gs_cost *work = stream->open_work;
+    uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
+    uint64_t learnt_ns = (uint64_t)__atomic_exchange_n(&stream->open_ns, 0, __ATOMIC_RELAXED);
+    CUevent end = record(context, stream);
+    if (end == NULL) {
+        charge(stream->device, learnt_ns, learnt_ns, launches);
+        return;
+    }
+    stream->window[stream->tail % GS_WINDOWS] = (struct gs_window){
+        .end = end,
+        .learnt_ns = learnt_ns,
+        .opened_ns = stream->marked_ns,
+        .closed_ns = now_ns,
+        .work = work,
+        .launches = launches,
+        .contiguous = stream->head != stream->tail,
+    };
+    stream->marked_ns = now_ns;
+    stream->tail++;
+}
+
+void gs_meter_mark(struct gs_stream *stream)
+{
+    struct gs_meter_context *context = stream->context;
+    struct gs_line line;
+    int mode;
+
+    if (!enter(context, &mode))
+        return;
+    uint64_t now_ns = gs_now();
+    gs_busy_look(context, now_ns);
+    harvest(context, stream, now_ns);
+    close_window(context, stream, now_ns);
+    gs_gate_look(stream->device, &line, now_ns);
+    leave(context, &mode);
+}
+
+void gs_meter_begin(struct gs_stream *stream, bool alone)
+{
+    struct gs_meter_context *context = stream->context;
+    int mode;
+
+    if (!enter(context, &mode))
+        return;
+    uint64_t now_ns = gs_now();
+    gs_busy_look(context, now_ns);
+    harvest(context, stream, now_ns);
+    if (alone)
+        close_window(context, stream, now_ns);
+    if (stream->head == stream->tail && __atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 &&
+        may_mark(stream)) {
+        retire_start(context, stream, record(context, stream), GS_NOT_PLACED);
+        stream->marked_ns = now_ns;
+        stream->idle = false;
+    }
+    leave(context, &mode);
+}
+
+uint32_t gs_meter_settle(struct gs_meter_device *device)
+{
+    struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
+    uint32_t in_flight = 0;
+
+    for (; context != NULL; context = context->next) {
+        int mode;
+        if (context->handle == NULL || context->device != device)
+            continue;
+        if (!enter(context, &mode)) {
+            in_flight += 2; /* somebody else is at it: enough to wait for */
+            continue;
+        }
+        uint64_t now_ns = gs_now();
+        for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next) {
+            harvest(context, stream, now_ns);
+            close_window(context, stream, now_ns);
+            for (uint32_t i = stream->head; i != stream->tail; i++)
+                in_flight += stream->window[i % GS_WINDOWS].launches;
+        }
+        if (in_flight > 0)
+            gs_busy_look(context, now_ns);
+        leave(context, &mode);
+    }
+    if (in_flight == 0)
+        gs_busy_drop(device);
+    return in_flight;
+}
+
+/* What was prepaid stands for what will never be measured. */
+static void give_up(struct gs_stream *stream)
+{
+    uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
+    uint64_t learnt_ns = (uint64_t)__atomic_exchange_n(&stream->open_ns, 0, __ATOMIC_RELAXED);
+
+    charge(stream->device, learnt_ns, learnt_ns, launches);
+}
+
+void gs_meter_all_done(struct gs_meter_context *context)
+{
+    int mode;
+
+    gs_meter_settle(context->device);
+    if (!enter(context, &mode))
+        return;
+    /* Nobody can set a marker into another thread's default stream. */
+    for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
+        if (stream->owner != NULL && stream->owner != &gs_thread)
+            give_up(stream);
+    leave(context, &mode);
+}
+
+void gs_meter_abandon(struct gs_meter_context *context)
+{
+    for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next) {
+        give_up(stream);
+        for (; stream->head != stream->tail; stream->head++) {
+            const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
+            charge(stream->device, window->learnt_ns, window->learnt_ns, window->launches);
+        }
+        stream->gone = true;
+        stream->start = NULL;
+    }
+    context->spare_count = 0; /* the driver destroys the events with the context */
+    context->anchor = NULL;
+    context->charged.count = 0;
+    context->history.count = 0;
+}

@@ -1,0 +1,202 @@
+/* meter.h -- GPU time of this process, measured by markers (timing events) between which its work lies.
+ *
+ * Every launch prepays what it is expected to take.  A *window* is the work between two markers of one stream; when
+ * its end marker is through, the prepayment is replaced by what charge.h makes of the measured time.  Markers are
+ * set every few hundred microseconds of work, by the launching threads themselves, and read by whoever comes by.
+ *
+ * One thread at a time works on a context's windows; others do not wait for it but pass on, because a driver call
+ * made while holding a lock could wait for GPU work that waits for one of them. */
+#ifndef GS_METER_H
+#define GS_METER_H
+
+#include <stdbool.h>
+
+#include "bucket.h"
+#include "charge.h"
+#include "cost.h"
+#include "hooks.h"
+#include "region.h"
+
+#define GS_WINDOWS          16u      /* closed and not through yet, per stream */
+#define GS_WINDOW_NS        2000000u /* of work, while alone on the device */
+#define GS_SHARED_WINDOW_NS 400000u  /* less than half a slice: what slice decoding needs */
+#define GS_SPARE_EVENTS     64u      /* kept per context */
+#define GS_NOT_PLACED       INT64_MIN
+
+/* One device of the limits, as this process uses it.  The first part is for the launch path. */
+struct gs_meter_device {
+    const struct gs_device_limits *limits; /* NULL: not in use */
+    int64_t *spent_ns;                     /* the tenant's token bucket */
+    int64_t
+        open_until_ns; /* the allowance when last looked at: below it the gate is open, whatever the time */
+    int64_t in_flight_cap_ns; /* INT64_MAX: none */
+    int64_t in_flight_ns;     /* prepaid, not measured yet */
+    int64_t window_ns;        /* of work, between two markers */
+    uint32_t line_seq;        /* which line these come from */
+
+    uint32_t index;
+    bool closed;      /* the gate, until resume_ns is available */
+    uint32_t busy;    /* contexts on the device, at the last look */
+    uint32_t waiting; /* host threads inside the driver's own waits */
+    const struct gs_region *region;
+    struct gs_line line;
+    bool line_taken; /* somebody is writing the copy above */
+};
+
+struct gs_window {
+    CUevent end;
+    uint64_t learnt_ns;
+    uint64_t opened_ns, closed_ns; /* host time of its two markers */
+    struct gs_cost *work;          /* the one kind of work in it, or NULL: mixed */
+    uint32_t launches;
+    bool contiguous; /* its start marker was not through when it closed: the stream cannot have run dry */
+};
+
+/* One stream of a context.  The first part is for the launch path. */
+struct gs_stream {
+    struct gs_meter_device *device;
+    int64_t open_ns; /* prepaid by the launches since the newest marker */
+    struct gs_cost *open_work;
+    uint32_t open_launches;
+    bool idle; /* nothing is in flight: the next launch needs a start marker */
+
+    bool gappy;              /* the newest window that was read said little */
+    bool gone;               /* destroyed: forgotten once its windows are through */
+    struct gs_thread *owner; /* whose per-thread default stream it is; NULL: everybody's */
+    CUstream handle;
+    struct gs_meter_context *context;
+    struct gs_stream *next;        /* of the same context */
+    struct gs_stream *next_bucket; /* of the same hash */
+
+    CUevent start;       /* the marker before the oldest window that is not through; NULL: unknown */
+    int64_t start_at_ns; /* on the context's GPU clock; GS_NOT_PLACED until somebody asks */
+    uint64_t marked_ns;  /* host time of the newest marker */
+    uint64_t longest_ns; /* of recent windows */
+    uint32_t head, tail; /* closed windows: [head, tail) modulo GS_WINDOWS */
+    struct gs_window window[GS_WINDOWS];
+};
+
+/* A context's streams, events and charged times. */
+struct gs_meter_context {
+    CUcontext handle; /* NULL: free for another one */
+    struct gs_meter_device *device;
+    struct gs_meter_context *next;
+    struct gs_stream *streams;
+    bool taken; /* somebody works on what follows, and on the streams' windows */
+    uint32_t spare_count;
+    CUevent spare[GS_SPARE_EVENTS];
+    CUevent anchor; /* origin of its GPU clock, renewed now and then: event times are 32-bit floats */
+    int64_t anchor_at_ns;
+    int64_t host_offset_ns; /* host clock less GPU clock: the least seen, creeping up */
+    struct gs_union charged;
+    struct gs_history history;
+    struct gs_slices slices;
+};
+
+uint64_t gs_now(void);
+
+/* -------- windows (meter.c) -------- */
+
+/* Before a launch that is to be measured from its start: because nothing is in flight, or on its own. */
+void gs_meter_begin(struct gs_stream *stream, bool alone);
+
+/* Ends the open window, if any, and reads the markers that are through. */
+void gs_meter_mark(struct gs_stream *stream);
+
+/* The same for all streams of a device.  Returns the number of launches still in flight, as far as anything is
+ * known to tell when they end. */
+uint32_t gs_meter_settle(struct gs_meter_device *device);
+
+/* The driver says that all work of the context has ended. */
+void gs_meter_all_done(struct gs_meter_context *context);
+
+/* The context is gone, or as good as: forgets its streams and events without touching them. */
+void gs_meter_abandon(struct gs_meter_context *context);
+
+/* True while the stream records instead of running: nothing of ours may touch it then. */
+bool gs_meter_capturing(CUstream handle);
+
+/* How many captures this process has begun and not ended, at least; above 0, streams are asked. */
+extern uint32_t gs_captures;
+
+/* -------- neighbours (busy.c) -------- */
+
+/* Notes who is busy now, and publishes that we are, for as long as what is in flight should take. */
+void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns);
+
+/* Publishes that nothing of ours is in flight. */
+void gs_busy_drop(struct gs_meter_device *device);
+
+/* A host thread goes into, and comes back from, a wait inside the driver: work is in flight all the time. */
+void gs_busy_wait_begin(struct gs_meter_device *device);
+void gs_busy_wait_end(struct gs_meter_device *device);
+
+void gs_busy_forget(void); /* in a fork's child */
+
+/* -------- contexts and streams (stream.c) -------- */
+
+#define GS_CACHED_STREAMS 8
+
+struct gs_thread {
+    const uint32_t *cap_ppm; /* of the current context's device */
+    struct gs_meter_context *context;
+    uint32_t epoch; /* when the cache was filled */
+    struct {
+        CUstream handle;
+        struct gs_stream *stream;
+    } cache[GS_CACHED_STREAMS];
+};
+
+extern __thread struct gs_thread gs_thread __attribute__((tls_model("initial-exec")));
+extern uint32_t gs_stream_epoch; /* raised whenever a handle may come to mean something else */
+
+/* In a fork's child: CUDA does not work there until it is begun anew. */
+void gs_meter_forget(void);
+
+/* The calling thread's current context may have changed: it is looked up again at the next launch. */
+void gs_meter_rebind(void);
+
+/* A context is about to be destroyed or reset, or just has been: its streams and events go with it.  Calls no
+ * driver function. */
+void gs_meter_context_gone(CUcontext handle);
+
+/* Before a stream is destroyed: its handle may come back for another one. */
+void gs_meter_stream_gone(CUstream handle);
+
+/* What the calling thread's work counts for; NULL: nothing is metered. */
+struct gs_meter_context *gs_meter_current(void);
+
+/* All contexts there ever were; a free one has no handle. */
+extern struct gs_meter_context *gs_meter_contexts;
+
+CUevent gs_event_take(struct gs_meter_context *context);
+void gs_event_give(struct gs_meter_context *context, CUevent event);
+
+struct gs_stream *gs_stream_find(CUstream handle);
+
+extern struct gs_cost gs_costs[GS_COSTS];
+
+/* Gives a place in the table to work not seen before, or not lately. */
+struct gs_cost *gs_cost_new(uint64_t key);
+
+static inline struct gs_cost *gs_cost_of(uint64_t key)
+{
+    struct gs_cost *cost = &gs_costs[key % GS_COSTS];
+
+    return __builtin_expect(gs_cost_load(&cost->key) == key, 1) ? cost : gs_cost_new(key);
+}
+
+/* The stream of a handle (not NULL: the default streams have handles, too), or NULL: not metered. */
+static inline struct gs_stream *gs_stream_of(CUstream handle)
+{
+    struct gs_thread *self = &gs_thread;
+    uint32_t place = (uint32_t)((uintptr_t)handle ^ (uintptr_t)handle >> 7) % GS_CACHED_STREAMS;
+
+    if (__builtin_expect(self->cache[place].handle == handle &&
+                             self->epoch == __atomic_load_n(&gs_stream_epoch, __ATOMIC_RELAXED),
+                         1))
+        return self->cache[place].stream;
+    return gs_stream_find(handle);
+}
+
+#endif

@@ -1,0 +1,278 @@
+/* stream.c -- the contexts and streams that this process launches into, and each thread's short way to them.
+ *
+ * Nothing here is ever freed: a thread may look at a stream while another destroys it, so what is no longer used is
+ * kept for the next one. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "meter.h"
+
+#define STREAM_BUCKETS 256
+
+static const uint32_t unbound_cap; /* not "no cap": leads to the slow path */
+static const uint32_t no_cap = GS_NO_CAP_PPM;
+
+__thread struct gs_thread gs_thread = {.cap_ppm = &unbound_cap};
+uint32_t gs_stream_epoch = 1;
+struct gs_meter_context *gs_meter_contexts;
+
+static pthread_mutex_t tables = PTHREAD_MUTEX_INITIALIZER; /* no driver call is made while holding it */
+static struct gs_stream *buckets[STREAM_BUCKETS];
+static struct gs_meter_device devices[GS_MAX_DEVICES];
+
+void gs_meter_rebind(void)
+{
+    gs_thread.cap_ppm = &unbound_cap;
+    gs_thread.context = NULL;
+    gs_thread.epoch = 0;
+}
+
+void gs_meter_forget(void)
+{
+    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+
+    tables = fresh;
+    memset(buckets, 0, sizeof(buckets));
+    memset(devices, 0, sizeof(devices));
+    gs_meter_contexts = NULL;
+    gs_captures = 0;
+    gs_stream_epoch++;
+    gs_meter_rebind();
+    gs_busy_forget();
+}
+
+static struct gs_meter_device *device_of(const struct gs_region *region, uint32_t index)
+{
+    struct gs_meter_device *device = &devices[index];
+
+    pthread_mutex_lock(&tables);
+    if (device->limits == NULL) {
+        *device = (struct gs_meter_device){
+            .spent_ns = &region->usage->device[index].spent_ns,
+            .open_until_ns = INT64_MIN,
+            .window_ns = GS_SHARED_WINDOW_NS,
+            .index = index,
+            .busy = 1,
+            .region = region,
+        };
+        __atomic_store_n(&device->limits, &region->limits->device[index], __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&tables);
+    return device;
+}
+
+static struct gs_meter_context *context_of(CUcontext handle, struct gs_meter_device *device)
+{
+    struct gs_meter_context *context, *unused = NULL;
+
+    pthread_mutex_lock(&tables);
+    for (context = gs_meter_contexts; context != NULL && context->handle != handle; context = context->next)
+        if (context->handle == NULL)
+            unused = context;
+    if (context == NULL && unused != NULL) {
+        context = unused;
+    } else if (context == NULL) {
+        context = calloc(1, sizeof(*context));
+        if (context != NULL) {
+            context->next = gs_meter_contexts;
+            __atomic_store_n(&gs_meter_contexts, context, __ATOMIC_RELEASE);
+        }
+    }
+    if (context != NULL && context->handle == NULL) {
+        context->device = device;
+        gs_slices_init(&context->slices);
+        __atomic_store_n(&context->handle, handle, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&tables);
+    return context;
+}
+
+struct gs_meter_context *gs_meter_current(void)
+{
+    struct gs_thread *self = &gs_thread;
+    CUcontext handle = NULL;
+
+    if (self->cap_ppm != &unbound_cap)
+        return self->context;
+    const struct gs_region *region = gs_region();
+    if (REAL(cuCtxGetCurrent)(&handle) != CUDA_SUCCESS || handle == NULL)
+        return NULL;
+    int index = region != NULL ? gs_current_device() : GS_FOREIGN_DEVICE;
+    if (index == GS_NO_DEVICE)
+        return NULL;
+    if (index < 0) {
+        self->cap_ppm = &no_cap;
+        return NULL;
+    }
+    self->context = context_of(handle, device_of(region, (uint32_t)index));
+    self->cap_ppm = self->context != NULL ? &region->limits->device[index].cap_ppm : &no_cap;
+    return self->context;
+}
+
+/* The context that a stream belongs to, which need not be the current one. */
+static struct gs_meter_context *context_of_stream(CUstream handle)
+{
+    struct gs_meter_context *current = gs_meter_current();
+    CUcontext owner = NULL, popped;
+
+    if (current == NULL || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD ||
+        REAL(cuStreamGetCtx)(handle, &owner) != CUDA_SUCCESS || owner == NULL || owner == current->handle)
+        return current;
+    if (REAL(cuCtxPushCurrent_v2)(owner) != CUDA_SUCCESS)
+        return current;
+    int index = gs_current_device();
+    REAL(cuCtxPopCurrent_v2)(&popped);
+    return index < 0 ? NULL : context_of(owner, device_of(gs_region(), (uint32_t)index));
+}
+
+static bool is_stream(const struct gs_stream *stream, CUstream handle, const struct gs_meter_context *context)
+{
+    if (stream->handle != handle || stream->gone)
+        return false;
+    if (handle != CU_STREAM_LEGACY && handle != CU_STREAM_PER_THREAD)
+        return true;
+    return stream->context == context && (stream->owner == NULL || stream->owner == &gs_thread);
+}
+
+static struct gs_stream **bucket_of(CUstream handle)
+{
+    return &buckets[((uintptr_t)handle ^ (uintptr_t)handle >> 9) % STREAM_BUCKETS];
+}
+
+static struct gs_stream *look_up(CUstream handle, const struct gs_meter_context *context)
+{
+    struct gs_stream *stream = *bucket_of(handle);
+
+    while (stream != NULL && !is_stream(stream, handle, context))
+        stream = stream->next_bucket;
+    return stream;
+}
+
+/* A stream that is gone and whose windows are through. */
+static struct gs_stream *reusable(struct gs_meter_context *context)
+{
+    struct gs_stream *stream = context->streams;
+
+    while (stream != NULL && !(stream->gone && stream->head == stream->tail && stream->open_launches == 0))
+        stream = stream->next;
+    if (stream == NULL)
+        return NULL;
+    struct gs_stream **link = bucket_of(stream->handle);
+    while (*link != NULL && *link != stream)
+        link = &(*link)->next_bucket;
+    if (*link == stream)
+        *link = stream->next_bucket;
+    return stream;
+}
+
+static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
+{
+    struct gs_stream *stream = reusable(context);
+
+    if (stream == NULL) {
+        stream = calloc(1, sizeof(*stream));
+        if (stream == NULL)
+            return NULL;
+        stream->context = context;
+        stream->next = context->streams;
+        __atomic_store_n(&context->streams, stream, __ATOMIC_RELEASE);
+    }
+    stream->device = context->device;
+    stream->handle = handle;
+    stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
+    stream->idle = true;
+    stream->longest_ns = 0;
+    stream->gone = false;
+    stream->next_bucket = *bucket_of(handle);
+    *bucket_of(handle) = stream;
+    return stream;
+}
+
+struct gs_stream *gs_stream_find(CUstream handle)
+{
+    struct gs_thread *self = &gs_thread;
+    uint32_t epoch = __atomic_load_n(&gs_stream_epoch, __ATOMIC_ACQUIRE);
+    struct gs_meter_context *context = gs_meter_current();
+
+    if (context == NULL || __atomic_load_n(self->cap_ppm, __ATOMIC_RELAXED) == GS_NO_CAP_PPM)
+        return NULL;
+    pthread_mutex_lock(&tables);
+    struct gs_stream *stream = look_up(handle, context);
+    pthread_mutex_unlock(&tables);
+    if (stream == NULL) {
+        context = context_of_stream(handle);
+        if (context == NULL)
+            return NULL;
+        pthread_mutex_lock(&tables);
+        stream = look_up(handle, context);
+        if (stream == NULL)
+            stream = make(handle, context);
+        pthread_mutex_unlock(&tables);
+    }
+    if (self->epoch != epoch)
+        memset(self->cache, 0, sizeof(self->cache));
+    self->epoch = epoch;
+    uint32_t place = (uint32_t)((uintptr_t)handle ^ (uintptr_t)handle >> 7) % GS_CACHED_STREAMS;
+    self->cache[place].handle = handle;
+    self->cache[place].stream = stream;
+    return stream;
+}
+
+void gs_meter_stream_gone(CUstream handle)
+{
+    struct gs_stream *stream;
+
+    pthread_mutex_lock(&tables);
+    stream = handle > CU_STREAM_PER_THREAD ? look_up(handle, NULL) : NULL;
+    pthread_mutex_unlock(&tables);
+    if (stream == NULL)
+        return;
+    gs_meter_mark(stream); /* its events outlive it: what is in flight will still be measured */
+    stream->gone = true;
+    __atomic_add_fetch(&gs_stream_epoch, 1, __ATOMIC_RELEASE);
+}
+
+void gs_meter_context_gone(CUcontext handle)
+{
+    struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
+
+    while (context != NULL && context->handle != handle)
+        context = context->next;
+    if (context == NULL || handle == NULL)
+        return;
+    pthread_mutex_lock(&tables);
+    gs_meter_abandon(context);
+    __atomic_store_n(&context->handle, NULL, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&tables);
+    __atomic_add_fetch(&gs_stream_epoch, 1, __ATOMIC_RELEASE);
+    gs_meter_rebind();
+}
+
+CUevent gs_event_take(struct gs_meter_context *context)
+{
+    CUevent event = NULL;
+    CUcontext popped;
+    bool foreign = gs_thread.context != context;
+
+    if (context->spare_count > 0)
+        return context->spare[--context->spare_count];
+    if (foreign && REAL(cuCtxPushCurrent_v2)(context->handle) != CUDA_SUCCESS)
+        return NULL;
+    if (REAL(cuEventCreate)(&event, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
+        event = NULL;
+    if (foreign)
+        REAL(cuCtxPopCurrent_v2)(&popped);
+    return event;
+}
+
+void gs_event_give(struct gs_meter_context *context, CUevent event)
+{
+    if (event == NULL)
+        return;
+    if (context->spare_count < GS_SPARE_EVENTS)
+        context->spare[context->spare_count++] = event;
+    else
+        REAL(cuEventDestroy_v2)(event);
+}
