@@ -64,26 +64,32 @@ EXPORT int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t
     return 0;
 }
 
-/* `count` launches, one every `period_ns`, so that the GPU keeps busy and no queue grows: the work of a
- * program that is limited and never has to wait.  The first `ahead` go at once.  Only the calls are timed. */
-EXPORT int loops_launch_paced(const struct loops_kernel *k, uint64_t count, uint64_t ahead,
+/* One launch every `period_ns`, so that the GPU keeps busy and no queue grows: the work of a program that is
+ * limited and never has to wait.  The first `ahead` of a batch go at once, and its end is waited for, so that a
+ * kernel a little longer or shorter than the period adds up to nothing.  Only the calls are timed. */
+EXPORT int loops_launch_paced(const struct loops_kernel *k, uint64_t batches, uint64_t batch, uint64_t ahead,
                               uint64_t period_ns, double *out_ns)
 {
-    uint64_t begin = now_ns();
+    for (uint64_t i = 0; i < batches; i++) {
+        uint64_t begin = now_ns(), spent = 0;
+        int result = 0;
 
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t due = begin + (i < ahead ? 0 : i - ahead) * period_ns;
-        uint64_t start;
-        int result;
+        for (uint64_t j = 0; j < batch && !result; j++) {
+            uint64_t due = begin + (j < ahead ? 0 : j - ahead) * period_ns;
+            uint64_t start;
 
-        while ((start = now_ns()) < due)
-            ;
-        result = loops_count_launches(k, 1);
-        out_ns[i] = (double)(now_ns() - start);
+            while ((start = now_ns()) < due)
+                ;
+            result = loops_count_launches(k, 1);
+            spent += now_ns() - start;
+        }
+        out_ns[i] = (double)spent / (double)batch;
+        if (!result)
+            result = k->sync(k->stream);
         if (result)
             return result;
     }
-    return k->sync(k->stream);
+    return 0;
 }
 
 /* Allocations that stay, so that the cost with many live ones can be seen.  Fills pointers[0..count-1]. */

@@ -24,8 +24,8 @@ _ffi.cdef(
     """
     struct loops_kernel { void *launch; void *sync; void *function; void *stream; void **params; };
     int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns);
-    int loops_launch_paced(const struct loops_kernel *k, uint64_t count, uint64_t ahead, uint64_t period_ns,
-                           double *out_ns);
+    int loops_launch_paced(const struct loops_kernel *k, uint64_t batches, uint64_t batch, uint64_t ahead,
+                           uint64_t period_ns, double *out_ns);
     int loops_fill(void *alloc, uint64_t bytes, uint64_t count, uint64_t *pointers);
     int loops_alloc_free(void *alloc, void *free_, uint64_t bytes, uint64_t batches, uint64_t batch,
                          double *out_ns);
@@ -47,9 +47,11 @@ class Loops:
         self._run("loops_launch", self._kernel(kernel_ns), batches, batch, out)
         return list(out)
 
-    def launch_paced(self, count: int, ahead: int, kernel_ns: int, period_ns: int) -> list[float]:
-        out = _ffi.new("double[]", count)
-        self._run("loops_launch_paced", self._kernel(kernel_ns), count, ahead, period_ns, out)
+    def launch_paced(
+        self, batches: int, batch: int, ahead: int, kernel_ns: int, period_ns: int
+    ) -> list[float]:
+        out = _ffi.new("double[]", batches)
+        self._run("loops_launch_paced", self._kernel(kernel_ns), batches, batch, ahead, period_ns, out)
         return list(out)
 
     def alloc_free(self, live: int, size_bytes: int, batches: int, batch: int) -> list[float]:
@@ -109,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--batch", type=int, default=256)
     launch.add_argument("--kernel-us", type=float, default=1.0)
     paced = cases.add_parser("launch-paced", help="one launch a period, so that nothing waits")
-    paced.add_argument("--count", type=int, default=10_000)
+    paced.add_argument("--batches", type=int, default=10)
+    paced.add_argument("--batch", type=int, default=200)
     paced.add_argument("--ahead", type=int, default=8, help="kernels queued before the first period")
     paced.add_argument("--kernel-us", type=float, default=100.0)
     paced.add_argument("--period-us", type=float, default=100.0)
@@ -128,14 +131,12 @@ def measure(options: argparse.Namespace) -> tuple[int, list[float]]:
     """How many times the counted calls ran, and the nanoseconds one took."""
     if options.case == "init":
         return options.processes, init(options.processes)
-    loops = Loops()
+    loops, count = Loops(), options.batches * options.batch
     if options.case == "launch":
-        count = options.batches * options.batch
         return count, loops.launch(options.batches, options.batch, round(options.kernel_us * 1e3))
     if options.case == "launch-paced":
         kernel_ns, period_ns = round(options.kernel_us * 1e3), round(options.period_us * 1e3)
-        return options.count, loops.launch_paced(options.count, options.ahead, kernel_ns, period_ns)
-    count = options.batches * options.batch
+        return count, loops.launch_paced(options.batches, options.batch, options.ahead, kernel_ns, period_ns)
     return count, loops.alloc_free(options.live, options.bytes, options.batches, options.batch)
 
 

@@ -63,8 +63,8 @@ class Effort:
     starts: int
 
 
-FULL = Effort(rounds=5, batches=200, paced=10_000, live=100_000, processes=200, starts=20)
-SMOKE = Effort(rounds=2, batches=20, paced=2_000, live=10_000, processes=20, starts=3)
+FULL = Effort(rounds=5, batches=200, paced=50, live=100_000, processes=200, starts=20)
+SMOKE = Effort(rounds=2, batches=20, paced=10, live=10_000, processes=20, starts=3)
 
 
 def run(sandbox: Sandbox, *, smoke: bool, say: Callable[[str], None]) -> list[Row]:
@@ -81,10 +81,10 @@ def _launches(sandbox: Sandbox, effort: Effort, smoke: bool) -> list[Row]:
     """kernel launches"""
     bare, unlimited, limited = Arm(sandbox, None), Arm(sandbox, MEMORY_LIMIT), Arm(sandbox, BOTH_LIMITS)
     burst = ("launch", f"--batches={effort.batches}")
-    paced = ("launch-paced", f"--count={effort.paced}")
+    paced = ("launch-paced", f"--batches={effort.paced}")
     return [
         _instructions("launch_unlimited", bare, unlimited, ("launch", "--batches=8"), smoke),
-        _instructions("launch_limited", bare, limited, ("launch-paced", "--count=2000"), smoke),
+        _instructions("launch_limited", bare, limited, ("launch-paced", "--batches=10"), smoke),
         _nanoseconds("launch_unlimited", bare, unlimited, burst, effort),
         _nanoseconds("launch_limited", bare, limited, paced, effort),
     ]
