@@ -2,43 +2,44 @@
  *
  * Asking dlsym for dlsym would find ours, and dlvsym needs the version under which each C library has it. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <link.h>
 #include <stddef.h>
-#include <string.h>
 
-#include "symbols.h"
 #include "loader.h"
+#include "symbols.h"
 
 static struct gs_loader loader;
 
-/* Since glibc 2.34 the functions are in libc.so.6, before that in libdl.so.2. */
-static int visit(struct dl_phdr_info *info, size_t size, void *data)
+/* Since glibc 2.34 the functions are in libc.so.6, before that in libdl.so.2.  Both are loaded with the program and
+ * stay, so nobody changes the part of the list that is read here. */
+GS_EARLY static struct gs_loader find(void)
 {
-    struct gs_loader *found = data;
-    const ElfW(Dyn) *dynamic = NULL;
-    const char *soname;
+    struct gs_loader found = {0};
+    struct link_map *object = NULL;
+    Dl_info info;
 
-    for (int i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-            dynamic = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-    if (!dynamic)
-        return 0;
-    soname = gs_elf_soname(info->dlpi_addr, dynamic);
-    if (strcmp(soname, "libc.so.6") != 0 && strcmp(soname, "libdl.so.2") != 0)
-        return 0;
-    found->dlsym = gs_elf_symbol(info->dlpi_addr, dynamic, "dlsym");
-    found->dlvsym = gs_elf_symbol(info->dlpi_addr, dynamic, "dlvsym");
-    found->dlopen = gs_elf_symbol(info->dlpi_addr, dynamic, "dlopen");
-    return found->dlsym && found->dlvsym && found->dlopen;
+    dladdr1(&loader, &info, (void **)&object, RTLD_DL_LINKMAP);
+    while (object && object->l_prev)
+        object = object->l_prev;
+    for (; object && !found.dlopen; object = object->l_next) {
+        const char *soname = gs_elf_soname(object->l_addr, object->l_ld);
+
+        if (!gs_is_same(soname, "libc.so.6") && !gs_is_same(soname, "libdl.so.2"))
+            continue;
+        found.dlsym = gs_elf_symbol(object->l_addr, object->l_ld, "dlsym");
+        found.dlvsym = gs_elf_symbol(object->l_addr, object->l_ld, "dlvsym");
+        found.dlopen = gs_elf_symbol(object->l_addr, object->l_ld, "dlopen");
+    }
+    return found;
 }
 
 /* Threads that race here all find the same, so each may store it. */
-const struct gs_loader *gs_loader(void)
+GS_EARLY const struct gs_loader *gs_loader(void)
 {
     if (!__atomic_load_n(&loader.dlsym, __ATOMIC_ACQUIRE)) {
-        struct gs_loader found = {0};
+        const struct gs_loader found = find();
 
-        dl_iterate_phdr(visit, &found);
         __atomic_store_n(&loader.dlopen, found.dlopen, __ATOMIC_RELAXED);
         __atomic_store_n(&loader.dlvsym, found.dlvsym, __ATOMIC_RELAXED);
         __atomic_store_n(&loader.dlsym, found.dlsym, __ATOMIC_RELEASE); /* last: it says that all are there */

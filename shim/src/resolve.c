@@ -7,21 +7,22 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "hooks.h"
 #include "loader.h"
 #include "real.h"
 #include "region.h"
+#include "symbols.h"
 
-#define JUMPS GS_EXPORT __attribute__((optimize("O2"), no_sanitize("address", "thread", "undefined")))
+#define JUMPS GS_EARLY GS_EXPORT __attribute__((optimize("O2")))
 
 /* RTLD_NEXT is always passed on; for RTLD_DEFAULT the loader itself finds us first. */
-static int is_ours(const void *handle, const char *name)
+GS_EARLY static int is_ours(const void *handle, const char *name)
 {
     if (handle == RTLD_NEXT || handle == RTLD_DEFAULT)
         return 0;
-    return (name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0 || strncmp(name, "dl", 2) == 0;
+    return (name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v') ||
+           (name[0] == 'd' && name[1] == 'l');
 }
 
 /* What the program gets instead of `function`, which the loader has found for it. */

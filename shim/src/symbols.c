@@ -2,8 +2,8 @@
  *
  * Needed where the loader cannot be asked: to find the C library's dlsym, which we hide, and to tell what one
  * object exports apart from what it needs. */
+#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "symbols.h"
 
@@ -18,13 +18,20 @@ struct tables {
     size_t soname; /* offset in strings; 0: none */
 };
 
+GS_EARLY int gs_is_same(const char *left, const char *right)
+{
+    while (*left && *left == *right)
+        left++, right++;
+    return *left == *right;
+}
+
 /* glibc has made most objects' pointers absolute, but not all (the vdso's stay offsets). */
-static const void *address(ElfW(Addr) base, ElfW(Addr) value)
+GS_EARLY static const void *address(ElfW(Addr) base, ElfW(Addr) value)
 {
     return (const void *)(value < base ? base + value : value);
 }
 
-static struct tables read_tables(ElfW(Addr) base, const ElfW(Dyn) * dynamic)
+GS_EARLY static struct tables read_tables(ElfW(Addr) base, const ElfW(Dyn) * dynamic)
 {
     struct tables tables = {0};
 
@@ -57,16 +64,16 @@ static struct tables read_tables(ElfW(Addr) base, const ElfW(Dyn) * dynamic)
     return tables;
 }
 
-static int is_it(const struct tables *tables, uint32_t index, const char *name)
+GS_EARLY static int is_it(const struct tables *tables, uint32_t index, const char *name)
 {
     const ElfW(Sym) *symbol = &tables->symbols[index];
 
     return symbol->st_shndx != SHN_UNDEF && symbol->st_value &&
            !(tables->versions && (tables->versions[index] & HIDDEN_VERSION)) &&
-           strcmp(tables->strings + symbol->st_name, name) == 0;
+           gs_is_same(tables->strings + symbol->st_name, name);
 }
 
-static uint32_t gnu_hash(const char *name)
+GS_EARLY static uint32_t gnu_hash(const char *name)
 {
     uint32_t hash = 5381;
 
@@ -76,7 +83,7 @@ static uint32_t gnu_hash(const char *name)
 }
 
 /* 0 (the undefined symbol) when there is none. */
-static uint32_t find_by_gnu_hash(const struct tables *tables, const char *name)
+GS_EARLY static uint32_t find_by_gnu_hash(const struct tables *tables, const char *name)
 {
     const uint32_t buckets = tables->gnu_hash[0];
     const uint32_t first = tables->gnu_hash[1];
@@ -98,7 +105,7 @@ static uint32_t find_by_gnu_hash(const struct tables *tables, const char *name)
     }
 }
 
-static uint32_t find_by_sysv_hash(const struct tables *tables, const char *name)
+GS_EARLY static uint32_t find_by_sysv_hash(const struct tables *tables, const char *name)
 {
     const uint32_t symbols = tables->sysv_hash[1]; /* the chain has one entry per symbol */
 
@@ -108,7 +115,7 @@ static uint32_t find_by_sysv_hash(const struct tables *tables, const char *name)
     return 0;
 }
 
-void *gs_elf_symbol(ElfW(Addr) base, const ElfW(Dyn) * dynamic, const char *name)
+GS_EARLY void *gs_elf_symbol(ElfW(Addr) base, const ElfW(Dyn) * dynamic, const char *name)
 {
     const struct tables tables = read_tables(base, dynamic);
     uint32_t index = 0;
@@ -122,7 +129,7 @@ void *gs_elf_symbol(ElfW(Addr) base, const ElfW(Dyn) * dynamic, const char *name
     return index ? (void *)(base + tables.symbols[index].st_value) : NULL;
 }
 
-const char *gs_elf_soname(ElfW(Addr) base, const ElfW(Dyn) * dynamic)
+GS_EARLY const char *gs_elf_soname(ElfW(Addr) base, const ElfW(Dyn) * dynamic)
 {
     const struct tables tables = read_tables(base, dynamic);
 
