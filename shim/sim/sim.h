@@ -44,7 +44,8 @@
 
 #define SIM_ENTER(name)                                                                                      \
     do {                                                                                                     \
-        if (__builtin_expect(atomic_load_explicit(&sim_driver.state, memory_order_acquire) != SIM_DRIVER_READY, 0))                                       \
+        if (__builtin_expect(                                                                                \
+                atomic_load_explicit(&sim_driver.state, memory_order_acquire) != SIM_DRIVER_READY, 0))       \
             return sim_not_ready();                                                                          \
         if (__builtin_expect(sim_driver.faults, 0))                                                          \
             SIM_TRY(sim_fault(#name));                                                                       \
@@ -63,7 +64,7 @@ enum sim_driver_state { SIM_DRIVER_NEW, SIM_DRIVER_READY, SIM_DRIVER_FORKED, SIM
 
 struct sim_driver {
     _Atomic uint32_t state; /* enum sim_driver_state */
-    bool faults; /* SIMGPU_FAULTS asks for some */
+    bool faults;            /* SIMGPU_FAULTS asks for some */
     struct sim_machine *machine;
     uint32_t process;                 /* our record in machine->process[] */
     int device_count;                 /* visible ones: CUDA_VISIBLE_DEVICES */
@@ -131,11 +132,12 @@ struct sim_context {
     uint32_t flags;
     uint32_t api_version;
     bool primary;
-    uint32_t users;          /* primary: retains */
-    unsigned long long id;   /* cuCtxGetId */
-    _Atomic CUresult sticky; /* an error that every later call returns */
+    uint32_t users;           /* primary: retains */
+    unsigned long long id;    /* cuCtxGetId */
+    _Atomic(CUresult) sticky; /* an error that every later call returns */
     size_t limit[CU_LIMIT_SETTABLE];
     uint32_t cache_config;
+    uint32_t peers;       /* devices to which peer access is enabled */
     pthread_mutex_t lock; /* the stream list and the modules */
     struct sim_stream *streams;
     struct sim_stream *legacy;
@@ -232,8 +234,12 @@ CUresult sim_submit(struct sim_stream *stream, struct sim_work *work);
 /* The same, never captured: graph launches. */
 CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work);
 
-/* capture.c: what a capturing stream does with work; weak (NOT_SUPPORTED) until then. */
+/* capture.c: what a capturing stream does with work, and with a call that it may not see (which invalidates the
+ * capture); weak until then. */
 CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work);
+CUresult sim_capture_forbids(struct sim_stream *stream);
+/* The same for calls that name no stream and that a capture in this thread, or a global one in any, prohibits. */
+CUresult sim_capture_unsafe_call(void);
 
 /* -------- streams (stream.c) -------- */
 
@@ -244,8 +250,8 @@ struct sim_stream {
     struct sim_stream *next;
     uint32_t flags;
     int priority;
-    unsigned long long id;   /* cuStreamGetId */
-    void *capture;           /* capture.c: not NULL while capturing */
+    unsigned long long id; /* cuStreamGetId */
+    void *capture;         /* capture.c: not NULL while capturing */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */
@@ -270,6 +276,8 @@ struct sim_event {
     uint32_t magic;
     uint32_t slot; /* index in machine->event[] */
     struct sim_context *context;
+    unsigned long long context_id;
+    uint64_t unused_until; /* the slot's count when the event got it: no record yet while it is still that */
     uint32_t flags;
     uint32_t pad;
     void *capture; /* capture.c: the node it stands for after a record in a capturing stream */

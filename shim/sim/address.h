@@ -1,0 +1,23 @@
+/* address.h -- address space for device memory, and the index of all blocks; all of it under sim_memory_lock. */
+#ifndef SIM_ADDRESS_H
+#define SIM_ADDRESS_H
+
+#include "sim.h"
+
+extern pthread_mutex_t sim_memory_lock;
+
+/* Aligned to 512 bytes, from 1 MiB on to 2 MiB; 0: none left. Not zeroed when it was used before. */
+uint64_t sim_space_take(uint64_t bytes);
+void sim_space_give(uint64_t address, uint64_t bytes);
+
+void sim_blocks_insert(struct sim_block *block);
+void sim_blocks_remove(struct sim_block *block);
+/* The block that contains the address, or NULL. */
+struct sim_block *sim_blocks_at(uint64_t address);
+/* In order of address, from NULL to NULL. */
+struct sim_block *sim_blocks_next(const struct sim_block *block);
+
+/* A block that is in the index and charged to nobody yet; NULL: no memory. */
+struct sim_block *sim_block_new(enum sim_block_kind kind, CUdevice device, uint64_t base, uint64_t bytes);
+
+#endif

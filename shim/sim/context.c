@@ -1,0 +1,420 @@
+/* context.c -- contexts, primary and created, and each thread's stack of current ones. */
+#include "process.h"
+
+#include <string.h>
+
+#define STACK_DEPTH 64
+
+/* A created context's address may come back as another context: its id tells.  A primary context keeps its. */
+struct entry {
+    struct sim_context *ctx;
+    unsigned long long id;
+};
+
+static __thread struct entry stack[STACK_DEPTH];
+static __thread int depth;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the primary contexts and the ids */
+static struct sim_context *primary[SIM_MAX_DEVICES];
+static unsigned long long last_id;
+
+static bool living(const struct entry *entry)
+{
+    return sim_is(entry->ctx, SIM_CONTEXT) && entry->ctx->id == entry->id;
+}
+
+struct sim_context *sim_current_context(void)
+{
+    return depth > 0 && living(&stack[depth - 1]) ? stack[depth - 1].ctx : NULL;
+}
+
+CUresult sim_no_context(void)
+{
+    return depth > 0 && stack[depth - 1].ctx ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    struct sim_machine *m = sim_driver.machine;
+    uint32_t index = sim_driver.device[device];
+    sim_machine_lock(m);
+    int refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
+    if (refused) {
+        sim_machine_reap(m);
+        refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
+    }
+    sim_machine_unlock(m);
+    return refused ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    struct sim_machine *m = sim_driver.machine;
+    sim_machine_lock(m);
+    sim_memory_release(m, sim_driver.process, sim_driver.device[device], kind, bytes);
+    sim_machine_unlock(m);
+}
+
+/* -------- making and unmaking -------- */
+
+static const size_t default_limit[CU_LIMIT_SETTABLE] = {
+    [CU_LIMIT_STACK_SIZE] = 1024,
+    [CU_LIMIT_PRINTF_FIFO_SIZE] = 7 * SIM_MIB,
+    [CU_LIMIT_MALLOC_HEAP_SIZE] = 8 * SIM_MIB,
+    [CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH] = 2,
+    [CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT] = 2048,
+    [CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64,
+    [CU_LIMIT_PERSISTING_L2_CACHE_SIZE] = 0,
+};
+
+/* Bring an empty object to life as a context. */
+static CUresult open_context(struct sim_context *ctx)
+{
+    struct sim_machine *m = sim_driver.machine;
+    uint64_t bytes = sim_device_of(ctx->device)->profile.context_bytes;
+    SIM_TRY(sim_helper_start());
+    SIM_TRY(sim_charge(ctx->device, SIM_MEM_CONTEXT, bytes));
+    sim_machine_lock(m);
+    ctx->shared = sim_shared_context_open(m, sim_driver.process, sim_driver.device[ctx->device]);
+    sim_machine_unlock(m);
+    memcpy(ctx->limit, default_limit, sizeof(ctx->limit));
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (ctx->shared) {
+        ctx->magic = SIM_CONTEXT;
+        result = sim_stream_open(ctx, CU_STREAM_DEFAULT, 0, SIM_ROLE_LEGACY, &ctx->legacy);
+        if (result == CUDA_SUCCESS)
+            return result;
+        sim_machine_lock(m);
+        sim_shared_context_close(m, ctx->shared);
+        sim_machine_unlock(m);
+    }
+    sim_uncharge(ctx->device, SIM_MEM_CONTEXT, bytes);
+    return result;
+}
+
+/* The driver's heap beyond the default, which the context's memory includes. */
+static uint64_t heap_bytes(const struct sim_context *ctx)
+{
+    size_t heap = ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE], included = default_limit[CU_LIMIT_MALLOC_HEAP_SIZE];
+    return heap > included ? heap - included : 0;
+}
+
+static void close_context(struct sim_context *ctx)
+{
+    struct sim_machine *m = sim_driver.machine;
+    sim_context_synchronize(ctx);
+    sim_modules_unload_all(ctx);
+    sim_memory_forget(ctx);
+    pthread_mutex_lock(&ctx->lock);
+    while (ctx->streams)
+        sim_stream_close(ctx->streams);
+    pthread_mutex_unlock(&ctx->lock);
+    sim_machine_lock(m);
+    sim_shared_context_close(m, ctx->shared);
+    sim_machine_unlock(m);
+    sim_uncharge(ctx->device, SIM_MEM_CONTEXT,
+                 sim_device_of(ctx->device)->profile.context_bytes + heap_bytes(ctx));
+}
+
+static struct sim_context *new_object(CUdevice device, unsigned flags)
+{
+    struct sim_context *ctx = sim_object_new(SIM_CONTEXT, sizeof(*ctx));
+    if (ctx) {
+        ctx->device = device;
+        ctx->flags = flags | CU_CTX_MAP_HOST;
+        ctx->api_version = 3020;
+        ctx->id = ++last_id;
+        pthread_mutex_init(&ctx->lock, NULL);
+    }
+    return ctx;
+}
+
+static CUresult create(CUcontext *out, unsigned flags, CUdevice device)
+{
+    if (!out || (flags & ~(unsigned)CU_CTX_FLAGS_MASK))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (depth == STACK_DEPTH)
+        return CUDA_ERROR_UNKNOWN;
+    pthread_mutex_lock(&lock);
+    struct sim_context *ctx = new_object(device, flags);
+    pthread_mutex_unlock(&lock);
+    if (!ctx)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = open_context(ctx);
+    if (result != CUDA_SUCCESS) {
+        sim_object_free(ctx);
+        return result;
+    }
+    stack[depth++] = (struct entry){ctx, ctx->id};
+    *out = ctx;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuCtxCreate, (CUcontext * ctx, unsigned flags, CUdevice device))
+{
+    SIM_ENTER(cuCtxCreate);
+    return create(ctx, flags, device);
+}
+
+SIM_API(cuCtxCreate_v2, (CUcontext * ctx, unsigned flags, CUdevice device))
+{
+    SIM_ENTER(cuCtxCreate_v2);
+    return create(ctx, flags, device);
+}
+
+SIM_API(cuCtxCreate_v3,
+        (CUcontext * ctx, void *affinity, int affinity_count, unsigned flags, CUdevice device))
+{
+    SIM_ENTER(cuCtxCreate_v3);
+    if (affinity_count != 0)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    return create(ctx, flags, device);
+}
+
+SIM_API(cuCtxCreate_v4, (CUcontext * ctx, CUctxCreateParams *params, unsigned flags, CUdevice device))
+{
+    SIM_ENTER(cuCtxCreate_v4);
+    if (params && (params->numExecAffinityParams != 0 || params->cigParams))
+        return CUDA_ERROR_NOT_SUPPORTED;
+    return create(ctx, flags, device);
+}
+
+static CUresult destroy(CUcontext ctx)
+{
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_is(ctx, SIM_CONTEXT))
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    if (ctx->primary)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    bool current = depth > 0 && stack[depth - 1].ctx == ctx;
+    close_context(ctx);
+    if (current)
+        depth--;
+    sim_object_free(ctx);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuCtxDestroy, (CUcontext ctx))
+{
+    SIM_ENTER(cuCtxDestroy);
+    return destroy(ctx);
+}
+
+SIM_API(cuCtxDestroy_v2, (CUcontext ctx))
+{
+    SIM_ENTER(cuCtxDestroy_v2);
+    return destroy(ctx);
+}
+
+/* -------- primary contexts -------- */
+
+/* With the lock held: the device's primary object, perhaps without life. */
+static struct sim_context *primary_object(CUdevice device)
+{
+    if (!primary[device]) {
+        primary[device] = new_object(device, 0);
+        if (primary[device]) {
+            primary[device]->primary = true;
+            primary[device]->magic = SIM_DEAD;
+        }
+    }
+    return primary[device];
+}
+
+CUresult sim_primary_retain(CUdevice device, struct sim_context **out)
+{
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&lock);
+    struct sim_context *ctx = primary_object(device);
+    CUresult result = ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    if (ctx && ctx->magic != SIM_CONTEXT)
+        result = open_context(ctx);
+    if (result == CUDA_SUCCESS) {
+        ctx->users++;
+        *out = ctx;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+static void close_primary(struct sim_context *ctx)
+{
+    close_context(ctx);
+    ctx->magic = SIM_DEAD;
+    ctx->users = 0;
+    atomic_store(&ctx->sticky, CUDA_SUCCESS);
+}
+
+static CUresult primary_release(CUdevice device)
+{
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&lock);
+    struct sim_context *ctx = primary[device];
+    CUresult result = ctx && ctx->users ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+    if (result == CUDA_SUCCESS && --ctx->users == 0)
+        close_primary(ctx);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+static CUresult primary_reset(CUdevice device)
+{
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&lock);
+    struct sim_context *ctx = primary[device];
+    if (ctx && ctx->magic == SIM_CONTEXT)
+        close_primary(ctx);
+    pthread_mutex_unlock(&lock);
+    return CUDA_SUCCESS;
+}
+
+static CUresult primary_set_flags(CUdevice device, unsigned flags)
+{
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (flags & ~(unsigned)CU_CTX_FLAGS_MASK)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    struct sim_context *ctx = primary_object(device);
+    if (ctx)
+        ctx->flags = flags | CU_CTX_MAP_HOST;
+    pthread_mutex_unlock(&lock);
+    return ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+SIM_API(cuDevicePrimaryCtxRetain, (CUcontext * ctx, CUdevice device))
+{
+    SIM_ENTER(cuDevicePrimaryCtxRetain);
+    return ctx ? sim_primary_retain(device, ctx) : CUDA_ERROR_INVALID_VALUE;
+}
+
+SIM_API(cuDevicePrimaryCtxRelease, (CUdevice device))
+{
+    SIM_ENTER(cuDevicePrimaryCtxRelease);
+    return primary_release(device);
+}
+
+SIM_API(cuDevicePrimaryCtxRelease_v2, (CUdevice device))
+{
+    SIM_ENTER(cuDevicePrimaryCtxRelease_v2);
+    return primary_release(device);
+}
+
+SIM_API(cuDevicePrimaryCtxReset, (CUdevice device))
+{
+    SIM_ENTER(cuDevicePrimaryCtxReset);
+    return primary_reset(device);
+}
+
+SIM_API(cuDevicePrimaryCtxReset_v2, (CUdevice device))
+{
+    SIM_ENTER(cuDevicePrimaryCtxReset_v2);
+    return primary_reset(device);
+}
+
+SIM_API(cuDevicePrimaryCtxSetFlags, (CUdevice device, unsigned flags))
+{
+    SIM_ENTER(cuDevicePrimaryCtxSetFlags);
+    return primary_set_flags(device, flags);
+}
+
+SIM_API(cuDevicePrimaryCtxSetFlags_v2, (CUdevice device, unsigned flags))
+{
+    SIM_ENTER(cuDevicePrimaryCtxSetFlags_v2);
+    return primary_set_flags(device, flags);
+}
+
+SIM_API(cuDevicePrimaryCtxGetState, (CUdevice device, unsigned *flags, int *active))
+{
+    SIM_ENTER(cuDevicePrimaryCtxGetState);
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (!flags || !active)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    *flags = primary[device] ? primary[device]->flags & ~(unsigned)CU_CTX_MAP_HOST : 0;
+    *active = primary[device] && primary[device]->magic == SIM_CONTEXT;
+    pthread_mutex_unlock(&lock);
+    return CUDA_SUCCESS;
+}
+
+/* -------- the stack -------- */
+
+SIM_API(cuCtxPushCurrent_v2, (CUcontext ctx))
+{
+    SIM_ENTER(cuCtxPushCurrent_v2);
+    if (!ctx)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!sim_is(ctx, SIM_CONTEXT))
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    if (depth == STACK_DEPTH)
+        return CUDA_ERROR_UNKNOWN;
+    stack[depth++] = (struct entry){ctx, ctx->id};
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuCtxPopCurrent_v2, (CUcontext * ctx))
+{
+    SIM_ENTER(cuCtxPopCurrent_v2);
+    if (depth == 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    depth--;
+    if (ctx)
+        *ctx = stack[depth].ctx;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuCtxPushCurrent, (CUcontext ctx))
+{
+    return cuCtxPushCurrent_v2(ctx);
+}
+
+SIM_API(cuCtxPopCurrent, (CUcontext * ctx))
+{
+    return cuCtxPopCurrent_v2(ctx);
+}
+
+SIM_API(cuCtxSetCurrent, (CUcontext ctx))
+{
+    SIM_ENTER(cuCtxSetCurrent);
+    if (!ctx) {
+        depth -= depth > 0;
+        return CUDA_SUCCESS;
+    }
+    if (!sim_is(ctx, SIM_CONTEXT))
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    depth += depth == 0;
+    stack[depth - 1] = (struct entry){ctx, ctx->id};
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuCtxGetCurrent, (CUcontext * ctx))
+{
+    SIM_ENTER(cuCtxGetCurrent);
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ctx = depth > 0 ? stack[depth - 1].ctx : NULL;
+    return CUDA_SUCCESS;
+}
+
+/* context_query.c raises it, and pays for it here, where it is given back. */
+CUresult sim_context_set_heap(struct sim_context *ctx, size_t bytes)
+{
+    uint64_t before = heap_bytes(ctx);
+    size_t old = ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE];
+    ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
+    uint64_t after = heap_bytes(ctx);
+    if (after > before && sim_charge(ctx->device, SIM_MEM_CONTEXT, after - before) != CUDA_SUCCESS) {
+        ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = old;
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (after < before)
+        sim_uncharge(ctx->device, SIM_MEM_CONTEXT, before - after);
+    return CUDA_SUCCESS;
+}

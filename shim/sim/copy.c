@@ -1,0 +1,137 @@
+/* copy.c -- moving bytes: what a copy or a fill costs, and what it does to memory. */
+#include "copy.h"
+#include "process.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STAGED_BYTES (64 * 1024) /* from pageable memory, the driver takes this much along at once */
+#define START_NS     1500
+
+void sim_transfer_cost(const struct sim_context *ctx, struct sim_work *work)
+{
+    const struct sim_profile *profile = &sim_device_of(ctx->device)->profile;
+    uint64_t bytes, per_us;
+    if (work->kind == SIM_WORK_FILL) {
+        bytes = work->fill.width * work->fill.element_bytes * work->fill.height;
+        per_us = profile->memory_bytes_per_us;
+    } else {
+        bool host = work->copy.source_host || work->copy.destination_host;
+        bytes =
+            work->copy.width * work->copy.height * work->copy.depth * (host ? 1 : 2); /* read and written */
+        per_us = host ? profile->host_bytes_per_us : profile->memory_bytes_per_us;
+    }
+    work->duration_ns = START_NS + (uint64_t)((double)bytes * 1000.0 / (double)per_us);
+    work->sms = profile->sm_count;
+}
+
+void sim_copy_perform(const struct sim_copy *c)
+{
+    for (uint64_t z = 0; z < c->depth; z++)
+        for (uint64_t y = 0; y < c->height; y++)
+            memmove(c->destination + z * c->destination_slice + y * c->destination_pitch,
+                    c->source + z * c->source_slice + y * c->source_pitch, c->width);
+    if (c->staged)
+        free((void *)c->source);
+}
+
+void sim_fill_perform(const struct sim_fill *f)
+{
+    for (uint64_t y = 0; y < f->height; y++) {
+        char *row = f->destination + y * f->pitch;
+        if (f->element_bytes == 1)
+            memset(row, (int)f->value, f->width);
+        else
+            for (uint64_t x = 0; x < f->width; x++)
+                memcpy(row + x * f->element_bytes, &f->value, f->element_bytes); /* little endian */
+    }
+}
+
+/* -------- submitting -------- */
+
+static bool is_pinned(const void *address)
+{
+    struct sim_block block;
+    return sim_block_find((uint64_t)address, &block);
+}
+
+/* The rows of a small pageable source, packed: the caller may change it as soon as the call returns. */
+static CUresult stage(struct sim_copy *c)
+{
+    char *packed = malloc(c->width * c->height * c->depth);
+    if (!packed)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct sim_copy pack = *c;
+    pack.destination = packed;
+    pack.destination_pitch = c->width;
+    pack.destination_slice = c->width * c->height;
+    pack.staged = 0;
+    sim_copy_perform(&pack);
+    c->source = packed;
+    c->source_pitch = pack.destination_pitch;
+    c->source_slice = pack.destination_slice;
+    c->staged = 1;
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy, bool synchronous)
+{
+    struct sim_work work = {.kind = SIM_WORK_COPY, .copy = *copy};
+    struct sim_copy *c = &work.copy;
+    if (c->width == 0 || c->height == 0 || c->depth == 0)
+        return CUDA_SUCCESS;
+    sim_transfer_cost(stream->context, &work);
+    if (stream->capture)
+        return synchronous ? sim_capture_forbids(stream) : sim_submit(stream, &work);
+    if (!synchronous) {
+        if (c->source_host && !is_pinned(c->source)) {
+            if (c->width * c->height * c->depth <= STAGED_BYTES)
+                SIM_TRY(stage(c));
+            else
+                synchronous = true;
+        }
+        if (c->destination_host && !is_pinned(c->destination))
+            synchronous = true;
+    }
+    CUresult result = sim_submit_now(stream, &work);
+    if (result != CUDA_SUCCESS && c->staged)
+        free((void *)c->source);
+    if (result != CUDA_SUCCESS || !synchronous)
+        return result;
+    return sim_stream_wait(stream, sim_stream_submitted(stream));
+}
+
+CUresult sim_fill_submit(struct sim_stream *stream, const struct sim_fill *fill)
+{
+    struct sim_work work = {.kind = SIM_WORK_FILL, .fill = *fill};
+    if (fill->width == 0 || fill->height == 0)
+        return CUDA_SUCCESS;
+    sim_transfer_cost(stream->context, &work);
+    return sim_submit(stream, &work);
+}
+
+/* -------- which memory -------- */
+
+CUresult sim_device_range(CUdeviceptr address, uint64_t bytes)
+{
+    struct sim_block block;
+    if (bytes == 0)
+        return CUDA_SUCCESS;
+    if (!sim_block_find(address, &block))
+        return CUDA_ERROR_INVALID_VALUE;
+    while (bytes > block.base + block.bytes - address) { /* VMM: several mappings side by side */
+        uint64_t next = block.base + block.bytes;
+        bytes -= next - address;
+        address = next;
+        if (block.kind != SIM_BLOCK_VMM || !sim_block_find(address, &block) || block.kind != SIM_BLOCK_VMM)
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+bool sim_is_host(uint64_t address)
+{
+    struct sim_block block;
+    return !sim_block_find(address, &block) || block.kind == SIM_BLOCK_HOST ||
+           block.kind == SIM_BLOCK_REGISTERED;
+}

@@ -1,0 +1,202 @@
+/* memory.c -- device memory: linear, pitched, managed; and what the driver says about an address.
+ *
+ * Physical use of one linear allocation: its bytes rounded up to 512 (SIM_LINEAR_GRAIN), pitched ones by rows of
+ * their pitch.  cuMemGetInfo shows it to the byte. */
+#include "address.h"
+#include "process.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PITCH_GRAIN 512
+
+pthread_mutex_t sim_memory_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long long last_id;
+
+struct sim_block *sim_block_new(enum sim_block_kind kind, CUdevice device, uint64_t base, uint64_t bytes)
+{
+    struct sim_block *block = calloc(1, sizeof(*block));
+    if (block) {
+        block->kind = kind;
+        block->device = device;
+        block->base = base;
+        block->bytes = bytes;
+        block->id = ++last_id;
+        sim_blocks_insert(block);
+    }
+    return block;
+}
+
+static enum sim_memory_kind memory_kind(enum sim_block_kind kind)
+{
+    switch (kind) {
+    case SIM_BLOCK_MANAGED:
+        return SIM_MEM_MANAGED;
+    case SIM_BLOCK_MODULE:
+        return SIM_MEM_MODULE;
+    default:
+        return SIM_MEM_LINEAR;
+    }
+}
+
+CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uint64_t bytes,
+                          CUdeviceptr *address)
+{
+    uint64_t physical = (bytes + SIM_LINEAR_GRAIN - 1) & ~(SIM_LINEAR_GRAIN - 1);
+    if (physical < bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    SIM_TRY(sim_charge(ctx->device, memory_kind(kind), physical));
+    pthread_mutex_lock(&sim_memory_lock);
+    uint64_t base = sim_space_take(physical);
+    struct sim_block *block = base ? sim_block_new(kind, ctx->device, base, bytes) : NULL;
+    if (block) {
+        block->physical_bytes = physical;
+        block->context = ctx;
+    } else if (base)
+        sim_space_give(base, physical);
+    pthread_mutex_unlock(&sim_memory_lock);
+    if (!block) {
+        sim_uncharge(ctx->device, memory_kind(kind), physical);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (kind != SIM_BLOCK_LINEAR) /* linear memory is found as it was left; anything else is zero */
+        memset((void *)base, 0, bytes);
+    *address = base;
+    return CUDA_SUCCESS;
+}
+
+/* Out of the index; the caller gives back space and charge. */
+static void forget(struct sim_block *block)
+{
+    sim_blocks_remove(block);
+    if (block->base && block->kind != SIM_BLOCK_VMM)
+        sim_space_give(block->base, block->physical_bytes);
+    free(block);
+}
+
+static bool is_plain(const struct sim_block *block)
+{
+    return block->kind == SIM_BLOCK_LINEAR || block->kind == SIM_BLOCK_MANAGED ||
+           block->kind == SIM_BLOCK_MODULE;
+}
+
+CUresult sim_device_free(CUdeviceptr address)
+{
+    pthread_mutex_lock(&sim_memory_lock);
+    struct sim_block *block = sim_blocks_at(address);
+    if (!block || block->base != address || !is_plain(block)) {
+        pthread_mutex_unlock(&sim_memory_lock);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    CUdevice device = block->device;
+    enum sim_memory_kind kind = memory_kind(block->kind);
+    uint64_t physical = block->physical_bytes;
+    forget(block);
+    pthread_mutex_unlock(&sim_memory_lock);
+    sim_uncharge(device, kind, physical);
+    return CUDA_SUCCESS;
+}
+
+bool sim_block_find(uint64_t address, struct sim_block *found)
+{
+    pthread_mutex_lock(&sim_memory_lock);
+    const struct sim_block *block = sim_blocks_at(address);
+    if (block)
+        *found = *block;
+    pthread_mutex_unlock(&sim_memory_lock);
+    return block != NULL;
+}
+
+/* A context takes its plain allocations with it. */
+void sim_memory_forget(struct sim_context *ctx)
+{
+    for (;;) {
+        uint64_t address = 0;
+        pthread_mutex_lock(&sim_memory_lock);
+        for (struct sim_block *b = sim_blocks_next(NULL); b && !address; b = sim_blocks_next(b))
+            if (b->context == ctx && is_plain(b))
+                address = b->base;
+        pthread_mutex_unlock(&sim_memory_lock);
+        if (!address)
+            return;
+        sim_device_free(address);
+    }
+}
+
+/* -------- the API -------- */
+
+SIM_API(cuMemAlloc_v2, (CUdeviceptr * address, size_t bytes))
+{
+    SIM_ENTER_CONTEXT(cuMemAlloc_v2, ctx);
+    if (!address || bytes == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    return sim_device_alloc(ctx, SIM_BLOCK_LINEAR, bytes, address);
+}
+
+SIM_API(cuMemAllocPitch_v2,
+        (CUdeviceptr * address, size_t *pitch, size_t width, size_t height, unsigned element_bytes))
+{
+    SIM_ENTER_CONTEXT(cuMemAllocPitch_v2, ctx);
+    if (!address || !pitch || width == 0 || height == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (element_bytes != 4 && element_bytes != 8 && element_bytes != 16)
+        return CUDA_ERROR_INVALID_VALUE;
+    size_t row = (width + PITCH_GRAIN - 1) & ~(size_t)(PITCH_GRAIN - 1), bytes;
+    if (row < width || __builtin_mul_overflow(row, height, &bytes))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    SIM_TRY(sim_device_alloc(ctx, SIM_BLOCK_LINEAR, bytes, address));
+    *pitch = row;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemAllocManaged, (CUdeviceptr * address, size_t bytes, unsigned flags))
+{
+    SIM_ENTER_CONTEXT(cuMemAllocManaged, ctx);
+    if (!address || bytes == 0 || (flags != 1 && flags != 2)) /* global, or host first */
+        return CUDA_ERROR_INVALID_VALUE;
+    return sim_device_alloc(ctx, SIM_BLOCK_MANAGED, bytes, address);
+}
+
+/* Work that may still use the memory is waited for, as the driver does. */
+SIM_API(cuMemFree_v2, (CUdeviceptr address))
+{
+    SIM_ENTER_CONTEXT(cuMemFree_v2, ctx);
+    struct sim_block block;
+    if (!sim_block_find(address, &block) || block.base != address)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_capture_unsafe_call());
+    SIM_TRY(sim_context_synchronize(ctx));
+    if (block.context && block.context != ctx && sim_is(block.context, SIM_CONTEXT))
+        SIM_TRY(sim_context_synchronize(block.context));
+    if (block.kind == SIM_BLOCK_POOL)
+        return sim_pool_free_now(address);
+    return sim_device_free(address);
+}
+
+SIM_API(cuMemGetInfo_v2, (size_t * free_bytes, size_t *total))
+{
+    SIM_ENTER_CONTEXT(cuMemGetInfo_v2, ctx);
+    if (!free_bytes || !total)
+        return CUDA_ERROR_INVALID_VALUE;
+    const struct sim_device *device = sim_device_of(ctx->device);
+    sim_machine_lock(sim_driver.machine);
+    sim_machine_reap(sim_driver.machine);
+    *total = device->profile.memory_bytes;
+    *free_bytes = device->profile.memory_bytes - device->used_bytes;
+    sim_machine_unlock(sim_driver.machine);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemGetAddressRange_v2, (CUdeviceptr * base, size_t *bytes, CUdeviceptr address))
+{
+    SIM_ENTER_CONTEXT(cuMemGetAddressRange_v2, ctx);
+    struct sim_block block;
+    if (!sim_block_find(address, &block) || block.kind == SIM_BLOCK_HOST ||
+        block.kind == SIM_BLOCK_REGISTERED)
+        return CUDA_ERROR_NOT_FOUND;
+    if (base)
+        *base = block.base;
+    if (bytes)
+        *bytes = block.bytes;
+    return CUDA_SUCCESS;
+}

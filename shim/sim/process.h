@@ -1,0 +1,67 @@
+/* process.h -- what only the core of the simulated driver shares: effects, the helper thread, faults. */
+#ifndef SIM_PROCESS_H
+#define SIM_PROCESS_H
+
+#include "sim.h"
+
+/* True when SIMGPU_FAULTS asks for any. */
+bool sim_faults_read(void);
+
+/* -------- effects.c: what finished work does to memory, in the order in which the model finished it -------- */
+
+void sim_effects_add(struct sim_stream *stream);
+void sim_effects_remove(struct sim_stream *stream);
+/* One more piece of work with an effect was queued. */
+void sim_effects_expect(void);
+/* Carry out what is due; returns at once when nothing is expected. */
+void sim_effects_run(void);
+/* Helper: run host functions and waits that are due; when to look again. */
+uint64_t sim_effects_host(void);
+
+/* Does this kind change memory or call the host? */
+static inline bool sim_has_effect(enum sim_work_kind kind)
+{
+    return kind == SIM_WORK_COPY || kind == SIM_WORK_FILL || kind == SIM_WORK_WRITE_VALUE;
+}
+
+static inline bool sim_needs_host(enum sim_work_kind kind)
+{
+    return kind == SIM_WORK_HOST || kind == SIM_WORK_WAIT_VALUE;
+}
+
+/* duration_ns and sms of a copy or a fill. */
+void sim_transfer_cost(const struct sim_context *ctx, struct sim_work *work);
+void sim_copy_perform(const struct sim_copy *copy);
+void sim_fill_perform(const struct sim_fill *fill);
+
+/* -------- helper.c -------- */
+
+/* Started with the first context; dies with the process, which is how others notice its death. */
+CUresult sim_helper_start(void);
+void sim_helper_stop(void);
+/* There is something for it to do at that time. */
+void sim_helper_expect(uint64_t at_ns);
+
+/* -------- context.c, stream.c -------- */
+
+CUresult sim_context_set_heap(struct sim_context *ctx, size_t bytes);
+
+/* The calling thread's own default stream of the context. */
+CUresult sim_per_thread_stream(struct sim_context *ctx, struct sim_stream **stream);
+CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, enum sim_stream_role role,
+                         struct sim_stream **stream);
+/* With the context's lock held; whatever was queued is done. */
+void sim_stream_close(struct sim_stream *stream);
+
+/* -------- memory.c -------- */
+
+void sim_memory_forget(struct sim_context *ctx);
+
+/* -------- pool.c -------- */
+
+/* Free memory of a pool at once: its work was waited for. */
+CUresult sim_pool_free_now(CUdeviceptr address);
+/* The context's work is done: freed memory beyond the release threshold goes back to the device. */
+void sim_pools_trim(CUdevice device);
+
+#endif

@@ -1,0 +1,336 @@
+/* stream.c -- streams: default, per-thread and created; waiting for them. */
+#include "process.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define LEAST_PRIORITY    0
+#define GREATEST_PRIORITY (-5)
+
+static _Atomic unsigned long long last_id = 2; /* 1 and 2 are the default streams */
+
+CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, enum sim_stream_role role,
+                         struct sim_stream **out)
+{
+    struct sim_machine *m = sim_driver.machine;
+    struct sim_stream *stream = sim_object_new(SIM_STREAM, sizeof(*stream));
+    if (!stream)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    stream->effect = mmap(NULL, SIM_QUEUE_DEPTH * sizeof(struct sim_work), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stream->effect != MAP_FAILED) {
+        sim_machine_lock(m);
+        stream->queue = sim_queue_open(m, ctx->shared, role, priority);
+        sim_machine_unlock(m);
+        if (!stream->queue)
+            munmap(stream->effect, SIM_QUEUE_DEPTH * sizeof(struct sim_work));
+    }
+    if (!stream->queue) {
+        sim_object_free(stream);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    stream->context = ctx;
+    stream->flags = flags;
+    stream->priority = priority;
+    stream->id = role == SIM_ROLE_LEGACY ? 1 : ++last_id;
+    sim_effects_add(stream);
+    pthread_mutex_lock(&ctx->lock);
+    stream->next = ctx->streams;
+    ctx->streams = stream;
+    pthread_mutex_unlock(&ctx->lock);
+    *out = stream;
+    return CUDA_SUCCESS;
+}
+
+void sim_stream_close(struct sim_stream *stream)
+{
+    struct sim_machine *m = sim_driver.machine;
+    struct sim_stream **link = &stream->context->streams;
+    while (*link != stream)
+        link = &(*link)->next;
+    *link = stream->next;
+    sim_effects_remove(stream);
+    sim_machine_lock(m);
+    sim_queue_close(m, stream->queue);
+    sim_machine_unlock(m);
+    munmap(stream->effect, SIM_QUEUE_DEPTH * sizeof(struct sim_work));
+    sim_object_free(stream);
+}
+
+/* -------- the thread's own default streams -------- */
+
+#define OWN_STREAMS 16
+
+static __thread struct own {
+    struct sim_stream *stream;
+    unsigned long long context_id, id;
+} own[OWN_STREAMS];
+static __thread int own_count;
+
+CUresult sim_per_thread_stream(struct sim_context *ctx, struct sim_stream **stream)
+{
+    for (int i = 0; i < own_count; i++)
+        if (own[i].context_id == ctx->id && sim_is(own[i].stream, SIM_STREAM) &&
+            own[i].stream->id == own[i].id) {
+            *stream = own[i].stream;
+            return CUDA_SUCCESS;
+        }
+    SIM_TRY(sim_stream_open(ctx, CU_STREAM_DEFAULT, 0, SIM_ROLE_BLOCKING, stream));
+    own[own_count < OWN_STREAMS ? own_count++ : (int)(ctx->id % OWN_STREAMS)] =
+        (struct own){*stream, ctx->id, (*stream)->id};
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream **stream)
+{
+    if (__builtin_expect((uintptr_t)handle > (uintptr_t)CU_STREAM_PER_THREAD, 1)) {
+        if (!sim_is(handle, SIM_STREAM))
+            return CUDA_ERROR_INVALID_HANDLE;
+        *stream = handle;
+        return CUDA_SUCCESS;
+    }
+    struct sim_context *ctx = sim_current_context();
+    if (!ctx)
+        return sim_no_context();
+    if (handle == CU_STREAM_PER_THREAD || (handle == NULL && per_thread))
+        return sim_per_thread_stream(ctx, stream);
+    *stream = ctx->legacy;
+    return CUDA_SUCCESS;
+}
+
+/* -------- waiting -------- */
+
+uint64_t sim_stream_submitted(const struct sim_stream *stream)
+{
+    struct sim_machine *m = sim_driver.machine;
+    sim_machine_lock(m);
+    uint64_t submitted = m->queue[stream->queue].tail;
+    sim_machine_unlock(m);
+    return submitted;
+}
+
+uint64_t sim_stream_completed(struct sim_stream *stream)
+{
+    struct sim_machine *m = sim_driver.machine;
+    sim_machine_lock(m);
+    uint64_t completed = m->queue[stream->queue].head;
+    sim_machine_unlock(m);
+    return completed;
+}
+
+CUresult sim_stream_wait(struct sim_stream *stream, uint64_t command)
+{
+    struct sim_machine *m = sim_driver.machine;
+    struct sim_process *self = &m->process[sim_driver.process];
+    sim_machine_lock(m);
+    while (sim_is(stream, SIM_STREAM) && m->queue[stream->queue].head < command) {
+        uint32_t seen = atomic_load(&self->wake);
+        uint64_t at = sim_queue_predict(m, stream->queue, command);
+        sim_machine_unlock(m);
+        sim_sleep_until(&self->wake, seen, at);
+        sim_machine_lock(m);
+    }
+    sim_machine_unlock(m);
+    sim_effects_run();
+    return atomic_load(&stream->context->sticky);
+}
+
+CUresult sim_stream_synchronize(struct sim_stream *stream)
+{
+    if (stream == stream->context->legacy) { /* it also stands for all blocking streams */
+        struct sim_work marker = {.kind = SIM_WORK_EMPTY};
+        SIM_TRY(sim_submit_now(stream, &marker));
+    }
+    return sim_stream_wait(stream, sim_stream_submitted(stream));
+}
+
+CUresult sim_context_synchronize(struct sim_context *ctx)
+{
+    pthread_mutex_lock(&ctx->lock);
+    uint32_t count = 0;
+    for (struct sim_stream *s = ctx->streams; s; s = s->next)
+        count++;
+    struct waited {
+        struct sim_stream *stream;
+        uint64_t submitted;
+    } *all = malloc(count * sizeof(*all) + 1);
+    uint32_t i = 0;
+    if (all)
+        for (struct sim_stream *s = ctx->streams; s; s = s->next)
+            all[i++] = (struct waited){s, sim_stream_submitted(s)};
+    pthread_mutex_unlock(&ctx->lock);
+    if (!all)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    while (i > 0) {
+        i--;
+        sim_stream_wait(all[i].stream, all[i].submitted);
+    }
+    free(all);
+    return atomic_load(&ctx->sticky);
+}
+
+/* -------- the API -------- */
+
+static CUresult create(CUstream *stream, unsigned flags, int priority)
+{
+    struct sim_context *ctx = sim_current_context();
+    if (!ctx)
+        return sim_no_context();
+    if (!stream || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (priority > LEAST_PRIORITY)
+        priority = LEAST_PRIORITY;
+    if (priority < GREATEST_PRIORITY)
+        priority = GREATEST_PRIORITY;
+    return sim_stream_open(ctx, flags, priority, flags ? SIM_ROLE_NON_BLOCKING : SIM_ROLE_BLOCKING, stream);
+}
+
+SIM_API(cuStreamCreate, (CUstream * stream, unsigned flags))
+{
+    SIM_ENTER(cuStreamCreate);
+    return create(stream, flags, LEAST_PRIORITY);
+}
+
+SIM_API(cuStreamCreateWithPriority, (CUstream * stream, unsigned flags, int priority))
+{
+    SIM_ENTER(cuStreamCreateWithPriority);
+    return create(stream, flags, priority);
+}
+
+/* The driver returns at once and frees the stream when its work is done; here the caller waits for it. */
+static CUresult destroy(CUstream stream)
+{
+    if ((uintptr_t)stream <= (uintptr_t)CU_STREAM_PER_THREAD || !sim_is(stream, SIM_STREAM))
+        return CUDA_ERROR_INVALID_HANDLE;
+    struct sim_context *ctx = stream->context;
+    if (stream == ctx->legacy)
+        return CUDA_ERROR_INVALID_HANDLE;
+    sim_stream_wait(stream, sim_stream_submitted(stream));
+    pthread_mutex_lock(&ctx->lock);
+    sim_stream_close(stream);
+    pthread_mutex_unlock(&ctx->lock);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuStreamDestroy, (CUstream stream))
+{
+    SIM_ENTER(cuStreamDestroy);
+    return destroy(stream);
+}
+
+SIM_API(cuStreamDestroy_v2, (CUstream stream))
+{
+    SIM_ENTER(cuStreamDestroy_v2);
+    return destroy(stream);
+}
+
+SIM_STREAM_API(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream handle), (handle))
+{
+    SIM_ENTER(cuStreamSynchronize);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (stream->capture)
+        return sim_capture_forbids(stream);
+    return sim_stream_synchronize(stream);
+}
+
+/* Everything that the stream has to wait for is done. */
+static bool is_idle(const struct sim_machine *m, const struct sim_stream *stream)
+{
+    const struct sim_queue *q = &m->queue[stream->queue];
+    if (q->head != q->tail)
+        return false;
+    if (q->role == SIM_ROLE_LEGACY)
+        for (uint32_t o = m->context[q->context].first; o; o = m->queue[o].next)
+            if (m->queue[o].role == SIM_ROLE_BLOCKING && m->queue[o].head != m->queue[o].tail)
+                return false;
+    return true;
+}
+
+SIM_STREAM_API(cuStreamQuery, cuStreamQuery_ptsz, (CUstream handle), (handle))
+{
+    SIM_ENTER(cuStreamQuery);
+    struct sim_machine *m = sim_driver.machine;
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (stream->capture)
+        return sim_capture_forbids(stream);
+    SIM_TRY(atomic_load(&stream->context->sticky));
+    sim_machine_lock(m);
+    bool idle = is_idle(m, stream);
+    sim_machine_unlock(m);
+    if (!idle)
+        return CUDA_ERROR_NOT_READY;
+    sim_effects_run();
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetFlags, cuStreamGetFlags_ptsz, (CUstream handle, unsigned *flags), (handle, flags))
+{
+    SIM_ENTER(cuStreamGetFlags);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    *flags = stream->flags;
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetPriority, cuStreamGetPriority_ptsz, (CUstream handle, int *priority),
+               (handle, priority))
+{
+    SIM_ENTER(cuStreamGetPriority);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!priority)
+        return CUDA_ERROR_INVALID_VALUE;
+    *priority = stream->priority;
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetId, cuStreamGetId_ptsz, (CUstream handle, unsigned long long *id), (handle, id))
+{
+    SIM_ENTER(cuStreamGetId);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!id)
+        return CUDA_ERROR_INVALID_VALUE;
+    *id = stream->id;
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetCtx, cuStreamGetCtx_ptsz, (CUstream handle, CUcontext *ctx), (handle, ctx))
+{
+    SIM_ENTER(cuStreamGetCtx);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ctx = stream->context;
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetCtx_v2, cuStreamGetCtx_v2_ptsz, (CUstream handle, CUcontext *ctx, void **green),
+               (handle, ctx, green))
+{
+    SIM_ENTER(cuStreamGetCtx_v2);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!ctx || !green)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ctx = stream->context;
+    *green = NULL;
+    return CUDA_SUCCESS;
+}
+
+SIM_STREAM_API(cuStreamGetDevice, cuStreamGetDevice_ptsz, (CUstream handle, CUdevice *device),
+               (handle, device))
+{
+    SIM_ENTER(cuStreamGetDevice);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!device)
+        return CUDA_ERROR_INVALID_VALUE;
+    *device = stream->context->device;
+    return CUDA_SUCCESS;
+}
