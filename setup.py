@@ -31,6 +31,13 @@ class Guest(Library):
     """A library that also loads where the C library is much older than the one it is built on (glibc 2.17)."""
 
 
+class Driver(Library):
+    """A library that uses its own functions whatever another one exports under their names, as NVIDIA's do.
+
+    One without sources is a second name for the one built before it.
+    """
+
+
 def headers(folder: str) -> list[str]:
     return sorted(glob(f"{folder}/*.h") + glob(f"{folder}/*.def") + glob(f"{folder}/*.txt"))
 
@@ -47,12 +54,29 @@ def library(
     )
 
 
+# The simulated GPU: the machine itself is in both of its libraries and in the Python module that reads it.
+MACHINE = [
+    f"shim/sim/{name}.c"
+    for name in ("account", "clock", "file", "lock", "predict", "profile", "queue", "sched")
+]
+NVML = sorted(glob("shim/sim/nvml*.c"))
+CUDA = sorted(set(glob("shim/sim/*.c")) - {*NVML, "shim/sim/machine.c"})  # which Cython makes
+
 LIBRARIES = [
     library("gshare.shim.libgshare", "shim/src", "libgshare.so", sorted(glob("shim/src/*.c")), Guest),
+    library("gshare.shim.sim.libcuda", "shim/sim", "libcuda.so.1", CUDA, Driver),
+    library("gshare.shim.sim.libcuda_unversioned", "shim/sim", "libcuda.so", [], Driver),
+    library("gshare.shim.sim.libnvidia_ml", "shim/sim", "libnvidia-ml.so.1", [*NVML, *MACHINE], Driver),
     library("gshare.benchmarks.libloops", "benchmarks", "libloops.so", ["benchmarks/loops.c"]),
 ]
 MODULES = [
     Extension("gshare.shim.abi", ["shim/abi.pyx"], include_dirs=["shim/src"], depends=headers("shim/src")),
+    Extension(
+        "gshare.shim.sim.machine",
+        ["shim/sim/machine.pyx", *MACHINE],
+        include_dirs=["shim/sim"],
+        depends=headers("shim/sim"),
+    ),
 ]
 FILE_NAMES = {lib.name.rpartition(".")[2]: lib.file_name for lib in LIBRARIES}
 
@@ -75,6 +99,11 @@ class BuildExt(build_ext):
         cflags = [*CFLAGS, *os.environ.get("CFLAGS", "").split()]  # -Werror and sanitizers in CI
         ldflags = [*LDFLAGS, f"-Wl,-soname,{ext.file_name}"]
         libraries = ext.extra_link_args
+        if isinstance(ext, Driver):
+            ldflags += ["-Wl,-Bsymbolic", "-Wl,-z,undefs"]
+            if not ext.sources:
+                first = next(lib for lib in LIBRARIES if isinstance(lib, Driver))
+                libraries = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN", self.get_ext_fullpath(first.name)]
         if isinstance(ext, Guest):
             cflags += GUEST_CFLAGS
             ldflags.append("-Wl,-Bsymbolic")

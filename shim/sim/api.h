@@ -4,10 +4,6 @@
 
 #include "sim.h"
 
-#define SIM_DRIVER_VERSION                                                                                   \
-    13000 /* what cuDriverGetVersion says; newer functions are exported, but not looked up */
-#define SIM_DRIVER_RELEASE "580.65.06"
-
 struct sim_api {
     const char *name; /* without the suffixes of its ABI */
     const char *symbol;

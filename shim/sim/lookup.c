@@ -1,6 +1,7 @@
 /* lookup.c -- what a program can ask before cuInit: functions by name, names of errors, the driver's version.
  */
 #include "api.h"
+#include "profile.h"
 
 #include <stdlib.h>
 #include <string.h>

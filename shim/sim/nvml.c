@@ -5,9 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define DRIVER_VERSION "580.65.06"
-#define CUDA_VERSION   13000
-
 struct sim_nvml sim_nvml;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -112,13 +109,13 @@ static nvmlReturn_t give_text(char *to, unsigned room, const char *text)
 NVML_API(nvmlSystemGetDriverVersion, (char *text, unsigned room))
 {
     NVML_ENTER();
-    return give_text(text, room, DRIVER_VERSION);
+    return give_text(text, room, SIM_DRIVER_RELEASE);
 }
 
 NVML_API(nvmlSystemGetNVMLVersion, (char *text, unsigned room))
 {
     NVML_ENTER();
-    return give_text(text, room, "13." DRIVER_VERSION);
+    return give_text(text, room, "13." SIM_DRIVER_RELEASE);
 }
 
 /* These two work before nvmlInit. */
@@ -126,7 +123,7 @@ NVML_API(nvmlSystemGetCudaDriverVersion, (int *version))
 {
     if (!version)
         return NVML_ERROR_INVALID_ARGUMENT;
-    *version = CUDA_VERSION;
+    *version = SIM_DRIVER_VERSION;
     return NVML_SUCCESS;
 }
 
@@ -134,7 +131,7 @@ NVML_API(nvmlSystemGetCudaDriverVersion_v2, (int *version))
 {
     if (!version)
         return NVML_ERROR_INVALID_ARGUMENT;
-    *version = CUDA_VERSION;
+    *version = SIM_DRIVER_VERSION;
     return NVML_SUCCESS;
 }
 

@@ -4,6 +4,9 @@
 
 #include "machine.h"
 
+#define SIM_DRIVER_VERSION 13000 /* newer functions are exported, but not looked up */
+#define SIM_DRIVER_RELEASE "580.65.06"
+
 extern const struct sim_profile sim_profiles[];
 extern const unsigned sim_profile_count;
 

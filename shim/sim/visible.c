@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define LONGEST_ENTRY 64
 
@@ -29,12 +30,12 @@ static void order(const struct sim_machine *m, uint32_t *device)
 /* Position in `device` of what an entry names: a number, or GPU- with enough of the UUID; -1: no such device. */
 static int find(const struct sim_machine *m, const uint32_t *device, const char *entry)
 {
-    if (strncmp(entry, "GPU-", 4) == 0) {
+    if (strncasecmp(entry, "GPU-", 4) == 0) {
         int found = -1;
         for (uint32_t i = 0; i < m->device_count; i++) {
             char text[SIM_UUID_TEXT];
             sim_uuid_text(m->device[device[i]].uuid, text);
-            if (strncmp(text, entry, strlen(entry)) != 0)
+            if (strncasecmp(text, entry, strlen(entry)) != 0)
                 continue;
             if (found >= 0)
                 return -1; /* ambiguous */
@@ -68,11 +69,11 @@ int sim_devices_choose(const struct sim_machine *m, uint32_t device[SIM_MAX_DEVI
         memcpy(entry, begin, length);
         entry[length] = 0;
         int position = find(m, all, entry);
-        bool twice = false;
-        for (int i = 0; position >= 0 && i < count; i++)
-            twice |= device[i] == all[position];
-        if (position < 0 || twice)
+        if (position < 0)
             break; /* the first wrong entry hides itself and all that follow */
+        for (int i = 0; i < count; i++)
+            if (device[i] == all[position])
+                return 0; /* named twice: the driver shows none */
         device[count++] = all[position];
         at = begin + strcspn(begin, ",");
         at += *at == ',';

@@ -1,0 +1,97 @@
+"""The simulated GPU: how a program gets onto it, and the truth about what happened there.
+
+A program that finds the libraries in `LIBRARY_DIR` first (`environment`) runs on the simulated machine, which is one
+file that all such programs share; the first of them makes it.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gshare.shim.sim import machine as _machine
+
+__all__ = ["LIBRARY_DIR", "PROFILES", "SimulationError", "environment", "start", "stat", "stop"]
+
+LIBRARY_DIR = str(Path(__file__).resolve().parent)
+"""Holds libcuda.so.1 and libnvidia-ml.so.1."""
+
+PROFILES = _machine.PROFILES
+"""The devices that can be simulated."""
+
+DEFAULT_PROFILE = "h200"
+MAX_DEVICES = 16
+
+
+class SimulationError(Exception):
+    """The simulated machine cannot be had as asked; the message says what to do."""
+
+
+def environment(machine: str | None = None, profile: str | None = None) -> dict[str, str]:
+    """Return the variables that put a program onto the simulated machine, LD_LIBRARY_PATH among them.
+
+    Raises SimulationError where no device has the name `profile`.
+    """
+    variables = {
+        "LD_LIBRARY_PATH": ":".join(
+            [LIBRARY_DIR, *(d for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d and d != LIBRARY_DIR)]
+        ),
+        "SIMGPU_MACHINE": machine or _machine.default_path(),
+    }
+    if profile:
+        _devices(profile)
+        variables["SIMGPU_PROFILE"] = profile
+    return variables
+
+
+def start(machine: str | None = None, profile: str | None = None) -> None:
+    """Make the machine unless it runs.
+
+    Raises SimulationError where it runs with other devices than `profile` asks for, or cannot be made.
+    """
+    path = Path(machine or _machine.default_path())
+    wanted = _devices(profile or os.environ.get("SIMGPU_PROFILE") or DEFAULT_PROFILE)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        has = _machine.create(str(path), ",".join(wanted))
+    except (OSError, _machine.MachineError) as error:
+        raise SimulationError(str(error)) from None
+    if profile and has != wanted:
+        raise SimulationError(f"{profile}: the simulated machine runs with {','.join(has)} (gshare sim stop ends it)")
+
+
+def stat(machine: str | None = None) -> dict[str, Any]:
+    """Return what the machine did: times in nanoseconds, memory in bytes; ended processes stay listed.
+
+    Raises SimulationError where no machine runs.
+    """
+    path = machine or _machine.default_path()
+    if not os.path.exists(path):
+        raise SimulationError(f"{path}: no simulated machine runs (gshare sim start)")
+    try:
+        return _machine.stat(path)
+    except _machine.MachineError as error:
+        raise SimulationError(str(error)) from None
+
+
+def stop(machine: str | None = None) -> None:
+    """Forget the machine; the next program makes a new one, and those on the old one keep it to themselves."""
+    path = machine or _machine.default_path()
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise SimulationError(str(error)) from None
+
+
+def _devices(profile: str) -> list[str]:
+    """The devices that a profile such as "h200*2,l4" stands for."""
+    devices: list[str] = []
+    for item in profile.split(","):
+        name, star, count = item.partition("*")
+        if name not in PROFILES or (star and not (count.isdecimal() and int(count) > 0)):
+            raise SimulationError(f"{profile}: no such simulated device (there are {', '.join(PROFILES)}; h200*2 is two)")
+        devices += [name] * (int(count) if star else 1)
+        if len(devices) > MAX_DEVICES:
+            raise SimulationError(f"{profile}: more than {MAX_DEVICES} devices")
+    return devices

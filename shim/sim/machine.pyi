@@ -1,0 +1,15 @@
+from typing import Any
+
+PROFILES: tuple[str, ...]
+
+class MachineError(Exception):
+    """The machine's file cannot be used; the message names it and says why."""
+
+def default_path() -> str:
+    """Where the machine is: SIMGPU_MACHINE, or a place of this user's in shared memory."""
+
+def create(path: str, profile: str) -> list[str]:
+    """Make the machine with the devices of `profile` unless it exists; return the profiles of the devices it has."""
+
+def stat(path: str) -> dict[str, Any]:
+    """What the machine has done so far: times in nanoseconds, memory in bytes."""

@@ -1,0 +1,166 @@
+# cython: language_level=3
+"""The simulated machine as only a simulation can know it: read through the code that the driver itself uses."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from "profile.h":
+    const uint32_t SIM_MAX_DEVICES, SIM_PROCESS_FREE, SIM_PROCESS_LIVE, SIM_UUID_TEXT
+    const uint32_t SIM_MAX_PROCESSES
+
+    struct sim_profile:
+        char key[16]
+        char name[64]
+        uint64_t memory_bytes
+
+    struct sim_process_device:
+        uint64_t kernels, copy_bytes, used_bytes, peak_bytes
+        uint32_t contexts
+
+    struct sim_process:
+        uint32_t state, pid
+        uint64_t start_ticks
+        char command[64]
+        sim_process_device *device
+
+    struct sim_device:
+        sim_profile profile
+        uint8_t uuid[16]
+        uint64_t switches, used_bytes
+
+    struct sim_machine:
+        uint64_t now_ns
+        uint32_t device_count
+        sim_device *device
+        sim_process *process
+
+    const char *SIM_DRIVER_RELEASE
+    const sim_profile *sim_profiles
+    const unsigned sim_profile_count
+
+    void sim_machine_path(char *path, unsigned size)
+    sim_machine *sim_machine_open_at(const char *path, const char *profile, bint create, char *why, unsigned why_size) nogil
+    void sim_machine_close(sim_machine *) nogil
+    void sim_machine_lock(sim_machine *) nogil
+    void sim_machine_unlock(sim_machine *) nogil
+    void sim_machine_reap(sim_machine *) nogil
+    void sim_uuid_text(const uint8_t *uuid, char *text)
+    uint64_t sim_device_elapsed_ns(const sim_machine *, uint32_t device)
+    uint64_t sim_device_idle_ns(const sim_machine *, uint32_t device)
+    uint64_t sim_device_switch_ns(const sim_machine *, uint32_t device)
+    uint64_t sim_process_gpu_ns(const sim_machine *, uint32_t process, uint32_t device)
+    uint64_t sim_process_queued(const sim_machine *, uint32_t process, uint32_t device)
+
+PROFILES = tuple(sim_profiles[i].key.decode() for i in range(sim_profile_count))
+
+
+class MachineError(Exception):
+    """The machine's file cannot be used; the message names it and says why."""
+
+
+def default_path():
+    """Where the machine is: SIMGPU_MACHINE, or a place of this user's in shared memory."""
+    cdef char path[4096]
+    sim_machine_path(path, sizeof(path))
+    return path.decode()
+
+
+cdef sim_machine *open_machine(path, profile, bint create) except NULL:
+    cdef bytes file_name = path.encode(), key = profile.encode()
+    cdef const char *file_name_text = file_name
+    cdef const char *key_text = key
+    cdef char why[4352]
+    why[0] = 0
+    cdef sim_machine *m
+    with nogil:
+        m = sim_machine_open_at(file_name_text, key_text, create, why, sizeof(why))
+    if m == NULL:
+        raise MachineError(why.decode())
+    return m
+
+
+def create(path, profile):
+    """Make the machine with the devices of `profile` unless it exists; return the profiles of the devices it has."""
+    cdef sim_machine *m = open_machine(path, profile, True)
+    try:
+        return [m.device[d].profile.key.decode() for d in range(m.device_count)]
+    finally:
+        sim_machine_close(m)
+
+
+cdef processes_of(const sim_machine *m, uint32_t d):
+    """One entry for each process that used the device; a process that loaded the driver twice has two records."""
+    cdef uint32_t p
+    cdef const sim_process *process
+    cdef const sim_process_device *usage
+    found = {}
+    for p in range(1, SIM_MAX_PROCESSES + 1):
+        process = &m.process[p]
+        if process.state == SIM_PROCESS_FREE:
+            continue
+        usage = &process.device[d]
+        gpu_ns = sim_process_gpu_ns(m, p, d)
+        if not (usage.contexts or usage.peak_bytes or usage.kernels or usage.copy_bytes or gpu_ns):
+            continue
+        entry = found.setdefault(
+            (process.pid, process.start_ticks),
+            {
+                "pid": process.pid,
+                "ended": True,
+                "gpu_ns": 0,
+                "kernels": 0,
+                "copy_bytes": 0,
+                "used_bytes": 0,
+                "peak_bytes": 0,
+                "queued": 0,
+                "contexts": 0,
+                "command": process.command.decode(errors="replace"),
+            },
+        )
+        entry["ended"] = entry["ended"] and process.state != SIM_PROCESS_LIVE
+        entry["gpu_ns"] += gpu_ns
+        entry["kernels"] += usage.kernels
+        entry["copy_bytes"] += usage.copy_bytes
+        entry["used_bytes"] += usage.used_bytes
+        entry["peak_bytes"] += usage.peak_bytes
+        entry["queued"] += sim_process_queued(m, p, d)
+        entry["contexts"] += usage.contexts
+    return list(found.values())
+
+
+def stat(path):
+    """What the machine has done so far: times in nanoseconds, memory in bytes."""
+    cdef sim_machine *m = open_machine(path, "", False)
+    cdef char uuid[64]
+    cdef uint32_t d
+    try:
+        with nogil:
+            sim_machine_lock(m)
+            sim_machine_reap(m)
+        try:
+            devices = []
+            for d in range(m.device_count):
+                sim_uuid_text(m.device[d].uuid, uuid)
+                devices.append({
+                    "index": d,
+                    "uuid": uuid.decode(),
+                    "name": m.device[d].profile.name.decode(),
+                    "profile": m.device[d].profile.key.decode(),
+                    "elapsed_ns": sim_device_elapsed_ns(m, d),
+                    "idle_ns": sim_device_idle_ns(m, d),
+                    "switch_ns": sim_device_switch_ns(m, d),
+                    "switches": m.device[d].switches,
+                    "memory_bytes": m.device[d].profile.memory_bytes,
+                    "used_bytes": m.device[d].used_bytes,
+                    "processes": processes_of(m, d),
+                })
+            return {
+                "schema": "gshare/sim/v1",
+                "driver": SIM_DRIVER_RELEASE.decode(),
+                "now_ns": m.now_ns,
+                "devices": devices,
+            }
+        finally:
+            with nogil:
+                sim_machine_unlock(m)
+    finally:
+        sim_machine_close(m)
