@@ -111,6 +111,8 @@ struct gs_slot {
 
 /* Byte GS_SLOT_LOCK_BASE + n of the usage file, locked (OFD), means: slot n's process is alive. */
 #define GS_SLOT_LOCK_BASE ((int64_t)1 << 40)
+/* This byte, locked, means: somebody empties slot n for whom it is not, or not yet, the own one. */
+#define GS_REPAIR_LOCK_BASE (GS_SLOT_LOCK_BASE + GS_MAX_SLOTS)
 
 struct gs_usage {
     struct gs_header header;

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fork.h"
@@ -173,12 +174,29 @@ static int map_all(void)
 }
 
 /* 0: ours now; EAGAIN or EACCES: somebody's; else what is in the way. */
-static int lock_slot(int fd, uint32_t slot)
+static int set_lock(int fd, int64_t byte, short type)
 {
-    struct flock byte = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = GS_SLOT_LOCK_BASE + slot, .l_len = 1};
+    struct flock lock_of_byte = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
-    return fcntl(fd, F_OFD_SETLK, &byte) ? errno : 0;
+    return fcntl(fd, F_OFD_SETLK, &lock_of_byte) ? errno : 0;
+}
+
+static int is_taken(int error)
+{
+    return error == EAGAIN || error == EACCES;
+}
+
+/* A slot that somebody empties looks like one whose owner lives.  So whoever empties one has its repair lock, too,
+ * and whoever wants to know waits for that: microseconds, unless the repairer has been stopped just there. */
+static int take_repair_lock(int fd, uint32_t slot)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+    int error;
+
+    for (int tries = 0; is_taken(error = set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_WRLCK)) && tries < 200;
+         tries++)
+        nanosleep(&pause, NULL);
+    return error;
 }
 
 /* Field 22 of /proc/self/stat, counted from behind the program's name, which may hold anything. */
@@ -220,47 +238,66 @@ static void take_over_slot(uint32_t slot)
     region.own = own;
 }
 
+/* The file that is mapped, by its name; -1 after fail(). */
+static int reopen_usage(void)
+{
+    struct identity identity;
+    int fd = open_file("usage", O_RDWR);
+
+    if (fd < 0 || identify(fd, &identity))
+        fail("usage", strerror(errno));
+    else if (identity.device != usage_identity.device || identity.inode != usage_identity.inode)
+        fail("usage", "replaced while this program runs");
+    else
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* The descriptor's locks last as long as this mapping. */
+static int keep_locks(int fd)
+{
+    void *page = mmap(NULL, GS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+    if (page == MAP_FAILED)
+        return errno;
+    return madvise(page, GS_PAGE, MADV_DONTFORK) ? errno : 0;
+}
+
+/* EAGAIN or EACCES: somebody's. */
+static int claim(int fd, uint32_t slot)
+{
+    int error = set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_WRLCK);
+
+    if (error)
+        return error;
+    error = set_lock(fd, GS_SLOT_LOCK_BASE + slot, F_WRLCK);
+    if (!error)
+        error = keep_locks(fd);
+    if (!error)
+        take_over_slot(slot);
+    set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_UNLCK);
+    return error;
+}
+
 static int claim_slot(void)
 {
-    int fd = open_file("usage", O_RDWR);
     uint32_t start =
         (uint32_t)getpid(); /* neighbours in time start at neighbouring slots, and seldom collide */
-    struct identity identity;
-    int error;
+    int fd = reopen_usage();
+    int error = EAGAIN;
 
-    if (fd < 0 || identify(fd, &identity)) {
-        fail("usage", strerror(errno));
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0)
         return 0;
-    }
-    if (identity.device != usage_identity.device || identity.inode != usage_identity.inode) {
-        fail("usage", "replaced while this program runs");
-        close(fd);
-        return 0;
-    }
-    for (uint32_t i = 0; i < GS_MAX_SLOTS; i++) {
-        uint32_t slot = (start + i) % GS_MAX_SLOTS;
-        void *page;
-
-        error = lock_slot(fd, slot);
-        if (error == EAGAIN || error == EACCES)
-            continue;
-        page = error ? MAP_FAILED : mmap(NULL, GS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
-        if (page == MAP_FAILED || madvise(page, GS_PAGE, MADV_DONTFORK)) {
-            fail("usage", strerror(error ? error : errno));
-            if (page != MAP_FAILED)
-                munmap(page, GS_PAGE);
-            close(fd);
-            return 0;
-        }
-        close(fd);
-        take_over_slot(slot);
-        return 1;
-    }
+    for (uint32_t i = 0; i < GS_MAX_SLOTS && is_taken(error); i++)
+        error = claim(fd, (start + i) % GS_MAX_SLOTS);
     close(fd);
-    fail("usage", "all slots are taken: too many programs of this tenant use the GPU");
-    return 0;
+    if (is_taken(error))
+        fail("usage", "all slots are taken: too many programs of this tenant use the GPU");
+    else if (error)
+        fail("usage", strerror(error));
+    return !error;
 }
 
 /* Maps, once. */
@@ -326,14 +363,12 @@ CUresult gs_region_check(void)
 
 int gs_region_with_dead_slot(uint32_t slot, void (*work)(struct gs_usage *usage, uint32_t slot))
 {
-    struct identity identity;
     int done = 0;
     int fd;
 
     pthread_mutex_lock(&lock);
-    fd = open_file("usage", O_RDWR);
-    if (fd >= 0 && !identify(fd, &identity) && identity.device == usage_identity.device &&
-        identity.inode == usage_identity.inode && !lock_slot(fd, slot)) {
+    fd = reopen_usage();
+    if (fd >= 0 && !take_repair_lock(fd, slot) && !set_lock(fd, GS_SLOT_LOCK_BASE + slot, F_WRLCK)) {
         work(region.usage, slot);
         done = 1;
     }
