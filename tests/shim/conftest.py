@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from interception import DRIVER, Programs
+from tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,24 +41,45 @@ def programs(build: Callable[..., Path], environ: dict[str, str]) -> Programs:
     """Return programs that look for functions in drivers that only count their calls."""
 
     def driver(name: str, soname: str, *options: str) -> Path:
-        return build(name, "fake_driver.c", options=["-shared", "-Wl,-Bsymbolic", f"-Wl,-soname,{soname}", *options])
+        shared = ["-shared", "-Wl,-Bsymbolic", f"-Wl,-soname,{soname}"]
+        return build(name, "fake_driver.c", options=[*shared, *options])
 
     real = driver(f"driver/{DRIVER}", DRIVER)
     (real.parent / "libcuda.so").symlink_to(DRIVER)
     script = real.parent / "versioned.map"
     script.write_text("FAKE_1 { *; };\n")
-    files = {
-        "driver": real,
-        "nvml": driver("driver/libnvidia-ml.so.1", "libnvidia-ml.so.1", "-DNVML"),
-        "copy": driver("copy/libdriver.so", DRIVER),
-        "nowhere": real.parent.parent / "nowhere" / DRIVER,
-        "versioned": driver(f"versioned/{DRIVER}", DRIVER, f"-Wl,--version-script={script}"),
-    }
     link = ["-Wl,--no-as-needed", f"-L{real.parent}", f"-l:{DRIVER}"]
-    files["client"] = build("libclient.so", "linked.c", options=["-shared", *link])
     return Programs(
         plain=build("roads", "roads.c", "linked.c"),
         linked=build("roads-linked", "roads.c", "linked.c", options=["-DLINKED", *link]),
-        files=files,
+        calls=build("calls", "calls.c", "linked.c", options=link),
+        files={
+            "driver": real,
+            "nvml": driver("driver/libnvidia-ml.so.1", "libnvidia-ml.so.1", "-DNVML"),
+            "copy": driver("copy/libdriver.so", DRIVER),
+            "nowhere": real.parent.parent / "nowhere" / DRIVER,
+            "versioned": driver(f"versioned/{DRIVER}", DRIVER, f"-Wl,--version-script={script}"),
+            "client": build("libclient.so", "linked.c", options=["-shared", *link]),
+        },
         environ=environ,
     )
+
+
+@pytest.fixture
+def new_tenant(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Tenant]]:
+    """Return a function that makes the test's tenant, on a simulated machine of its own."""
+    tenants: list[Tenant] = []
+
+    def make(**options: object) -> Tenant:
+        tenants.append(Tenant(tmp_path, environ, **options))  # type: ignore[arg-type]
+        return tenants[-1]
+
+    yield make
+    for tenant in tenants:
+        tenant.close()
+
+
+@pytest.fixture
+def tenant(new_tenant: Callable[..., Tenant]) -> Tenant:
+    """Return a tenant that may have 1 GiB of an L4."""
+    return new_tenant()

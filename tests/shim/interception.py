@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,13 @@ def names(library: str = "CUDA") -> list[str]:
 
 def preloaded(environ: Mapping[str, str], *libraries: Path) -> dict[str, str]:
     return {**environ, "LD_PRELOAD": ":".join(map(str, libraries))}
+
+
+def run(
+    command: Sequence[str | Path], environ: Mapping[str, str], lines: Iterable[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    text = "".join(f"{line}\n" for line in lines)
+    return subprocess.run(command, env=environ, input=text, capture_output=True, text=True, check=False)
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Programs:
-    """Programs that look for functions, and the drivers they find them in."""
+    """Programs that look for functions or call them, and the drivers they find them in."""
 
     plain: Path
     linked: Path
+    calls: Path
     files: dict[str, Path]
     environ: dict[str, str]  # without any shim
 
@@ -66,19 +74,11 @@ class Programs:
         self, road: Road, lines: Iterable[str], *preload: Path, environ: Mapping[str, str] | None = None
     ) -> dict[str, Answer]:
         """Look for each line's function on a road; the answer for each line."""
-        full = {**self.environ, **road.environ, **(environ or {})}
-        full.setdefault("LD_LIBRARY_PATH", str(self.files[road.folder].parent))
-        done = subprocess.run(
-            [
-                self.linked if road.linked else self.plain,
-                *(argument.format(**self.files) for argument in road.arguments),
-            ],
-            input="".join(f"{line}\n" for line in lines),
-            env=preloaded(full, *preload) if preload else full,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        folder = {"LD_LIBRARY_PATH": str(self.files[road.folder].parent)}
+        full = {**self.environ, **folder, **road.environ, **(environ or {})}
+        program = self.linked if road.linked else self.plain
+        arguments = [argument.format(**self.files) for argument in road.arguments]
+        done = run([program, *arguments], preloaded(full, *preload) if preload else full, lines)
         assert (done.returncode, done.stderr) == (0, "")
         answers = {}
         for row in done.stdout.splitlines():
@@ -86,3 +86,9 @@ class Programs:
             file, symbol = (None if text == "-" else text for text in place)
             answers[line] = Answer(int(result), int(status), file, symbol)
         return answers
+
+    def call(self, road: str, functions: Iterable[str], *preload: Path) -> subprocess.CompletedProcess[str]:
+        """Call functions found on a road; lines of name, result, how often the driver was reached."""
+        driver = self.files["driver"]
+        environ = preloaded({**self.environ, "LD_LIBRARY_PATH": str(driver.parent)}, *preload)
+        return run([self.calls, road, driver], environ, functions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from interception import DRIVER, HOOKED, LIMITED, Programs, Road, names
 
@@ -48,16 +50,17 @@ def test_a_function_found_by_name_is_the_hook_or_the_drivers_own(programs: Progr
 
 
 @pytest.mark.parametrize("road", BY_LOOKUP, ids=str)
-def test_a_function_found_by_the_driver_is_replaced_by_its_address_alone(programs: Programs, road: Road) -> None:
+def test_a_function_found_by_the_driver_is_replaced_by_address(programs: Programs, road: Road) -> None:
     bare = programs.take(road, LOOKUPS)
     shim = programs.take(road, LOOKUPS, LIBRARY)
 
     assert len(bare) == len(LOOKUPS)
     for line, driver in bare.items():
         answer = shim[line]
-        assert (answer.result, answer.status, answer.symbol) == (driver.result, driver.status, driver.symbol), line
+        assert replace(answer, file=None) == replace(driver, file=None), line
         assert answer.is_hook == (driver.symbol in HOOKED), line
-    assert {answer.symbol for answer in shim.values() if answer.is_hook} >= {"cuGetProcAddress", "cuGetProcAddress_v2"}
+    found = {answer.symbol for answer in shim.values() if answer.is_hook}
+    assert {"cuGetProcAddress", "cuGetProcAddress_v2"} <= found
 
 
 @pytest.mark.parametrize("first", ["{driver}", "{copy}"])
@@ -76,7 +79,7 @@ def test_functions_that_a_driver_lacks_stay_missing(programs: Programs) -> None:
     assert all(answer.file is None for answer in programs.take(road, missing, LIBRARY).values())
 
 
-def test_nvml_alone_is_replaced_too_and_loads_no_driver(programs: Programs) -> None:
+def test_nvml_is_replaced_too(programs: Programs) -> None:
     road = Road("NVML", ("dlsym", "libnvidia-ml.so.1"))
     answers = programs.take(road, names("NVML"), LIBRARY)
 
@@ -87,7 +90,11 @@ def test_nvml_alone_is_replaced_too_and_loads_no_driver(programs: Programs) -> N
 @pytest.mark.parametrize(
     "limits", [{}, {**LIMITED, "GSHARE_KEEP_DEEPBIND": "1"}], ids=["no limit", "GSHARE_KEEP_DEEPBIND"]
 )
-def test_deepbind_is_left_alone_without_a_limit_and_on_request(programs: Programs, limits: dict[str, str]) -> None:
+def test_deepbind_is_left_alone_without_a_limit_and_on_request(
+    programs: Programs, limits: dict[str, str]
+) -> None:
     road = Road("deepbind", ("client-linked", "{client}", DRIVER))
 
-    assert not any(answer.is_hook for answer in programs.take(road, names(), LIBRARY, environ=limits).values())
+    assert not any(
+        answer.is_hook for answer in programs.take(road, names(), LIBRARY, environ=limits).values()
+    )
