@@ -162,7 +162,7 @@ struct sim_block *sim_blocks_at(uint64_t address)
     return best && address - best->base < best->bytes ? best : NULL;
 }
 
-static struct sim_block *first_from(uint64_t base)
+struct sim_block *sim_blocks_from(uint64_t base)
 {
     struct sim_block *best = NULL;
     for (struct sim_block *b = root; b;) {
@@ -177,5 +177,5 @@ static struct sim_block *first_from(uint64_t base)
 
 struct sim_block *sim_blocks_next(const struct sim_block *block)
 {
-    return first_from(block ? block->base + 1 : 0);
+    return sim_blocks_from(block ? block->base + 1 : 0);
 }

@@ -14,6 +14,8 @@ void sim_blocks_insert(struct sim_block *block);
 void sim_blocks_remove(struct sim_block *block);
 /* The block that contains the address, or NULL. */
 struct sim_block *sim_blocks_at(uint64_t address);
+/* The first block that begins there or later. */
+struct sim_block *sim_blocks_from(uint64_t base);
 /* In order of address, from NULL to NULL. */
 struct sim_block *sim_blocks_next(const struct sim_block *block);
 

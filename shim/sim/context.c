@@ -112,6 +112,8 @@ static void close_context(struct sim_context *ctx)
     sim_machine_lock(m);
     sim_shared_context_close(m, ctx->shared);
     sim_machine_unlock(m);
+    if (sim_driver.machine->process[sim_driver.process].device[sim_driver.device[ctx->device]].contexts == 0)
+        sim_pools_forget(ctx->device);
     sim_uncharge(ctx->device, SIM_MEM_CONTEXT,
                  sim_device_of(ctx->device)->profile.context_bytes + heap_bytes(ctx));
 }

@@ -206,6 +206,7 @@ SIM_API(cuEventSynchronize, (CUevent event))
         sim_machine_unlock(m);
     }
     sim_effects_run();
+    sim_pools_settle();
     return CUDA_SUCCESS;
 }
 

@@ -39,13 +39,23 @@ static enum sim_memory_kind memory_kind(enum sim_block_kind kind)
     }
 }
 
+CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    CUresult result = sim_charge(device, kind, bytes);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        sim_pools_trim(device);
+        result = sim_charge(device, kind, bytes);
+    }
+    return result;
+}
+
 CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uint64_t bytes,
                           CUdeviceptr *address)
 {
     uint64_t physical = (bytes + SIM_LINEAR_GRAIN - 1) & ~(SIM_LINEAR_GRAIN - 1);
     if (physical < bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    SIM_TRY(sim_charge(ctx->device, memory_kind(kind), physical));
+    SIM_TRY(sim_charge_or_trim(ctx->device, memory_kind(kind), physical));
     pthread_mutex_lock(&sim_memory_lock);
     uint64_t base = sim_space_take(physical);
     struct sim_block *block = base ? sim_block_new(kind, ctx->device, base, bytes) : NULL;

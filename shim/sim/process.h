@@ -57,11 +57,21 @@ void sim_stream_close(struct sim_stream *stream);
 
 void sim_memory_forget(struct sim_context *ctx);
 
+/* As sim_charge, but takes back what the process's pools keep before it refuses. */
+CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
+
 /* -------- pool.c -------- */
 
-/* Free memory of a pool at once: its work was waited for. */
+CUresult sim_pool_alloc(struct sim_pool *pool, uint64_t bytes, struct sim_stream *stream,
+                        CUdeviceptr *address);
+/* Free in the order of that stream, or at once: its work was waited for. */
+CUresult sim_pool_free(CUdeviceptr address, struct sim_stream *stream);
 CUresult sim_pool_free_now(CUdeviceptr address);
-/* The context's work is done: freed memory beyond the release threshold goes back to the device. */
+/* After a synchronisation: what is kept beyond the release thresholds goes back to the device. */
+void sim_pools_settle(void);
+/* All that is kept goes back. */
 void sim_pools_trim(CUdevice device);
+/* The process's last context of the device is gone. */
+void sim_pools_forget(CUdevice device);
 
 #endif

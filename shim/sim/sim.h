@@ -111,6 +111,7 @@ enum sim_magic {
     SIM_GRAPH_EXEC,
     SIM_GRAPH_NODE,
     SIM_ARRAY,
+    SIM_PHYSICAL,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
@@ -339,6 +340,7 @@ struct sim_block {
     enum sim_block_kind kind;
     CUdevice device;
     unsigned flags;
+    uint32_t access; /* VMM: two bits for each device */
     unsigned long long id;
     struct sim_context *context;
     void *owner;                    /* the pool, the VMM handle */

@@ -141,7 +141,9 @@ CUresult sim_stream_synchronize(struct sim_stream *stream)
         struct sim_work marker = {.kind = SIM_WORK_EMPTY};
         SIM_TRY(sim_submit_now(stream, &marker));
     }
-    return sim_stream_wait(stream, sim_stream_submitted(stream));
+    CUresult result = sim_stream_wait(stream, sim_stream_submitted(stream));
+    sim_pools_settle();
+    return result;
 }
 
 CUresult sim_context_synchronize(struct sim_context *ctx)
@@ -166,6 +168,7 @@ CUresult sim_context_synchronize(struct sim_context *ctx)
         sim_stream_wait(all[i].stream, all[i].submitted);
     }
     free(all);
+    sim_pools_settle();
     return atomic_load(&ctx->sticky);
 }
 

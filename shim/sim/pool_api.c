@@ -1,0 +1,265 @@
+/* pool_api.c -- the calls about pools and stream-ordered allocation. */
+#include "pool.h"
+#include "process.h"
+
+SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, size_t bytes, CUstream handle),
+               (address, bytes, handle))
+{
+    SIM_ENTER_CONTEXT(cuMemAllocAsync, ctx);
+    struct sim_stream *stream;
+    if (!address || bytes == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (stream->capture)
+        return sim_capture_forbids(stream);
+    pthread_mutex_lock(&sim_pools_lock);
+    struct sim_pool *pool = sim_pool_current(stream->context->device);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return pool ? sim_pool_alloc(pool, bytes, stream, address) : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
+               (CUdeviceptr * address, size_t bytes, CUmemoryPool pool, CUstream handle),
+               (address, bytes, pool, handle))
+{
+    SIM_ENTER_CONTEXT(cuMemAllocFromPoolAsync, ctx);
+    struct sim_stream *stream;
+    if (!address || bytes == 0 || !sim_is(pool, SIM_POOL) || pool->destroyed)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (stream->capture)
+        return sim_capture_forbids(stream);
+    return sim_pool_alloc(pool, bytes, stream, address);
+}
+
+/* Linear memory may be freed so too; it goes when the stream has come to this point. */
+SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstream handle), (address, handle))
+{
+    SIM_ENTER_CONTEXT(cuMemFreeAsync, ctx);
+    struct sim_stream *stream;
+    struct sim_block block;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (stream->capture)
+        return sim_capture_forbids(stream);
+    if (!sim_block_find(address, &block) || block.base != address)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (block.kind == SIM_BLOCK_POOL)
+        return sim_pool_free(address, stream);
+    if (block.kind != SIM_BLOCK_LINEAR)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_stream_synchronize(stream));
+    return sim_device_free(address);
+}
+
+/* -------- pools of a device -------- */
+
+SIM_API(cuDeviceGetDefaultMemPool, (CUmemoryPool * pool, CUdevice device))
+{
+    SIM_ENTER(cuDeviceGetDefaultMemPool);
+    if (!pool)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&sim_pools_lock);
+    *pool = sim_pool_default(device);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+SIM_API(cuDeviceGetMemPool, (CUmemoryPool * pool, CUdevice device))
+{
+    SIM_ENTER(cuDeviceGetMemPool);
+    if (!pool)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&sim_pools_lock);
+    *pool = sim_pool_current(device);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+SIM_API(cuDeviceSetMemPool, (CUdevice device, CUmemoryPool pool))
+{
+    SIM_ENTER(cuDeviceSetMemPool);
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || pool->device != device)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&sim_pools_lock);
+    sim_pool_set_current(device, pool);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return CUDA_SUCCESS;
+}
+
+/* CUDA 13's forms of the three, for any location: here only devices have pools. */
+static CUresult location_device(const CUmemLocation *location, int type, CUdevice *device)
+{
+    if (!location || type != CU_MEM_ALLOCATION_TYPE_PINNED)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (location->type != CU_MEM_LOCATION_TYPE_DEVICE)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    *device = location->id;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
+{
+    CUdevice device;
+    SIM_ENTER(cuMemGetDefaultMemPool);
+    SIM_TRY(location_device(location, type, &device));
+    return cuDeviceGetDefaultMemPool(pool, device);
+}
+
+SIM_API(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
+{
+    CUdevice device;
+    SIM_ENTER(cuMemGetMemPool);
+    SIM_TRY(location_device(location, type, &device));
+    return cuDeviceGetMemPool(pool, device);
+}
+
+SIM_API(cuMemSetMemPool, (CUmemLocation * location, int type, CUmemoryPool pool))
+{
+    CUdevice device;
+    SIM_ENTER(cuMemSetMemPool);
+    SIM_TRY(location_device(location, type, &device));
+    return cuDeviceSetMemPool(device, pool);
+}
+
+/* -------- pools -------- */
+
+SIM_API(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *props))
+{
+    SIM_ENTER(cuMemPoolCreate);
+    if (!pool || !props || props->allocType != CU_MEM_ALLOCATION_TYPE_PINNED)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (props->location.type != CU_MEM_LOCATION_TYPE_DEVICE || props->handleTypes & ~1)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (!sim_device_valid(props->location.id))
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&sim_pools_lock);
+    *pool = sim_pool_new(props->location.id, props);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+SIM_API(cuMemPoolDestroy, (CUmemoryPool pool))
+{
+    SIM_ENTER(cuMemPoolDestroy);
+    if (!sim_is(pool, SIM_POOL) || pool->is_default || pool->destroyed)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&sim_pools_lock);
+    sim_pool_close(pool);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep))
+{
+    SIM_ENTER(cuMemPoolTrimTo);
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&sim_pools_lock);
+    sim_pool_trim(pool, keep);
+    pthread_mutex_unlock(&sim_pools_lock);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemPoolSetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute, void *value))
+{
+    SIM_ENTER(cuMemPoolSetAttribute);
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || !value)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&sim_pools_lock);
+    switch (attribute) {
+    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES:
+        pool->reuse[attribute] = *(int *)value != 0;
+        break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+        pool->threshold = *(uint64_t *)value;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: /* the two marks can only be reset */
+        if (*(uint64_t *)value != 0)
+            result = CUDA_ERROR_INVALID_VALUE;
+        else
+            pool->reserved_high = pool->reserved;
+        break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+        if (*(uint64_t *)value != 0)
+            result = CUDA_ERROR_INVALID_VALUE;
+        else
+            pool->used_high = pool->used;
+        break;
+    default:
+        result = CUDA_ERROR_INVALID_VALUE;
+    }
+    pthread_mutex_unlock(&sim_pools_lock);
+    return result;
+}
+
+SIM_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute, void *value))
+{
+    SIM_ENTER(cuMemPoolGetAttribute);
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || !value)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&sim_pools_lock);
+    switch (attribute) {
+    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES:
+        *(int *)value = pool->reuse[attribute];
+        break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+        *(uint64_t *)value = pool->threshold;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
+        *(uint64_t *)value = pool->reserved;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+        *(uint64_t *)value = pool->reserved_high;
+        break;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
+        *(uint64_t *)value = pool->used;
+        break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+        *(uint64_t *)value = pool->used_high;
+        break;
+    default:
+        result = CUDA_ERROR_INVALID_VALUE;
+    }
+    pthread_mutex_unlock(&sim_pools_lock);
+    return result;
+}
+
+SIM_API(cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc *map, size_t count))
+{
+    SIM_ENTER(cuMemPoolSetAccess);
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || !map)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (size_t i = 0; i < count; i++) {
+        if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE || !sim_device_valid(map[i].location.id))
+            return CUDA_ERROR_INVALID_DEVICE;
+        if (map[i].location.id == pool->device && map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+            return CUDA_ERROR_INVALID_VALUE; /* a pool is never closed to its own device */
+    }
+    for (size_t i = 0; i < count; i++)
+        pool->peer_access[map[i].location.id] = (uint8_t)map[i].flags;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuMemPoolGetAccess, (int *flags, CUmemoryPool pool, CUmemLocation *location))
+{
+    SIM_ENTER(cuMemPoolGetAccess);
+    if (!flags || !sim_is(pool, SIM_POOL) || pool->destroyed || !location)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (location->type != CU_MEM_LOCATION_TYPE_DEVICE || !sim_device_valid(location->id))
+        return CUDA_ERROR_INVALID_DEVICE;
+    *flags =
+        location->id == pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : pool->peer_access[location->id];
+    return CUDA_SUCCESS;
+}
