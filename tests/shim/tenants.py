@@ -1,0 +1,98 @@
+"""A tenant on a simulated machine of its own: its files, its programs, and the machine's truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gshare.shim import abi, preload_environment, sim
+
+HERE = Path(__file__).resolve().parent
+MIB = 1 << 20
+GIB = 1 << 30
+
+# What every program below starts with: see driver_calls.py.
+PREAMBLE = "import json, os, sys, threading, time\nfrom driver_calls import *\n"
+
+
+class Tenant:
+    """Files for one tenant, all devices limited alike, and ways to run programs as it, and without limits."""
+
+    def __init__(
+        self,
+        folder: Path,
+        environ: dict[str, str],
+        *,
+        profile: str = "l4",
+        limit_bytes: int | Sequence[int] = GIB,
+    ) -> None:
+        self.machine = str(folder / "machine")
+        self.folder = folder / "tenant"
+        self.folder.mkdir()
+        sim.start(self.machine, profile)
+        self.bare = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
+        self.environ = preload_environment(self.folder, self.bare)
+        self.context_bytes = [self._context_bytes(i) for i in range(len(self.devices()))]
+        limits = [limit_bytes] * len(self.devices()) if isinstance(limit_bytes, int) else limit_bytes
+        abi.create_limits(
+            self.folder / "limits",
+            "tenant",
+            0,
+            [
+                abi.DeviceLimits(
+                    uuid=uuid.UUID(device["uuid"].removeprefix("GPU-")).bytes,
+                    device_memory_bytes=device["memory_bytes"],
+                    memory_limit_bytes=limit,
+                    context_bytes=context,
+                )
+                for device, limit, context in zip(self.devices(), limits, self.context_bytes, strict=True)
+            ],
+            now_ns=time.monotonic_ns(),
+        )
+        abi.create_usage(self.folder / "usage")
+        abi.create_activity(self.folder / "activity")
+        self.limits = abi.Limits(self.folder / "limits", writable=True)
+        self.usage = abi.Usage(self.folder / "usage")
+
+    def close(self) -> None:
+        self.limits.close()
+        self.usage.close()
+        sim.stop(self.machine)
+
+    def devices(self) -> list[dict[str, Any]]:
+        """The machine's truth."""
+        devices: list[dict[str, Any]] = sim.stat(self.machine)["devices"]
+        return devices
+
+    def _context_bytes(self, device: int) -> int:
+        """What a context takes on this machine."""
+        self.run(f"start({device}); out(True)", limited=False)
+        return max(process["peak_bytes"] for process in self.devices()[device]["processes"])
+
+    def start(self, code: str, *, limited: bool = True, **variables: str) -> subprocess.Popen[str]:
+        """Start a Python program; `out(value)` in it writes one line of JSON."""
+        return subprocess.Popen(
+            [sys.executable, "-c", PREAMBLE + code],
+            env={**(self.environ if limited else self.bare), **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, *, limited: bool = True, **variables: str) -> Any:
+        """Run a Python program to its end, and return what it put `out`; it must be silent otherwise."""
+        with self.start(code, limited=limited, **variables) as program:
+            output, errors = program.communicate(timeout=60)
+        assert (program.returncode, errors) == (0, ""), errors
+        return json.loads(output)
+
+    def physical_peak(self, device: int = 0) -> int:
+        """The most that any one program has ever had of the device."""
+        return max((process["peak_bytes"] for process in self.devices()[device]["processes"]), default=0)
