@@ -50,7 +50,10 @@ def test_it_calls_exactly_what_its_list_allows() -> None:
     listed = {name for line in lines if not line.startswith("#") for name in line.split()[2:]}
     weak = {"_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable", "__gmon_start__"}
 
-    assert {name for name, version in imported().items() if version} == listed
+    by_the_compiler = {"memcmp", "memcpy", "memmove", "memset"}  # one calls them, another writes them out
+    called = {name for name, version in imported().items() if version}
+    assert called <= listed
+    assert listed - called <= by_the_compiler
     assert {name for name, version in imported().items() if not version} <= weak
 
 
