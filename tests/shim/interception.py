@@ -90,5 +90,7 @@ class Programs:
     def call(self, road: str, functions: Iterable[str], *preload: Path) -> subprocess.CompletedProcess[str]:
         """Call functions found on a road; lines of name, result, how often the driver was reached."""
         driver = self.files["driver"]
-        environ = preloaded({**self.environ, "LD_LIBRARY_PATH": str(driver.parent)}, *preload)
-        return run([self.calls, road, driver], environ, functions)
+        environ = {**self.environ, "LD_LIBRARY_PATH": str(driver.parent)}
+        return run(
+            [self.calls, road, driver], preloaded(environ, *preload) if preload else environ, functions
+        )
