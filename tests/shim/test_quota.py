@@ -1,0 +1,48 @@
+"""The shipped reservation under kill -9 at random moments: not a byte lost, not a byte too much."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gshare.shim import abi
+
+SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "log")]
+
+
+@pytest.fixture
+def tenant_dir(tmp_path: Path) -> Path:
+    devices = [abi.DeviceLimits(uuid=bytes([i] * 16), device_memory_bytes=1 << 30, memory_limit_bytes=1000) for i in (1, 2)]
+    abi.create_limits(tmp_path / "limits", "t", 0, devices, now_ns=0)
+    abi.create_usage(tmp_path / "usage")
+    abi.create_activity(tmp_path / "activity")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def quota_kills(build: Callable[..., Path]) -> Path:
+    return build("quota_kills", "quota_kills.c", *SHIM)
+
+
+def run(program: Path, kills: int, processes: int, seed: int, tenant_dir: Path, environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [program, str(kills), str(processes), str(seed)],
+        env={**environ, "GSHARE_TENANT_DIR": str(tenant_dir)},
+        capture_output=True,
+        text=True,
+        timeout=1000,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_three_hundred_kills(quota_kills: Path, tenant_dir: Path, environ: dict[str, str], seed: int) -> None:
+    run(quota_kills, 100, 4, seed, tenant_dir, environ)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_ten_thousand_kills(quota_kills: Path, tenant_dir: Path, environ: dict[str, str]) -> None:
+    run(quota_kills, 10_000, 8, 4, tenant_dir, environ)
