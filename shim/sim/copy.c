@@ -117,16 +117,17 @@ CUresult sim_device_range(CUdeviceptr address, uint64_t bytes)
     struct sim_block block;
     if (bytes == 0)
         return CUDA_SUCCESS;
-    if (!sim_block_find(address, &block))
-        return CUDA_ERROR_INVALID_VALUE;
-    while (bytes > block.base + block.bytes - address) { /* VMM: several mappings side by side */
-        uint64_t next = block.base + block.bytes;
-        bytes -= next - address;
-        address = next;
-        if (block.kind != SIM_BLOCK_VMM || !sim_block_find(address, &block) || block.kind != SIM_BLOCK_VMM)
+    for (;;) {
+        if (!sim_block_find(address, &block) || (block.kind == SIM_BLOCK_VMM && !block.access))
             return CUDA_ERROR_INVALID_VALUE;
+        uint64_t left = block.base + block.bytes - address;
+        if (bytes <= left)
+            return CUDA_SUCCESS;
+        if (block.kind != SIM_BLOCK_VMM) /* only mappings can lie side by side */
+            return CUDA_ERROR_INVALID_VALUE;
+        bytes -= left;
+        address += left;
     }
-    return CUDA_SUCCESS;
 }
 
 bool sim_is_host(uint64_t address)

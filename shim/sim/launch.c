@@ -172,15 +172,3 @@ SIM_STREAM_API(cuLaunchKernelEx, cuLaunchKernelEx_ptsz,
             work.launch.cooperative = config->attrs[i].value.cooperative != 0;
     return launch_on(stream, f, &work);
 }
-
-SIM_STREAM_API(cuLaunchHostFunc, cuLaunchHostFunc_ptsz, (CUstream handle, CUhostFn function, void *argument),
-               (handle, function, argument))
-{
-    SIM_ENTER(cuLaunchHostFunc);
-    struct sim_stream *stream;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    if (!function)
-        return CUDA_ERROR_INVALID_VALUE;
-    struct sim_work work = {.kind = SIM_WORK_HOST, .host = {function, argument}};
-    return sim_submit(stream, &work);
-}

@@ -305,6 +305,11 @@ CUresult sim_pool_free(CUdeviceptr address, struct sim_stream *stream)
     return slot ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
+struct sim_pool *sim_pool_of(const struct sim_block *block)
+{
+    return ((const struct sim_slot *)block->owner)->segment->pool;
+}
+
 CUresult sim_pool_free_now(CUdeviceptr address)
 {
     CUresult result = sim_pool_free(address, NULL);

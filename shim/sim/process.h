@@ -67,6 +67,8 @@ CUresult sim_pool_alloc(struct sim_pool *pool, uint64_t bytes, struct sim_stream
 /* Free in the order of that stream, or at once: its work was waited for. */
 CUresult sim_pool_free(CUdeviceptr address, struct sim_stream *stream);
 CUresult sim_pool_free_now(CUdeviceptr address);
+/* The pool that a block of kind SIM_BLOCK_POOL came from. */
+struct sim_pool *sim_pool_of(const struct sim_block *block);
 /* After a synchronisation: what is kept beyond the release thresholds goes back to the device. */
 void sim_pools_settle(void);
 /* All that is kept goes back. */

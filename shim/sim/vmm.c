@@ -262,13 +262,6 @@ SIM_API(cuMemUnmap, (CUdeviceptr address, size_t bytes))
     return whole ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-static int protection(int flags)
-{
-    if (flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-        return PROT_READ | PROT_WRITE;
-    return flags == CU_MEM_ACCESS_FLAGS_PROT_READ ? PROT_READ : PROT_NONE;
-}
-
 SIM_API(cuMemSetAccess, (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *desc, size_t count))
 {
     SIM_ENTER(cuMemSetAccess);
@@ -285,10 +278,7 @@ SIM_API(cuMemSetAccess, (CUdeviceptr address, size_t bytes, const CUmemAccessDes
             uint32_t bits = 2 * (uint32_t)desc[i].location.id;
             block->access = (block->access & ~(3u << bits)) | (uint32_t)desc[i].flags << bits;
         }
-        int any = 0;
-        for (int d = 0; d < SIM_MAX_DEVICES; d++)
-            any |= protection((int)(block->access >> 2 * d & 3));
-        mprotect((void *)at, block->bytes, any);
+        mprotect((void *)at, block->bytes, block->access ? PROT_READ | PROT_WRITE : PROT_NONE);
         at += block->bytes;
     }
     pthread_mutex_unlock(&sim_memory_lock);

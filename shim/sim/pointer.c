@@ -1,0 +1,126 @@
+/* pointer.c -- what the driver says about an address. */
+#include "process.h"
+
+#include <string.h>
+
+static bool is_host(const struct sim_block *block)
+{
+    return block->kind == SIM_BLOCK_HOST || block->kind == SIM_BLOCK_REGISTERED;
+}
+
+static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr address, const struct sim_block *b)
+{
+    switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT: /* of stream-ordered and mapped memory: none */
+        *(CUcontext *)data = b->context;
+        return b->context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+        *(unsigned *)data = is_host(b) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        *(CUdeviceptr *)data = address;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+        if (!is_host(b) && b->kind != SIM_BLOCK_MANAGED)
+            return CUDA_ERROR_INVALID_VALUE;
+        *(void **)data = (void *)address;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+        *(unsigned *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
+        *(unsigned long long *)data = b->id;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *(unsigned *)data = b->kind == SIM_BLOCK_MANAGED;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)data = b->device;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+        *(unsigned *)data = b->kind == SIM_BLOCK_LINEAR;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+        *(CUdeviceptr *)data = b->base;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+        *(size_t *)data = b->bytes;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+        *(unsigned *)data = 1;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+        *(unsigned long long *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+        *(unsigned *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        *(int *)data = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        *(CUmemoryPool *)data = b->kind == SIM_BLOCK_POOL ? sim_pool_of(b) : NULL;
+        return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
+SIM_API(cuPointerGetAttribute, (void *data, CUpointer_attribute attribute, CUdeviceptr address))
+{
+    SIM_ENTER(cuPointerGetAttribute);
+    struct sim_block block;
+    if (!data)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_block_find(address, &block))
+        return CUDA_ERROR_INVALID_VALUE;
+    return get(data, attribute, address, &block);
+}
+
+static size_t attribute_size(CUpointer_attribute attribute)
+{
+    switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        return sizeof(int);
+    default:
+        return sizeof(void *);
+    }
+}
+
+/* The plural form answers for any address: what does not apply is 0, and the ordinal of no device is -2. */
+SIM_API(cuPointerGetAttributes,
+        (unsigned count, CUpointer_attribute *attributes, void **data, CUdeviceptr address))
+{
+    SIM_ENTER(cuPointerGetAttributes);
+    struct sim_block block;
+    if (!attributes || !data)
+        return CUDA_ERROR_INVALID_VALUE;
+    bool found = sim_block_find(address, &block);
+    for (unsigned i = 0; i < count; i++) {
+        if (found && get(data[i], attributes[i], address, &block) == CUDA_SUCCESS)
+            continue;
+        memset(data[i], 0, attribute_size(attributes[i]));
+        if (attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
+            *(int *)data[i] = -2;
+    }
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuPointerSetAttribute, (const void *value, CUpointer_attribute attribute, CUdeviceptr address))
+{
+    SIM_ENTER(cuPointerSetAttribute);
+    struct sim_block block;
+    if (!value || attribute != CU_POINTER_ATTRIBUTE_SYNC_MEMOPS || !sim_block_find(address, &block))
+        return CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS; /* synchronous copies wait already */
+}
