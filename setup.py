@@ -101,6 +101,7 @@ class BuildExt(build_ext):
         libraries = ext.extra_link_args
         if isinstance(ext, Driver):
             ldflags += ["-Wl,-Bsymbolic", "-Wl,-z,undefs"]
+            ldflags.append("-Wl,-z,nodelete")  # its helper thread outlives a dlclose
             if not ext.sources:
                 first = next(lib for lib in LIBRARIES if isinstance(lib, Driver))
                 libraries = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN", self.get_ext_fullpath(first.name)]

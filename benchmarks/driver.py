@@ -94,7 +94,8 @@ class Driver:
 
     def __init__(self, library: str = "libcuda.so.1") -> None:
         try:
-            self.library: Any = ffi.dlopen(library)
+            # A driver has threads of its own: once loaded it must stay, also while Python ends.
+            self.library: Any = ffi.dlopen(library, ffi.RTLD_NOW | ffi.RTLD_NODELETE)
         except OSError as error:
             raise NoDriver(str(error)) from None
         self.call("cuInit", 0)
