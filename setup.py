@@ -100,7 +100,7 @@ class BuildExt(build_ext):
         ldflags = [*LDFLAGS, f"-Wl,-soname,{ext.file_name}"]
         libraries = ext.extra_link_args
         if isinstance(ext, Driver):
-            ldflags += ["-Wl,-Bsymbolic", "-Wl,-z,undefs"]
+            ldflags.append("-Wl,-Bsymbolic")
             ldflags.append("-Wl,-z,nodelete")  # its helper thread outlives a dlclose
             if not ext.sources:
                 first = next(lib for lib in LIBRARIES if isinstance(lib, Driver))

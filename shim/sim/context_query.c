@@ -150,6 +150,7 @@ SIM_API(cuCtxResetPersistingL2Cache, (void))
 SIM_API(cuCtxSynchronize, (void))
 {
     SIM_ENTER_CONTEXT(cuCtxSynchronize, ctx);
+    SIM_TRY(sim_capture_unsafe_call());
     return sim_context_synchronize(ctx);
 }
 
@@ -157,6 +158,7 @@ SIM_API(cuCtxSynchronize_v2, (CUcontext ctx))
 {
     SIM_ENTER(cuCtxSynchronize_v2);
     SIM_TRY(named(&ctx));
+    SIM_TRY(sim_capture_unsafe_call());
     return sim_context_synchronize(ctx);
 }
 

@@ -83,6 +83,8 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
     sim_transfer_cost(stream->context, &work);
     if (stream->capture)
         return synchronous ? sim_capture_forbids(stream) : sim_submit(stream, &work);
+    if (stream == stream->context->legacy)
+        SIM_TRY(sim_capture_legacy_use(stream->context));
     if (!synchronous) {
         if (c->source_host && !is_pinned(c->source)) {
             if (c->width * c->height * c->depth <= STAGED_BYTES)

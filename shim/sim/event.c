@@ -69,6 +69,7 @@ static CUresult destroy(CUevent event)
     pthread_mutex_lock(&lock);
     free_slots[free_count++] = event->slot;
     pthread_mutex_unlock(&lock);
+    free(event->capture);
     sim_object_free(event);
     return CUDA_SUCCESS;
 }
@@ -102,8 +103,10 @@ static CUresult record(CUevent event, CUstream handle, unsigned flags, bool per_
     if (stream->context != event->context)
         return CUDA_ERROR_INVALID_HANDLE;
     struct sim_work work = {.kind = SIM_WORK_RECORD, .event = {.event = event, .flags = flags}};
-    if (!stream->capture)
+    if (!stream->capture) {
+        free(event->capture);
         event->capture = NULL;
+    }
     return sim_submit(stream, &work);
 }
 
@@ -170,6 +173,7 @@ SIM_API(cuEventQuery, (CUevent event))
     SIM_TRY(check(event));
     if (event->capture)
         return CUDA_ERROR_CAPTURED_EVENT;
+    SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(living(event));
     if (!is_stamped(event)) {
         sim_machine_lock(sim_driver.machine);
@@ -189,6 +193,7 @@ SIM_API(cuEventSynchronize, (CUevent event))
     SIM_TRY(check(event));
     if (event->capture)
         return CUDA_ERROR_CAPTURED_EVENT;
+    SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(living(event));
     const struct sim_event_slot *slot = &m->event[event->slot];
     struct sim_process *self = &m->process[sim_driver.process];

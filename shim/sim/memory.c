@@ -140,6 +140,7 @@ SIM_API(cuMemAlloc_v2, (CUdeviceptr * address, size_t bytes))
     SIM_ENTER_CONTEXT(cuMemAlloc_v2, ctx);
     if (!address || bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_capture_unsafe_call());
     return sim_device_alloc(ctx, SIM_BLOCK_LINEAR, bytes, address);
 }
 
@@ -149,6 +150,7 @@ SIM_API(cuMemAllocPitch_v2,
     SIM_ENTER_CONTEXT(cuMemAllocPitch_v2, ctx);
     if (!address || !pitch || width == 0 || height == 0)
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_capture_unsafe_call());
     if (element_bytes != 4 && element_bytes != 8 && element_bytes != 16)
         return CUDA_ERROR_INVALID_VALUE;
     size_t row = (width + PITCH_GRAIN - 1) & ~(size_t)(PITCH_GRAIN - 1), bytes;
@@ -164,6 +166,7 @@ SIM_API(cuMemAllocManaged, (CUdeviceptr * address, size_t bytes, unsigned flags)
     SIM_ENTER_CONTEXT(cuMemAllocManaged, ctx);
     if (!address || bytes == 0 || (flags != 1 && flags != 2)) /* global, or host first */
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_capture_unsafe_call());
     return sim_device_alloc(ctx, SIM_BLOCK_MANAGED, bytes, address);
 }
 

@@ -236,11 +236,13 @@ CUresult sim_submit(struct sim_stream *stream, struct sim_work *work);
 CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work);
 
 /* capture.c: what a capturing stream does with work, and with a call that it may not see (which invalidates the
- * capture); weak until then. */
+ * capture). */
 CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work);
 CUresult sim_capture_forbids(struct sim_stream *stream);
 /* The same for calls that name no stream and that a capture in this thread, or a global one in any, prohibits. */
 CUresult sim_capture_unsafe_call(void);
+/* The same for work in a context's legacy stream, which a capture in a blocking stream prohibits. */
+CUresult sim_capture_legacy_use(const struct sim_context *ctx);
 
 /* -------- streams (stream.c) -------- */
 

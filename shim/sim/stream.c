@@ -234,6 +234,7 @@ SIM_STREAM_API(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream handle),
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
         return sim_capture_forbids(stream);
+    SIM_TRY(sim_capture_unsafe_call());
     return sim_stream_synchronize(stream);
 }
 
@@ -258,6 +259,7 @@ SIM_STREAM_API(cuStreamQuery, cuStreamQuery_ptsz, (CUstream handle), (handle))
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
         return sim_capture_forbids(stream);
+    SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(atomic_load(&stream->context->sticky));
     sim_machine_lock(m);
     bool idle = is_idle(m, stream);

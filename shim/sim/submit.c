@@ -2,21 +2,6 @@
 #include "model.h"
 #include "process.h"
 
-__attribute__((weak)) CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work)
-{
-    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-}
-
-__attribute__((weak)) CUresult sim_capture_forbids(struct sim_stream *stream)
-{
-    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-}
-
-__attribute__((weak)) CUresult sim_capture_unsafe_call(void)
-{
-    return CUDA_SUCCESS;
-}
-
 static enum sim_engine copy_engine(const struct sim_copy *copy)
 {
     if (copy->source_host)
@@ -145,5 +130,7 @@ CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
 {
     if (__builtin_expect(stream->capture != NULL, 0))
         return sim_capture_work(stream, work);
+    if (stream == stream->context->legacy)
+        SIM_TRY(sim_capture_legacy_use(stream->context));
     return sim_submit_now(stream, work);
 }
