@@ -112,6 +112,7 @@ enum sim_magic {
     SIM_GRAPH_NODE,
     SIM_ARRAY,
     SIM_PHYSICAL,
+    SIM_LINK,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first

@@ -1,0 +1,123 @@
+/* occupancy.c -- how many blocks of a kernel an SM holds at a time: the least of what its limits allow. */
+#include "module.h"
+
+#define REGISTERS_PER_SM   65536u
+#define REGISTER_GRAIN     256u  /* per warp */
+#define RESERVED_PER_BLOCK 1024u /* shared memory, since compute capability 8.0 */
+
+static uint32_t round_up(uint32_t value, uint32_t grain)
+{
+    return (value + grain - 1) / grain * grain;
+}
+
+static uint32_t reserved_shared(const struct sim_profile *p)
+{
+    return p->compute_major >= 8 ? RESERVED_PER_BLOCK : 0;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t blocks_per_sm(const struct sim_profile *p, const struct sim_function *f, uint32_t threads,
+                              size_t dynamic)
+{
+    uint32_t warps = (threads + 31) / 32;
+    uint32_t registers = round_up(f->registers * 32, REGISTER_GRAIN) * warps;
+    size_t shared = f->shared_bytes + dynamic;
+    if (threads > f->max_threads || shared > p->shared_per_block_optin)
+        return 0;
+    uint32_t blocks = least(p->blocks_per_sm, p->threads_per_sm / (32 * warps));
+    if (registers)
+        blocks = least(blocks, REGISTERS_PER_SM / registers);
+    uint32_t bytes = round_up((uint32_t)shared + reserved_shared(p), 128);
+    return shared ? least(blocks, p->shared_per_sm / bytes) : blocks;
+}
+
+static CUresult active_blocks(int *blocks, CUfunction handle, int threads, size_t dynamic, unsigned flags)
+{
+    struct sim_context *ctx = sim_current_context();
+    if (!ctx)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    struct sim_function *f = sim_function_resolve(handle, ctx);
+    if (!blocks || threads <= 0 || flags > 1)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!f)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *blocks = (int)blocks_per_sm(&sim_device_of(ctx->device)->profile, f, (uint32_t)threads, dynamic);
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuOccupancyMaxActiveBlocksPerMultiprocessor, (int *blocks, CUfunction f, int threads, size_t dynamic))
+{
+    SIM_ENTER(cuOccupancyMaxActiveBlocksPerMultiprocessor);
+    return active_blocks(blocks, f, threads, dynamic, 0);
+}
+
+SIM_API(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags,
+        (int *blocks, CUfunction f, int threads, size_t dynamic, unsigned flags))
+{
+    SIM_ENTER(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags);
+    return active_blocks(blocks, f, threads, dynamic, flags);
+}
+
+/* Tries all sizes of a block, the largest first, and keeps what fills an SM best. */
+static CUresult best_block(int *grid, int *block, CUfunction handle, size_t (*dynamic_of)(int),
+                           size_t dynamic, int limit, unsigned flags)
+{
+    struct sim_context *ctx = sim_current_context();
+    if (!ctx)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    struct sim_function *f = sim_function_resolve(handle, ctx);
+    if (!grid || !block || limit < 0 || flags > 1)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!f)
+        return CUDA_ERROR_INVALID_HANDLE;
+    const struct sim_profile *p = &sim_device_of(ctx->device)->profile;
+    uint32_t most = f->max_threads, best = 0;
+    if (limit && (uint32_t)limit < most)
+        most = (uint32_t)limit;
+    *grid = *block = 0;
+    for (uint32_t threads = most; threads; threads = threads % 32 ? threads - threads % 32 : threads - 32) {
+        uint32_t blocks = blocks_per_sm(p, f, threads, dynamic_of ? dynamic_of((int)threads) : dynamic);
+        if (blocks * threads <= best)
+            continue;
+        best = blocks * threads;
+        *block = (int)threads;
+        *grid = (int)(blocks * p->sm_count);
+    }
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuOccupancyMaxPotentialBlockSize,
+        (int *grid, int *block, CUfunction f, size_t (*dynamic_of)(int), size_t dynamic, int limit))
+{
+    SIM_ENTER(cuOccupancyMaxPotentialBlockSize);
+    return best_block(grid, block, f, dynamic_of, dynamic, limit, 0);
+}
+
+SIM_API(cuOccupancyMaxPotentialBlockSizeWithFlags,
+        (int *grid, int *block, CUfunction f, size_t (*dynamic_of)(int), size_t dynamic, int limit,
+         unsigned flags))
+{
+    SIM_ENTER(cuOccupancyMaxPotentialBlockSizeWithFlags);
+    return best_block(grid, block, f, dynamic_of, dynamic, limit, flags);
+}
+
+SIM_API(cuOccupancyAvailableDynamicSMemPerBlock, (size_t * bytes, CUfunction handle, int blocks, int threads))
+{
+    SIM_ENTER_CONTEXT(cuOccupancyAvailableDynamicSMemPerBlock, ctx);
+    struct sim_function *f = sim_function_resolve(handle, ctx);
+    if (!bytes || blocks <= 0 || threads <= 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!f)
+        return CUDA_ERROR_INVALID_HANDLE;
+    const struct sim_profile *p = &sim_device_of(ctx->device)->profile;
+    if (blocks_per_sm(p, f, (uint32_t)threads, 0) < (uint32_t)blocks)
+        return CUDA_ERROR_INVALID_VALUE;
+    uint32_t each =
+        least(p->shared_per_sm / (uint32_t)blocks - reserved_shared(p), p->shared_per_block_optin);
+    *bytes = each > f->shared_bytes ? each - f->shared_bytes : 0;
+    return CUDA_SUCCESS;
+}
