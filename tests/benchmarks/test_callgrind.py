@@ -42,6 +42,18 @@ fn=(1)
 12 10
 """
 
+PROGRAM = """
+import sys
+from gshare.benchmarks import loops
+
+ffi = loops._ffi
+ffi.cdef("int noop(void);")
+noop = ffi.cast("void *", ffi.dlopen(sys.argv[1]).noop)
+kernel = ffi.new("struct loops_kernel *", {"launch": noop, "sync": noop})
+batches = int(sys.argv[2])
+ffi.dlopen(str(loops.LIBRARY)).loops_launch(kernel, batches, 100, ffi.new("double[]", batches))
+"""
+
 
 def test_own_costs_are_summed_and_the_costs_of_callees_are_not() -> None:
     sums = callgrind.instructions_by_object(PROFILE.splitlines())
@@ -52,24 +64,17 @@ def test_own_costs_are_summed_and_the_costs_of_callees_are_not() -> None:
 def test_only_the_counted_loop_is_collected(tmp_path: Path) -> None:
     """The sum of a loop over a no-op grows with its count and with nothing else that the process does."""
     library, profile = tmp_path / "noop.so", tmp_path / "callgrind.out"
-    source = "int launch(void) { return 0; }"
-    compiler = shutil.which("cc") or "gcc"
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-x", "c", "-", "-o", str(library)],
-        input=source,
+        [shutil.which("cc") or "gcc", "-shared", "-fPIC", "-O1", "-x", "c", "-", "-o", str(library)],
+        input="int noop(void) { return 0; }",
         text=True,
         check=True,
     )
-    program = (
-        "import sys; from gshare.benchmarks.loops import LIBRARY, _ffi as ffi\n"
-        f"noop = ffi.dlopen({str(library)!r}); ffi.cdef('int launch(void); "
-        "int loops_count_launches(const struct loops_kernel *k, uint64_t count);')\n"
-        "kernel = ffi.new('struct loops_kernel *', {'launch': ffi.cast('void *', noop.launch)})\n"
-        "ffi.dlopen(str(LIBRARY)).loops_count_launches(kernel, int(sys.argv[1]))"
-    )
     sums = []
-    for count in ("1000", "3000"):
-        subprocess.run([*callgrind.prefix(profile), sys.executable, "-c", program, count], check=True)
-        sums.append(callgrind.instructions_by_object(profile.read_text().splitlines())["noop.so"])
+    for batches in ("2", "6"):
+        subprocess.run(
+            [*callgrind.prefix(profile), sys.executable, "-c", PROGRAM, str(library), batches], check=True
+        )
+        sums.append(callgrind.instructions_by_object(profile.read_text().splitlines())[library.name])
     assert sums[0] > 0
     assert sums[1] == 3 * sums[0]
