@@ -29,14 +29,19 @@ GS_EARLY static int is_ours(const void *handle, const char *name)
 static void *replace(const char *name, void *function, const void *caller)
 {
     const enum gs_library id = name[0] == 'n' ? GS_NVML : GS_CUDA;
+    const struct gs_loader *loader = gs_loader();
     const struct link_map *object;
 
     if (!function)
         return NULL;
-    if (function == gs_loader()->dlsym)
+    if (function == (void *)dlsym || function == (void *)dlvsym || function == (void *)dlopen)
+        return function; /* found through the program's own handle: we export what marks a driver, too */
+    if (function == loader->dlsym)
         return dlsym;
-    if (function == gs_loader()->dlvsym)
+    if (function == loader->dlvsym)
         return dlvsym;
+    if (function == loader->dlopen)
+        return dlopen;
     object = gs_object_of(function);
     return object && gs_is_library(id, object) ? gs_replace_by_name(id, object, name, function, caller)
                                                : function;
