@@ -122,8 +122,14 @@ def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
         return None, {}
     from gshare.shim import sim
 
-    environment = sim.environment(profile=profile or None)
-    return Simulated(environment["SIMGPU_MACHINE"], profile), environment
+    try:
+        environment = sim.environment(profile=profile or None)
+    except sim.SimulationError as error:
+        raise UsageError(f"--sim={profile}", str(error)) from None
+    machine = environment["SIMGPU_MACHINE"]
+    if not profile and not os.path.exists(machine):
+        profile = os.environ.get("SIMGPU_PROFILE", "")  # of the machine that is about to be made
+    return Simulated(machine, profile), environment
 
 
 def _decide(request: Admit, *, restricted: bool) -> Admitted:

@@ -12,9 +12,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from gshare.controller.devices import Found
+from gshare.controller.devices import Found, passing_machine, simulated_devices
 from gshare.controller.errors import GshareError
 from gshare.controller.files import read_json, write_json
+
+SCHEMA = "gshare/contexts/v1"
 
 FALLBACK_BYTES = 768 << 20
 """Taken for a context where it could not be measured: more than contexts of current drivers take."""
@@ -31,26 +33,32 @@ class ContextSizes:
     def __init__(self, state_directory: Path) -> None:
         self._path = state_directory / "contexts.json"
         self._one_at_a_time = asyncio.Lock()
-        self._sizes: dict[str, int] = {}
+        self._measured: dict[str, int] = {}
         with suppress(GshareError):  # only a cache: measure again
             stored = read_json(self._path).get("context_bytes", {})
-            self._sizes = {name: size for name, size in stored.items() if type(size) is int and size > 0}
+            self._measured = {name: size for name, size in stored.items() if type(size) is int and size > 0}
+        self._sizes = dict(self._measured)
 
     def known(self, device: Found) -> int:
         """Upper bound in bytes, as far as it is known by now."""
         return self._sizes.get(_key(device), FALLBACK_BYTES)
 
     async def measure(self, device: Found) -> None:
-        """Measure what is not known yet; a device that cannot be measured keeps the fallback."""
+        """Measure what is not known yet; a device that cannot be measured has the fallback until we end."""
         async with self._one_at_a_time:
             if _key(device) in self._sizes:
                 return
-            size = await _probe(device)
-            if size is None:
+            if device.simulated:  # quick to ask, and as long-lived as this gshare: not written down
+                with passing_machine(device.profile) as machine:
+                    twin = simulated_devices(machine)[0]
+                    self._sizes[_key(device)] = await _probe(twin) or FALLBACK_BYTES
                 return
-            self._sizes[_key(device)] = size if device.simulated else -(-size // GRAIN_BYTES) * GRAIN_BYTES
-            with suppress(GshareError):
-                write_json(self._path, {"schema": "gshare/contexts/v1", "context_bytes": self._sizes})
+            size = await _probe(device)
+            self._sizes[_key(device)] = -(-size // GRAIN_BYTES) * GRAIN_BYTES if size else FALLBACK_BYTES
+            if size:
+                self._measured[_key(device)] = self._sizes[_key(device)]
+                with suppress(GshareError):
+                    write_json(self._path, {"schema": SCHEMA, "context_bytes": self._measured})
 
 
 def _key(device: Found) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,8 @@ class Found:
     driver: str
     machine: str
     memory_bytes: int
+    profile: str = ""
+    """What a simulated device was made after."""
 
     @property
     def simulated(self) -> bool:
@@ -74,10 +77,11 @@ def simulated_devices(machine: str) -> list[Found]:
         Found(
             device["index"],
             device["uuid"],
-            device.get("name", "simulated"),
-            str(statistics.get("driver", "simulated")),
+            device["name"],
+            "simulated",
             machine,
             device["memory_bytes"],
+            device.get("profile", ""),
         )
         for device in statistics["devices"]
     ]
@@ -93,17 +97,24 @@ def start_simulated(machine: str, profile: str) -> None:
         raise GshareError("--sim" + (f"={profile}" if profile else ""), str(error)) from None
 
 
-def preview_simulated(machine: str, profile: str) -> list[Found]:
-    """The devices that the simulated machine would have, told by another one that exists for a moment."""
+@contextmanager
+def passing_machine(profile: str) -> Iterator[str]:
+    """A simulated machine of its own, for questions that must leave no trace on the one that programs use."""
     from gshare.shim import sim
 
     with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
-        passing = os.path.join(folder, "machine")
-        start_simulated(passing, profile)
+        machine = os.path.join(folder, "machine")
+        start_simulated(machine, profile)
         try:
-            return [replace(device, machine=machine) for device in simulated_devices(passing)]
+            yield machine
         finally:
-            sim.stop(passing)
+            sim.stop(machine)
+
+
+def preview_simulated(machine: str, profile: str) -> list[Found]:
+    """The devices that a simulated machine would have if it were started."""
+    with passing_machine(profile) as passing:
+        return [replace(device, machine=machine) for device in simulated_devices(passing)]
 
 
 def _real_device(pynvml: Any, index: int, driver: str) -> Found:

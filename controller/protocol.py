@@ -291,7 +291,7 @@ def unpack_reply(data: bytes) -> tuple[int, Reply]:
 def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
     try:
         envelope = msgspec.msgpack.decode(data, type=_Envelope)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not a gshare message: {error}") from None
     if envelope.version != VERSION:
         raise BadMessage(
@@ -299,7 +299,7 @@ def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
         )
     try:
         return envelope.message, msgspec.msgpack.decode(envelope.body, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not understood: {error}", envelope.message) from None
 
 

@@ -69,7 +69,9 @@ class Registry:
 
     def admit(self, request: Admit) -> Admitted:
         """Decide about a run and, unless it is only asked about, make its tenant or let it join."""
+        run = Run(request.pid, request.start_ticks)
         if not request.dry_run:
+            self._forget_run(run)
             self.tenants.sweep()  # what has ended meanwhile neither holds a promise nor a name
         machine = request.simulated.machine if request.simulated else REAL
         running = self.tenants.by_name.get(request.tenant) if request.tenant else None
@@ -95,8 +97,6 @@ class Registry:
         grants = self._grants(known, request.gpus, limits)
         name = self._free_name(request)
         if not request.dry_run:
-            run = Run(request.pid, request.start_ticks)
-            self._forget_run(run)
             self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
         directory = str(self.tenants.runtime.tenants / name)
         return Admitted(name, directory, False, self._granted(known, grants))
@@ -167,9 +167,7 @@ class Registry:
             )
         known = self._known(machine)
         if not request.dry_run:
-            run = Run(request.pid, request.start_ticks)
-            self._forget_run(run)
-            tenant.runs.append(run)
+            tenant.runs.append(Run(request.pid, request.start_ticks))
             tenant.write_note()
         return Admitted(
             tenant.name, str(tenant.files.directory), True, self._granted(known, tenant.files.grants())

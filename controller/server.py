@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 SEND_TIMEOUT_MS = 1000
+LINGER_MS = 200
 QUEUED_REPLIES = 64
 """A client that stops reading loses its replies beyond these; nobody else waits for it."""
 
@@ -60,10 +61,10 @@ class Server:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Answer requests until stopped or idle; `ready` is called once clients are heard."""
         context = zmq.asyncio.Context()
+        events = zmq.Socket(context, zmq.PUB)
         try:
             requests = self._bind(context.socket(zmq.ROUTER), str(self.runtime.socket))
-            events = self._bind(zmq.Socket(context, zmq.PUB), str(self.runtime.events))
-            self._events = events
+            self._events = self._bind(events, str(self.runtime.events))
             self.registry.tenants.on_change = self._publish
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
@@ -82,11 +83,12 @@ class Server:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         finally:
-            context.destroy(linger=200)
+            events.close()  # not the context's own kind of socket: it would wait for it for ever
+            context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()
 
     def _bind(self, socket: AnySocket, path: str) -> AnySocket:
-        socket.setsockopt(zmq.LINGER, 200)
+        socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
         socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)

@@ -1,0 +1,82 @@
+"""Where things are kept, and which places are refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gshare.controller import paths
+from gshare.controller.errors import GshareError
+from gshare.controller.paths import SUN_PATH_BYTES, Runtime
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GSHARE_RUNTIME_DIR", "GSHARE_STATE_DIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_variable_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert paths.runtime().directory == tmp_path / "gshare"
+    monkeypatch.setenv("GSHARE_RUNTIME_DIR", "/tmp/x")
+    assert paths.runtime().directory == Path("/tmp/x")
+
+
+def test_a_session_directory_that_is_gone_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
+    assert tmp_path not in paths.runtime().directory.parents
+
+
+def test_the_longest_socket_path_fits_and_one_more_byte_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = SUN_PATH_BYTES - len("/tmp/") - len("/controller.sock")
+    monkeypatch.setenv("GSHARE_RUNTIME_DIR", "/tmp/" + "x" * room)
+    assert len(str(paths.runtime().socket)) == SUN_PATH_BYTES
+    monkeypatch.setenv("GSHARE_RUNTIME_DIR", "/tmp/" + "x" * (room + 1))
+    with pytest.raises(GshareError, match="socket path too long: 108 bytes, 107 at most"):
+        paths.runtime()
+
+
+def test_a_relative_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GSHARE_RUNTIME_DIR", "run")
+    with pytest.raises(GshareError, match="absolute"):
+        paths.runtime()
+
+
+def test_the_directory_is_made_for_its_user_only(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path / "a" / "run")
+    runtime.create()
+    runtime.create()
+    assert runtime.directory.stat().st_mode & 0o777 == 0o700
+    assert runtime.tenants.is_dir()
+
+
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.chmod(tmp_path / "run", 0o777)
+    with pytest.raises(GshareError, match="only this user can write"):
+        Runtime(tmp_path / "run").create()
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GshareError, match="only this user can write"):
+        Runtime(tmp_path / "run").create()
+
+
+def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(GshareError, match="cannot be made"):
+        Runtime(tmp_path / "run").create()
+
+
+def test_the_state_directory_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.state_directory() == tmp_path / ".local" / "state" / "gshare"
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    assert paths.state_directory() == Path("/s/gshare")
+    monkeypatch.setenv("GSHARE_STATE_DIR", "/t")
+    assert paths.state_directory() == Path("/t")

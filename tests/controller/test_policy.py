@@ -1,0 +1,106 @@
+"""Admission: guarantees never sum to more than the device, and a refusal says why in words and numbers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gshare.controller import policy
+from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
+from gshare.controller.policy import Capacity, Grant
+from gshare.controller.protocol import Change, Limits
+from gshare.controller.units import FULL_PPM, Memory
+
+GIB = 1 << 30
+DEVICE = Capacity(0, "GPU-aa00", 80 * GIB, GIB // 2)
+OTHER = Capacity(1, "GPU-aa11", 40 * GIB, GIB // 2)
+
+
+def test_without_names_every_device_is_meant() -> None:
+    assert policy.select([DEVICE, OTHER], []) == [DEVICE, OTHER]
+
+
+@pytest.mark.parametrize("name", ["1", "GPU-aa11", "gpu-AA1"])
+def test_a_device_has_an_index_and_a_uuid(name: str) -> None:
+    assert policy.select([DEVICE, OTHER], [name]) == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("2", "there is 0, 1"), ("GPU-bb", "no such"), ("GPU-aa", "several")]
+)
+def test_an_unknown_device_is_refused(name: str, words: str) -> None:
+    with pytest.raises(NoSuchThing, match=words):
+        policy.select([DEVICE, OTHER], [name])
+
+
+def test_limits_are_resolved_on_each_device() -> None:
+    limits = Limits(Memory(None, 250_000), 300_000)
+    assert policy.granted(limits, DEVICE) == Grant(20 * GIB, 300_000)
+    assert policy.granted(limits, OTHER) == Grant(10 * GIB, 300_000)
+
+
+def test_what_is_not_asked_for_is_not_limited() -> None:
+    assert policy.granted(Limits(), DEVICE) == Grant(None, None)
+    assert policy.granted(Limits(None, 10_000), DEVICE) == Grant(None, 10_000)
+
+
+def test_more_than_the_device_has() -> None:
+    with pytest.raises(OverCapacity, match=r"--mem 81G: is more than GPU 0 has \(80G\) \(try --mem 100%\)"):
+        policy.granted(Limits(Memory(81 * GIB, None)), DEVICE)
+
+
+def test_less_than_a_context_takes() -> None:
+    with pytest.raises(UsageError, match=r"--mem 100M: is less than one context takes on GPU 0 \(512M\)"):
+        policy.granted(Limits(Memory(100 << 20, None)), DEVICE)
+
+
+def test_the_refusal_names_who_holds_the_rest() -> None:
+    others = {"a": Grant(60 * GIB, None), "b": Grant(10 * GIB, 900_000), "free": Grant(None, None)}
+    with pytest.raises(OverCapacity) as caught:
+        policy.check_promises(DEVICE, Grant(20 * GIB, None), others)
+    assert str(caught.value) == (
+        "--mem 20G: GPU 0 has 10G left to promise of 80G; a 60G, b 10G hold the rest"
+        " (ask for less, or wait until one ends)"
+    )
+    with pytest.raises(OverCapacity, match="has 10% left to promise; b 90% holds the rest"):
+        policy.check_promises(DEVICE, Grant(None, 200_000), others)
+
+
+def test_overcommit_widens_the_device() -> None:
+    others = {"a": Grant(80 * GIB, FULL_PPM)}
+    policy.check_promises(DEVICE, Grant(40 * GIB, 500_000), others, overcommit=1.5)
+    with pytest.raises(OverCapacity):
+        policy.check_promises(DEVICE, Grant(41 * GIB, None), others, overcommit=1.5)
+
+
+grants = st.builds(
+    Grant,
+    st.none() | st.integers(1, DEVICE.memory_bytes),
+    st.none() | st.integers(1, FULL_PPM),
+)
+
+
+@given(st.lists(grants, max_size=12))
+def test_whatever_is_admitted_fits(wanted: list[Grant]) -> None:
+    held: dict[str, Grant] = {}
+    refused = 0
+    for number, grant in enumerate(wanted):
+        try:
+            policy.check_promises(DEVICE, grant, held)
+        except OverCapacity:
+            refused += 1
+            memory = sum(g.memory_bytes or 0 for g in held.values()) + (grant.memory_bytes or 0)
+            compute = sum(g.compute_ppm or 0 for g in held.values()) + (grant.compute_ppm or 0)
+            assert memory > DEVICE.memory_bytes or compute > FULL_PPM  # never refused without need
+        else:
+            held[str(number)] = grant
+    assert sum(grant.memory_bytes or 0 for grant in held.values()) <= DEVICE.memory_bytes
+    assert sum(grant.compute_ppm or 0 for grant in held.values()) <= FULL_PPM
+    assert len(held) + refused == len(wanted)
+
+
+def test_a_change_leaves_what_it_does_not_mention() -> None:
+    before = Limits(Memory(GIB, None), 300_000)
+    assert policy.changed(before, Change(compute_ppm=1)) == Limits(Memory(GIB, None), 1)
+    assert policy.changed(before, Change(memory=Memory(None, 5))) == Limits(Memory(None, 5), 300_000)
+    assert policy.changed(before, Change(lift_memory=True)) == Limits(None, 300_000)
+    assert policy.changed(before, Change(lift_compute=True)) == Limits(Memory(GIB, None), None)

@@ -1,0 +1,76 @@
+"""Messages: what goes in comes out, and nothing else gets in."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gshare.controller import protocol
+from gshare.controller.errors import OverCapacity
+from gshare.controller.protocol import (
+    Admit,
+    Admitted,
+    BadMessage,
+    Change,
+    GetStatus,
+    Granted,
+    Limits,
+    SetLimits,
+    Simulated,
+)
+from gshare.controller.units import Memory
+
+REQUESTS = [
+    Admit(1, 2, "python train.py", Limits(Memory(None, 5), 6), ["0"], "team", Simulated("/m", "t4"), True),
+    Admit(1, 2, "true"),
+    SetLimits("team", Change(lift_memory=True)),
+    GetStatus(),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+def test_a_request_comes_out_as_it_went_in(request_: protocol.Request) -> None:
+    assert protocol.unpack_request(protocol.pack(7, request_)) == (7, request_)
+
+
+def test_a_reply_comes_out_as_it_went_in_and_prints_its_schema_first() -> None:
+    reply = Admitted("t", "/d", False, [Granted(0, "GPU-1", 5, None, 3)])
+    assert protocol.unpack_reply(protocol.pack(1, reply)) == (1, reply)
+    assert msgspec.json.encode(reply).startswith(b'{"schema":"gshare/admission/v1",')
+
+
+def test_an_error_comes_out_as_it_went_in() -> None:
+    error = OverCapacity("a", "b", "c")
+    reply = protocol.unpack_reply(protocol.pack(1, protocol.fault(error)))[1]
+    assert isinstance(reply, protocol.Fault)
+    assert type(protocol.error_of(reply)) is OverCapacity
+    assert str(protocol.error_of(reply)) == str(error)
+
+
+def test_another_version_is_named_and_keeps_its_number() -> None:
+    with pytest.raises(BadMessage, match="protocol 2, this gshare speaks 1") as caught:
+        protocol.unpack_request(protocol.pack(9, GetStatus(), version=2))
+    assert caught.value.message == 9
+
+
+def test_a_newer_body_does_not_matter_to_the_version_check() -> None:
+    data = msgspec.msgpack.encode((2, 5, {"type": "of-tomorrow"}))
+    with pytest.raises(BadMessage, match="protocol 2"):
+        protocol.unpack_request(data)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(data: bytes) -> None:
+    with pytest.raises(BadMessage):
+        protocol.unpack_request(data)
+
+
+@given(st.integers(0, 300), st.integers(0, 255))
+def test_a_damaged_request_is_refused_or_means_something(position: int, value: int) -> None:
+    data = bytearray(protocol.pack(1, REQUESTS[0]))
+    data[position % len(data)] = value
+    try:
+        _, request = protocol.unpack_request(bytes(data))
+    except BadMessage:
+        return
+    assert isinstance(request, Admit)
