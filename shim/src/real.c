@@ -81,11 +81,13 @@ static void *symbol_of(const struct link_map *object, const char *name)
     return gs_elf_symbol(object->l_addr, object->l_ld, name);
 }
 
+/* We export what marks a driver, too. */
 int gs_is_library(enum gs_library id, const struct link_map *object)
 {
     const char *const *markers = libraries[id].markers;
 
-    return symbol_of(object, markers[0]) || symbol_of(object, markers[1]);
+    return (symbol_of(object, markers[0]) || symbol_of(object, markers[1])) &&
+           object != gs_object_of(libraries);
 }
 
 const struct link_map *gs_object_of(const void *address)
@@ -101,7 +103,7 @@ const struct link_map *gs_object_of(const void *address)
 static struct link_map *open_library(enum gs_library id, const char *path)
 {
     const struct gs_loader *loader = gs_loader();
-    void *handle = path && *path ? loader->dlopen(path, RTLD_LAZY | RTLD_NODELETE) : NULL;
+    void *handle = path && *path ? loader->dlopen(path, RTLD_LAZY) : NULL;
     void *marker = NULL;
 
     for (int i = 0; handle && !marker && i < 2; i++)
@@ -190,8 +192,6 @@ void *gs_replace_by_name(enum gs_library id, const struct link_map *object, cons
 
     while (row < END && strcmp(row->name, name) != 0)
         row++;
-    if (row < END && row->hook == function)
-        return function;
     if (!gs_load(id, object))
         return function;
     if (object != libraries[id].object)

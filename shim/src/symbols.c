@@ -7,12 +7,9 @@
 
 #include "symbols.h"
 
-#define HIDDEN_VERSION 0x8000 /* of a versym entry: an old version, not the default one */
-
 struct tables {
     const ElfW(Sym) * symbols;
     const char *strings;
-    const uint16_t *versions; /* NULL: none */
     const uint32_t *gnu_hash;
     const uint32_t *sysv_hash;
     size_t soname; /* offset in strings; 0: none */
@@ -45,9 +42,6 @@ GS_EARLY static struct tables read_tables(ElfW(Addr) base, const ElfW(Dyn) * dyn
         case DT_STRTAB:
             tables.strings = at;
             break;
-        case DT_VERSYM:
-            tables.versions = at;
-            break;
         case DT_GNU_HASH:
             tables.gnu_hash = at;
             break;
@@ -69,7 +63,6 @@ GS_EARLY static int is_it(const struct tables *tables, uint32_t index, const cha
     const ElfW(Sym) *symbol = &tables->symbols[index];
 
     return symbol->st_shndx != SHN_UNDEF && symbol->st_value &&
-           !(tables->versions && (tables->versions[index] & HIDDEN_VERSION)) &&
            gs_is_same(tables->strings + symbol->st_name, name);
 }
 

@@ -10,7 +10,7 @@
 
 GS_EARLY int gs_is_same(const char *left, const char *right);
 
-/* The address of an exported, default-version symbol of this object alone (not of what it needs), or NULL. */
+/* The address of an exported symbol of this object alone (not of what it needs), or NULL. */
 GS_EARLY void *gs_elf_symbol(ElfW(Addr) base, const ElfW(Dyn) * dynamic, const char *name);
 
 /* DT_SONAME, or "". */

@@ -1,14 +1,15 @@
 /* neighbour.c -- another preloaded library: it hooks cuInit and cuLaunchKernel, says so on stderr, and goes on to the
  * function that comes next.  It finds that by RTLD_NEXT, or -DBY_HANDLE in the driver, or -DBY_LOOKUP by asking the
- * driver. */
+ * driver.  With -DHOOKS_LOOKUP it also answers cuGetProcAddress_v2 with its own functions. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef int function(long, long, long, long, long, long, long, long, long, long, long);
 
-#ifdef BY_LOOKUP
-int cuGetProcAddress_v2(const char *, void **, int, unsigned long long, int *) __attribute__((weak));
+#if defined BY_LOOKUP || defined HOOKS_LOOKUP
+__attribute__((weak)) int cuGetProcAddress_v2(const char *, void **, int, unsigned long long, int *);
 #endif
 
 static function *next(const char *name)
@@ -24,6 +25,21 @@ static function *next(const char *name)
 #endif
     return (function *)found;
 }
+
+#ifdef HOOKS_LOOKUP
+typedef int lookup(const char *name, void **function, int version, unsigned long long flags, int *status);
+
+int cuLaunchKernel(long, long, long, long, long, long, long, long, long, long, long);
+
+int cuGetProcAddress_v2(const char *name, void **function, int version, unsigned long long flags, int *status)
+{
+    int result = ((lookup *)dlsym(RTLD_NEXT, "cuGetProcAddress_v2"))(name, function, version, flags, status);
+
+    if (strcmp(name, "cuLaunchKernel") == 0)
+        *function = (void *)cuLaunchKernel;
+    return result;
+}
+#endif
 
 int cuInit(long flags);
 int cuInit(long flags)

@@ -2,7 +2,7 @@
  *
  * roads ROAD [FILE…] reads names from stdin ("name", or "name version flags" on the roads of cuGetProcAddress) and
  * writes one line for each: the line itself, the driver's return code and status ("-" where there is none), the file
- * and the symbol of the answer ("-" for none).  With -DLINKED it is itself linked with the driver. */
+ * and the symbol of the answer ("-" for none). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -37,12 +37,8 @@ static int is(const char *name)
 static void open_road(char **files)
 {
     if (is("linked"))
-#ifdef LINKED
         find_in_client = find_linked;
-#else
-        exit(2);
-#endif
-    else if (is("default"))
+    else if (is("default") || is("linked-lookup"))
         handle = RTLD_DEFAULT;
     else if (is("next"))
         handle = RTLD_NEXT;
@@ -64,8 +60,16 @@ static void open_road(char **files)
         need(dlsym(handle, "cuInit"), "cuInit");
         handle = need(dlopen(files[1], RTLD_LAZY), files[1]);
     }
+    if (is("reopened")) {
+        ((int (*)(unsigned))need(dlsym(handle, "cuInit"), "cuInit"))(0);
+        dlclose(handle);
+        handle = need(dlopen(files[0], RTLD_LAZY), files[0]);
+        ((int (*)(unsigned))need(dlsym(handle, "cuInit"), "cuInit"))(0);
+    }
     if (is("lookup"))
         find_by_lookup = (lookup *)need(dlsym(handle, "cuGetProcAddress"), "cuGetProcAddress");
+    if (is("linked-lookup"))
+        find_by_lookup_v2 = (lookup_v2 *)find_linked("cuGetProcAddress_v2");
     if (is("lookup-v2") || is("lookup-of-lookup"))
         find_by_lookup_v2 = (lookup_v2 *)need(dlsym(handle, "cuGetProcAddress_v2"), "cuGetProcAddress_v2");
     if (is("lookup-of-lookup")) {

@@ -51,7 +51,7 @@ def programs(build: Callable[..., Path], environ: dict[str, str]) -> Programs:
     link = ["-Wl,--no-as-needed", f"-L{real.parent}", f"-l:{DRIVER}"]
     return Programs(
         plain=build("roads", "roads.c", "linked.c"),
-        linked=build("roads-linked", "roads.c", "linked.c", options=["-DLINKED", *link]),
+        linked=build("roads-linked", "roads.c", "linked.c", options=link),
         calls=build("calls", "calls.c", "linked.c", options=link),
         files={
             "driver": real,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from interception import HOOKED, Programs, preloaded, run
+from interception import HOOKED, Programs, Road, preloaded, run
 
 from gshare.shim import LIBRARY
 
@@ -24,6 +24,17 @@ def test_another_preloaded_library_goes_on_working(
 
     assert (done.returncode, done.stdout) == (0, "cuInit\t0\t1\ncuLaunchKernel\t0\t1\n")
     assert done.stderr == "neighbour: cuInit\nneighbour: cuLaunchKernel\n"
+
+
+def test_a_neighbours_own_lookup_leads_to_the_hook_first(
+    programs: Programs, build: Callable[..., Path]
+) -> None:
+    """It gives out its own function, the one that REAL() goes to: the program passes the shim first."""
+    neighbour = build("libneighbour-lookup.so", "neighbour.c", options=["-shared", "-DHOOKS_LOOKUP"])
+    road = Road("linked lookup", ("linked-lookup",), linked=True)
+    answers = programs.take(road, ["cuLaunchKernel 13000 0", "cuCtxGetLimit 13000 0"], LIBRARY, neighbour)
+
+    assert [answer.is_hook for answer in answers.values()] == [True, False]
 
 
 def test_a_neighbour_off_the_road_changes_nothing(programs: Programs, build: Callable[..., Path]) -> None:

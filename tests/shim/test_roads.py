@@ -19,6 +19,7 @@ BY_NAME = [
     Road("path", ("dlsym", "{driver}")),
     Road("copy", ("dlsym", "{copy}")),
     Road("copy, and no other driver", ("dlsym", "{copy}"), folder="nowhere"),
+    Road("closed and opened again", ("reopened", DRIVER)),
     Road("RTLD_DEEPBIND", ("deepbind", "{driver}")),
     Road("RTLD_DEEPBIND of a linked library", ("client-linked", "{client}", DRIVER), environ=LIMITED),
     Road("RTLD_DEEPBIND, dlsym by the library", ("client-dlsym", "{client}", DRIVER), environ=LIMITED),
@@ -29,6 +30,7 @@ BY_NAME = [
 BY_LOOKUP = [
     Road("cuGetProcAddress", ("lookup", DRIVER)),
     Road("cuGetProcAddress_v2", ("lookup-v2", DRIVER)),
+    Road("cuGetProcAddress_v2, linked", ("linked-lookup",), linked=True),
     Road("cuGetProcAddress found by itself", ("lookup-of-lookup", DRIVER)),
 ]
 LOOKUPS = [
@@ -70,6 +72,16 @@ def test_a_second_driver_is_answered_from_the_first(programs: Programs, first: s
 
     for name, answer in answers.items():
         assert answer.file == str(LIBRARY if name in HOOKED else first.format(**programs.files)), name
+
+
+@pytest.mark.parametrize("arguments", [("dlsym", "libc.so.6"), ("self",)], ids=["libc", "dlopen(NULL)"])
+def test_the_loaders_functions_are_ours_through_any_handle(
+    programs: Programs, arguments: tuple[str, ...]
+) -> None:
+    road = Road("loader", arguments)
+    answers = programs.take(road, ["dlsym", "dlvsym", "dlopen", "dladdr"], LIBRARY)
+
+    assert [name for name, answer in answers.items() if answer.is_hook] == ["dlsym", "dlvsym", "dlopen"]
 
 
 def test_functions_that_a_driver_lacks_stay_missing(programs: Programs) -> None:
