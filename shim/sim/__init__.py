@@ -1,7 +1,7 @@
 """The simulated GPU: how a program gets onto it, and the truth about what happened there.
 
-A program that finds the libraries in `LIBRARY_DIR` first (`environment`) runs on the simulated machine, which is one
-file that all such programs share; the first of them makes it.
+A program that finds the libraries in `LIBRARY_DIR` first (`environment`) runs on the simulated machine, which
+is one file that all such programs share; the first of them makes it.
 """
 
 import os
@@ -32,10 +32,9 @@ def environment(machine: str | None = None, profile: str | None = None) -> dict[
 
     Raises SimulationError where no device has the name `profile`.
     """
+    others = [d for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d and d != LIBRARY_DIR]
     variables = {
-        "LD_LIBRARY_PATH": ":".join(
-            [LIBRARY_DIR, *(d for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d and d != LIBRARY_DIR)]
-        ),
+        "LD_LIBRARY_PATH": ":".join([LIBRARY_DIR, *others]),
         "SIMGPU_MACHINE": machine or _machine.default_path(),
     }
     if profile:
@@ -57,7 +56,10 @@ def start(machine: str | None = None, profile: str | None = None) -> None:
     except (OSError, _machine.MachineError) as error:
         raise SimulationError(str(error)) from None
     if profile and has != wanted:
-        raise SimulationError(f"{profile}: the simulated machine runs with {','.join(has)} (gshare sim stop ends it)")
+        running = ",".join(has)
+        raise SimulationError(
+            f"{profile}: the simulated machine runs with {running} (gshare sim stop ends it)"
+        )
 
 
 def stat(machine: str | None = None) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def stat(machine: str | None = None) -> dict[str, Any]:
 
 
 def stop(machine: str | None = None) -> None:
-    """Forget the machine; the next program makes a new one, and those on the old one keep it to themselves."""
+    """Forget the machine; the next program makes a new one, and those on the old one keep it."""
     path = machine or _machine.default_path()
     try:
         with suppress(FileNotFoundError):
@@ -90,7 +92,8 @@ def _devices(profile: str) -> list[str]:
     for item in profile.split(","):
         name, star, count = item.partition("*")
         if name not in PROFILES or (star and not (count.isdecimal() and int(count) > 0)):
-            raise SimulationError(f"{profile}: no such simulated device (there are {', '.join(PROFILES)}; h200*2 is two)")
+            known = ", ".join(PROFILES)
+            raise SimulationError(f"{profile}: no such simulated device ({known}; h200*2 is two)")
         devices += [name] * (int(count) if star else 1)
         if len(devices) > MAX_DEVICES:
             raise SimulationError(f"{profile}: more than {MAX_DEVICES} devices")

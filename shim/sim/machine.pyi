@@ -9,7 +9,7 @@ def default_path() -> str:
     """Where the machine is: SIMGPU_MACHINE, or a place of this user's in shared memory."""
 
 def create(path: str, profile: str) -> list[str]:
-    """Make the machine with the devices of `profile` unless it exists; return the profiles of the devices it has."""
+    """Make the machine with the devices of `profile` unless it exists; return the profiles of its devices."""
 
 def stat(path: str) -> dict[str, Any]:
     """What the machine has done so far: times in nanoseconds, memory in bytes."""

@@ -79,7 +79,7 @@ cdef sim_machine *open_machine(path, profile, bint create) except NULL:
 
 
 def create(path, profile):
-    """Make the machine with the devices of `profile` unless it exists; return the profiles of the devices it has."""
+    """Make the machine with the devices of `profile` unless it exists; return the profiles of its devices."""
     cdef sim_machine *m = open_machine(path, profile, True)
     try:
         return [m.device[d].profile.key.decode() for d in range(m.device_count)]
