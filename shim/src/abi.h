@@ -130,7 +130,8 @@ struct gs_device_activity {
     uint64_t throttled_ns;
     uint64_t virtual_ns; /* place for weights */
     uint64_t waiting;    /* place for turns */
-    uint8_t pad[24];
+    uint64_t lanes; /* bit n: lane n has been used, and is worth a look */
+    uint8_t pad[16];
     uint64_t lane_busy_until_ns[GS_MAX_LANES];
 };
 

@@ -34,22 +34,30 @@ static uint64_t load(const uint64_t *word)
 
 static void publish(struct gs_meter_device *device, uint64_t until_ns)
 {
-    uint64_t *highest = &own_words(device)->busy_until_ns, seen = load(highest);
+    struct gs_device_activity *own = own_words(device);
+    uint64_t *highest = &own->busy_until_ns, seen = load(highest);
+    uint64_t bit = (uint64_t)1 << device->region->slot % GS_MAX_LANES;
 
+    if ((load(&own->lanes) & bit) == 0)
+        __atomic_fetch_or(&own->lanes, bit, __ATOMIC_RELAXED);
     __atomic_store_n(own_lane(device), until_ns, __ATOMIC_RELAXED);
     while (seen < until_ns &&
            !__atomic_compare_exchange_n(highest, &seen, until_ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
 }
 
+/* How many lanes are busy, but for one. */
 static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_t *except, uint64_t now_ns)
 {
+    uint64_t lanes = load(&words->lanes) & (((uint64_t)1 << GS_MAX_LANES) - 1);
     uint32_t busy = 0;
 
     if (load(&words->busy_until_ns) <= now_ns)
         return 0;
-    for (uint32_t lane = 0; lane < GS_MAX_LANES; lane++)
-        busy += &words->lane_busy_until_ns[lane] != except && load(&words->lane_busy_until_ns[lane]) > now_ns;
+    for (; lanes != 0; lanes &= lanes - 1) {
+        const uint64_t *lane = &words->lane_busy_until_ns[__builtin_ctzll(lanes)];
+        busy += lane != except && load(lane) > now_ns;
+    }
     return busy;
 }
 

@@ -7,28 +7,30 @@
 
 #include <stdint.h>
 
-#define GS_COSTS           1024u   /* a power of two */
-#define GS_UNKNOWN_COST_NS 200000u /* the guess for work never seen before */
-#define GS_SAMPLE_EVERY    64u     /* launches that are measured one by one */
-#define GS_SAMPLE_GAPPY    8u      /* where windows say little, because the stream runs dry in them */
+#define GS_COSTS        1024u /* as many as gs_cost_place makes */
+#define GS_SAMPLE_EVERY 16u   /* windows whose first launch is measured on its own */
+#define GS_SAMPLE_GAPPY 2u    /* where windows say little, because the stream runs dry in them */
 
 struct gs_cost {
-    uint64_t key;
+    uint64_t known_key; /* the same as key once it has been measured */
     uint64_t mean_ns;   /* 0: not measured yet */
-    uint32_t countdown; /* to the next launch that is measured on its own; 0: the next one */
-};
+    uint64_t key;
+    uint32_t countdown; /* windows that begin with it, to the next one for it alone */
+} __attribute__((aligned(32)));
 
 static inline uint64_t gs_cost_key(const void *function, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z,
                                    uint32_t block_x, uint32_t block_y, uint32_t block_z, uint32_t shared)
 {
-    uint64_t grid = (uint64_t)grid_x | (uint64_t)grid_y << 32;
-    uint64_t block =
-        (uint64_t)block_x | (uint64_t)block_y << 11 | (uint64_t)block_z << 22 | (uint64_t)shared << 32;
-    uint64_t key = (uint64_t)(uintptr_t)function ^ grid * 0x9e3779b97f4a7c15ull;
+    uint32_t shape = grid_x * 0x9e3779b1u + grid_y * 0x85ebca77u + grid_z * 0xc2b2ae3du +
+                     block_x * 0x27d4eb2fu + block_y * 0x165667b1u + block_z * 0x7feb352du +
+                     shared * 0x846ca68bu;
 
-    key ^= key >> 32;
-    key = (key ^ block ^ (uint64_t)grid_z << 48) * 0xd6e8feb86659fd93ull;
-    return key ^ key >> 29;
+    return (uint64_t)(uintptr_t)function + ((uint64_t)shape << 24);
+}
+
+static inline uint32_t gs_cost_place(uint64_t key)
+{
+    return (uint32_t)(key * 0x9e3779b97f4a7c15ull >> 54); /* the high bits of a product are the mixed ones */
 }
 
 static inline uint64_t gs_cost_load(const uint64_t *word)
@@ -43,6 +45,7 @@ static inline void gs_cost_learn(struct gs_cost *cost, uint64_t own_ns)
 
     mean = mean == 0 ? own_ns : mean - mean / 8 + own_ns / 8;
     __atomic_store_n(&cost->mean_ns, mean == 0 ? 1 : mean, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->known_key, gs_cost_load(&cost->key), __ATOMIC_RELAXED);
 }
 
 #endif

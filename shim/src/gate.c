@@ -3,9 +3,36 @@
 
 #include "gate.h"
 
-#define LOOK_NS      20000000ull /* a change of limits is seen within this */
-#define DRAIN_MIN_NS 50000ull
-#define DRAIN_MAX_NS 2000000ull
+#define LOOK_NS         20000000ull /* a change of limits is seen within this */
+#define DRAIN_MIN_NS    50000ull
+#define DRAIN_MAX_NS    2000000ull
+#define ALONE           10 /* times as much may be in flight while no neighbour is busy */
+#define UNKNOWN_AT_ONCE 4
+
+#define NO_CAP_NS (INT64_MAX / 2)
+
+static int64_t in_flight_cap(const struct gs_meter_device *device)
+{
+    uint64_t cap = __atomic_load_n(&device->line.in_flight_ns, __ATOMIC_RELAXED);
+
+    if (cap == 0 || cap > GS_FOREVER_NS / 4 / ALONE)
+        return NO_CAP_NS;
+    return (int64_t)(device->busy > 1 ? cap : cap * ALONE);
+}
+
+int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
+{
+    int64_t cap = in_flight_cap(device);
+
+    return cap == NO_CAP_NS ? GS_WINDOW_NS : cap / UNKNOWN_AT_ONCE;
+}
+
+int64_t gs_gate_window_ns(const struct gs_meter_device *device)
+{
+    int64_t part = in_flight_cap(device) / 4, window = device->busy > 1 ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
+
+    return window < part ? window : part;
+}
 
 /* The controller's line; while it is being written, or if its writer died in the middle, the last good one. */
 static void current_line(struct gs_meter_device *device, struct gs_line *line)
@@ -17,22 +44,7 @@ static void current_line(struct gs_meter_device *device, struct gs_line *line)
     if (line->seq == device->line.seq || __atomic_exchange_n(&device->line_taken, true, __ATOMIC_ACQUIRE))
         return;
     device->line = *line;
-    device->line_seq = line->seq;
-    device->in_flight_cap_ns = line->in_flight_ns != 0 ? (int64_t)line->in_flight_ns : INT64_MAX;
     __atomic_store_n(&device->line_taken, false, __ATOMIC_RELEASE);
-}
-
-int64_t gs_gate_look(struct gs_meter_device *device, struct gs_line *line, uint64_t now_ns)
-{
-    current_line(device, line);
-    int64_t available = gs_bucket_look(device->spent_ns, line, now_ns);
-    bool open = gs_bucket_open(line, available, device->closed);
-    int64_t window = device->busy > 1 ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
-
-    device->closed = !open;
-    __atomic_store_n(&device->open_until_ns, open ? gs_line_at(line, now_ns) : INT64_MIN, __ATOMIC_RELAXED);
-    device->window_ns = window < device->in_flight_cap_ns / 4 ? window : device->in_flight_cap_ns / 4;
-    return available;
 }
 
 static void sleep_until(uint64_t until_ns)
@@ -73,31 +85,40 @@ static void wait_for_allowance(struct gs_meter_device *device, const struct gs_l
     note_throttled(device, gs_now() - now_ns);
 }
 
-static bool has_room(const struct gs_meter_device *device, int64_t cost_ns, bool was_full)
+static int64_t room(const struct gs_meter_device *device, bool was_full)
 {
-    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
-    int64_t cap = device->in_flight_cap_ns;
+    int64_t cap = in_flight_cap(device);
 
-    return in_flight + cost_ns <= (was_full ? cap / 2 : cap);
+    return (was_full ? cap / 2 : cap) - __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
 }
 
-void gs_gate_pass(struct gs_meter_device *device, int64_t cost_ns)
+int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t want_ns)
 {
+    uint64_t pause = DRAIN_MIN_NS;
     bool full = false;
 
     while (__atomic_load_n(&device->limits->cap_ppm, __ATOMIC_RELAXED) != GS_NO_CAP_PPM) {
         uint64_t now_ns = gs_now();
         struct gs_line line;
-        int64_t available = gs_gate_look(device, &line, now_ns);
+        current_line(device, &line);
+        int64_t available = gs_bucket_look(device->spent_ns, &line, now_ns);
+        device->closed = !gs_bucket_open(&line, available, device->closed);
         if (device->closed) {
             wait_for_allowance(device, &line, available, now_ns);
             continue;
         }
+        want_ns = available < want_ns ? available : want_ns;
         /* Two launches may always be in flight, or the device would run dry between long ones. */
-        if (has_room(device, cost_ns, full) || gs_meter_settle(device) < 2 || has_room(device, cost_ns, full))
+        if (room(device, full) >= need_ns || gs_meter_settle(device) < 2 || room(device, full) >= need_ns)
             break;
         full = true;
-        sleep_until(now_ns + drain_ns(device));
+        sleep_until(now_ns + pause);
+        pause = pause * 2 < drain_ns(device) ? pause * 2 : drain_ns(device);
     }
-    gs_gate_prepay(device, cost_ns);
+    if (want_ns > room(device, false))
+        want_ns = room(device, false);
+    if (want_ns < need_ns)
+        want_ns = need_ns;
+    gs_gate_prepay(device, want_ns);
+    return want_ns;
 }

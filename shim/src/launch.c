@@ -1,10 +1,83 @@
 /* launch.c -- kernel launches, in all their spellings.
  *
- * While nothing is limited, a hook is one branch and a jump.  The metered way is a function of the same parameters,
- * so that nothing is saved or moved before it is needed. */
+ * The common ones choose where to go without a branch, and end in a jump: so no argument has to be moved. */
+#include "gate.h"
 #include "launch.h"
 
 #define NOINLINE __attribute__((noinline))
+
+typedef CUresult launch_function(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
+                                 void **kernelParams, void **extra);
+
+/* Whether a launch that begins a window gets one of its own: work not known yet, and a sample now and then. */
+static bool wants_sample(struct gs_cost *work, const struct gs_stream *stream)
+{
+    uint32_t countdown = __atomic_load_n(&work->countdown, __ATOMIC_RELAXED);
+    bool due = countdown == 0 || gs_cost_load(&work->mean_ns) == 0;
+
+    if (due)
+        countdown = stream->gappy ? GS_SAMPLE_GAPPY : GS_SAMPLE_EVERY;
+    __atomic_store_n(&work->countdown, countdown - 1, __ATOMIC_RELAXED);
+    return due;
+}
+
+static int64_t left_ns(const struct gs_stream *stream)
+{
+    return __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) +
+           __atomic_load_n(&stream->margin_ns, __ATOMIC_RELAXED);
+}
+
+/* Waits, sets the start marker where one is needed, and prepays for a window. */
+static void open_window(struct gs_stream *stream, int64_t cost_ns, bool alone)
+{
+    int64_t window_ns = alone ? 0 : gs_gate_window_ns(stream->device);
+    int64_t granted_ns = gs_gate_pass(stream->device, cost_ns, window_ns);
+
+    if (alone || stream->idle)
+        gs_meter_begin(stream, alone);
+    __atomic_fetch_add(&stream->granted_ns, granted_ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stream->margin_ns, cost_ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stream->credit_ns, granted_ns - cost_ns, __ATOMIC_RELAXED);
+}
+
+struct gs_launch gs_launch_begin(CUstream handle, uint64_t key, bool alone)
+{
+    struct gs_launch launch = {.stream = gs_stream_find(handle)};
+    struct gs_stream *stream = launch.stream;
+
+    if (stream == NULL)
+        return launch;
+    if (__atomic_load_n(&gs_captures, __ATOMIC_RELAXED) != 0 && gs_meter_capturing(handle)) {
+        launch.stream = NULL;
+        return launch;
+    }
+    struct gs_cost *work = gs_cost_of(key);
+    uint64_t mean_ns = gs_cost_load(&work->mean_ns);
+    int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
+    if (alone || stream->idle || left_ns(stream) < cost_ns) {
+        launch.alone = alone || wants_sample(work, stream);
+        open_window(stream, cost_ns, launch.alone);
+    }
+    __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
+    if (__atomic_fetch_add(&stream->open_launches, 1, __ATOMIC_RELAXED) == 0) {
+        stream->open_work = work;
+        stream->open_mix = 0;
+    } else if (stream->open_work != work) {
+        stream->open_mix = 1;
+    }
+    return launch;
+}
+
+CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
+{
+    struct gs_stream *stream = launch->stream;
+
+    if (stream != NULL && (launch->alone || __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) < 0))
+        gs_meter_mark(stream);
+    return result;
+}
 
 static NOINLINE CUresult metered_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
                                                 unsigned int gridDimZ, unsigned int blockDimX,
@@ -21,16 +94,31 @@ static NOINLINE CUresult metered_cuLaunchKernel(CUfunction f, unsigned int gridD
                                               blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
 }
 
+static NOINLINE CUresult limited_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                                unsigned int gridDimZ, unsigned int blockDimX,
+                                                unsigned int blockDimY, unsigned int blockDimZ,
+                                                unsigned int sharedMemBytes, CUstream hStream,
+                                                void **kernelParams, void **extra)
+{
+    uint64_t key =
+        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes);
+    launch_function *next = metered_cuLaunchKernel;
+
+    if (gs_launch_covered(gs_legacy(hStream), key))
+        next = &REAL(cuLaunchKernel);
+    return next(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream,
+                kernelParams, extra);
+}
+
 GSHARE_HOOK(cuLaunchKernel,
             (CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
 {
-    return gs_launch_unlimited()
-               ? REAL(cuLaunchKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                      sharedMemBytes, hStream, kernelParams, extra)
-               : metered_cuLaunchKernel(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                        sharedMemBytes, hStream, kernelParams, extra);
+    launch_function *const next[] = {limited_cuLaunchKernel, &REAL(cuLaunchKernel)};
+
+    return next[gs_launch_unlimited()](f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
+                                       sharedMemBytes, hStream, kernelParams, extra);
 }
 
 static NOINLINE CUresult metered_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX,
@@ -48,16 +136,31 @@ static NOINLINE CUresult metered_cuLaunchKernel_ptsz(CUfunction f, unsigned int 
                                                    blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
 }
 
+static NOINLINE CUresult limited_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX,
+                                                     unsigned int gridDimY, unsigned int gridDimZ,
+                                                     unsigned int blockDimX, unsigned int blockDimY,
+                                                     unsigned int blockDimZ, unsigned int sharedMemBytes,
+                                                     CUstream hStream, void **kernelParams, void **extra)
+{
+    uint64_t key =
+        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes);
+    launch_function *next = metered_cuLaunchKernel_ptsz;
+
+    if (gs_launch_covered(gs_per_thread(hStream), key))
+        next = &REAL(cuLaunchKernel_ptsz);
+    return next(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream,
+                kernelParams, extra);
+}
+
 GSHARE_HOOK(cuLaunchKernel_ptsz,
             (CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
 {
-    return gs_launch_unlimited()
-               ? REAL(cuLaunchKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                           sharedMemBytes, hStream, kernelParams, extra)
-               : metered_cuLaunchKernel_ptsz(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                             sharedMemBytes, hStream, kernelParams, extra);
+    launch_function *const next[] = {limited_cuLaunchKernel_ptsz, &REAL(cuLaunchKernel_ptsz)};
+
+    return next[gs_launch_unlimited()](f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
+                                       sharedMemBytes, hStream, kernelParams, extra);
 }
 
 static NOINLINE CUresult metered_cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX,
@@ -130,7 +233,8 @@ static NOINLINE CUresult metered_cuLaunchKernelEx(const CUlaunchConfig *config, 
 
 GSHARE_HOOK(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
 {
-    if (gs_launch_unlimited() || config == NULL)
+    if (gs_launch_unlimited() || config == NULL ||
+        gs_launch_covered(gs_legacy(config->hStream), config_key(f, config)))
         return REAL(cuLaunchKernelEx)(config, f, kernelParams, extra);
     return metered_cuLaunchKernelEx(config, f, kernelParams, extra);
 }
@@ -146,7 +250,8 @@ static NOINLINE CUresult metered_cuLaunchKernelEx_ptsz(const CUlaunchConfig *con
 GSHARE_HOOK(cuLaunchKernelEx_ptsz,
             (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
 {
-    if (gs_launch_unlimited() || config == NULL)
+    if (gs_launch_unlimited() || config == NULL ||
+        gs_launch_covered(gs_per_thread(config->hStream), config_key(f, config)))
         return REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra);
     return metered_cuLaunchKernelEx_ptsz(config, f, kernelParams, extra);
 }

@@ -19,8 +19,9 @@ uint64_t gs_now(void)
 
 struct gs_cost *gs_cost_new(uint64_t key)
 {
-    struct gs_cost *cost = &gs_costs[key % GS_COSTS];
+    struct gs_cost *cost = &gs_costs[gs_cost_place(key)];
 
+    __atomic_store_n(&cost->known_key, ~key, __ATOMIC_RELAXED);
     __atomic_store_n(&cost->mean_ns, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cost->countdown, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cost->key, key, __ATOMIC_RELAXED);
@@ -173,7 +174,7 @@ static void harvest(struct gs_meter_context *context, struct gs_stream *stream, 
 
 static bool may_mark(const struct gs_stream *stream)
 {
-    if (stream->gone || (stream->owner != NULL && stream->owner != &gs_thread))
+    if (stream->handle == NULL || (stream->owner != NULL && stream->owner != &gs_thread))
         return false;
     return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) == 0 || !gs_meter_capturing(stream->handle);
 }
@@ -189,14 +190,25 @@ static CUevent record(struct gs_meter_context *context, const struct gs_stream *
     return event;
 }
 
+/* Gives back what the open window has prepaid and not used; returns what it used. */
+static uint64_t take_used(struct gs_stream *stream)
+{
+    int64_t granted = __atomic_exchange_n(&stream->granted_ns, 0, __ATOMIC_RELAXED);
+    int64_t left = __atomic_exchange_n(&stream->credit_ns, 0, __ATOMIC_RELAXED) +
+                   __atomic_exchange_n(&stream->margin_ns, 0, __ATOMIC_RELAXED);
+
+    gs_gate_refund(stream->device, left);
+    return (uint64_t)(granted - left);
+}
+
 static void close_window(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
 {
     if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 ||
         stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
         return;
-    struct gs_cost *work = stream->open_work;
+    struct gs_cost *work = stream->open_mix == 0 ? stream->open_work : NULL;
     uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
-    uint64_t learnt_ns = (uint64_t)__atomic_exchange_n(&stream->open_ns, 0, __ATOMIC_RELAXED);
+    uint64_t learnt_ns = take_used(stream);
     CUevent end = record(context, stream);
     if (end == NULL) {
         charge(stream->device, learnt_ns, learnt_ns, launches);
@@ -218,7 +230,6 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
 void gs_meter_mark(struct gs_stream *stream)
 {
     struct gs_meter_context *context = stream->context;
-    struct gs_line line;
     int mode;
 
     if (!enter(context, &mode))
@@ -227,7 +238,6 @@ void gs_meter_mark(struct gs_stream *stream)
     gs_busy_look(context, now_ns);
     harvest(context, stream, now_ns);
     close_window(context, stream, now_ns);
-    gs_gate_look(stream->device, &line, now_ns);
     leave(context, &mode);
 }
 
@@ -239,12 +249,12 @@ void gs_meter_begin(struct gs_stream *stream, bool alone)
     if (!enter(context, &mode))
         return;
     uint64_t now_ns = gs_now();
-    gs_busy_look(context, now_ns);
     harvest(context, stream, now_ns);
     if (alone)
         close_window(context, stream, now_ns);
     if (stream->head == stream->tail && __atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 &&
         may_mark(stream)) {
+        gs_busy_look(context, now_ns);
         retire_start(context, stream, record(context, stream), GS_NOT_PLACED);
         stream->marked_ns = now_ns;
         stream->idle = false;
@@ -285,7 +295,7 @@ uint32_t gs_meter_settle(struct gs_meter_device *device)
 static void give_up(struct gs_stream *stream)
 {
     uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
-    uint64_t learnt_ns = (uint64_t)__atomic_exchange_n(&stream->open_ns, 0, __ATOMIC_RELAXED);
+    uint64_t learnt_ns = take_used(stream);
 
     charge(stream->device, learnt_ns, learnt_ns, launches);
 }
@@ -312,7 +322,7 @@ void gs_meter_abandon(struct gs_meter_context *context)
             const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
             charge(stream->device, window->learnt_ns, window->learnt_ns, window->launches);
         }
-        stream->gone = true;
+        stream->handle = NULL;
         stream->start = NULL;
     }
     context->spare_count = 0; /* the driver destroys the events with the context */

@@ -18,29 +18,23 @@
 #include "region.h"
 
 #define GS_WINDOWS          16u      /* closed and not through yet, per stream */
-#define GS_WINDOW_NS        2000000u /* of work, while alone on the device */
+#define GS_WINDOW_NS        5000000u /* of work, while alone on the device */
 #define GS_SHARED_WINDOW_NS 400000u  /* less than half a slice: what slice decoding needs */
 #define GS_SPARE_EVENTS     64u      /* kept per context */
 #define GS_NOT_PLACED       INT64_MIN
 
-/* One device of the limits, as this process uses it.  The first part is for the launch path. */
+/* One device of the limits, as this process uses it. */
 struct gs_meter_device {
     const struct gs_device_limits *limits; /* NULL: not in use */
-    int64_t *spent_ns;                     /* the tenant's token bucket */
-    int64_t
-        open_until_ns; /* the allowance when last looked at: below it the gate is open, whatever the time */
-    int64_t in_flight_cap_ns; /* INT64_MAX: none */
-    int64_t in_flight_ns;     /* prepaid, not measured yet */
-    int64_t window_ns;        /* of work, between two markers */
-    uint32_t line_seq;        /* which line these come from */
-
-    uint32_t index;
-    bool closed;      /* the gate, until resume_ns is available */
-    uint32_t busy;    /* contexts on the device, at the last look */
-    uint32_t waiting; /* host threads inside the driver's own waits */
     const struct gs_region *region;
-    struct gs_line line;
-    bool line_taken; /* somebody is writing the copy above */
+    uint32_t index;
+    int64_t *spent_ns;    /* the tenant's token bucket */
+    int64_t in_flight_ns; /* prepaid, not measured yet */
+    bool closed;          /* the gate, until resume_ns is available */
+    uint32_t busy;        /* contexts on the device, at the last look */
+    uint32_t waiting;     /* host threads inside the driver's own waits */
+    struct gs_line line;  /* the last good one */
+    bool line_taken;      /* somebody is writing it */
 };
 
 struct gs_window {
@@ -52,18 +46,21 @@ struct gs_window {
     bool contiguous; /* its start marker was not through when it closed: the stream cannot have run dry */
 };
 
-/* One stream of a context.  The first part is for the launch path. */
+/* One stream of a context.  Its open window has prepaid for some work: a launch takes its learnt cost from the
+ * credit, and while that stays above zero, nothing else has to be done. */
 struct gs_stream {
-    struct gs_meter_device *device;
-    int64_t open_ns; /* prepaid by the launches since the newest marker */
-    struct gs_cost *open_work;
+    CUstream handle; /* NULL: none */
+    int64_t credit_ns;
+    struct gs_cost *open_work; /* what the open window began with */
+    uintptr_t open_mix;        /* not 0: there is other work in it, too */
     uint32_t open_launches;
-    bool idle; /* nothing is in flight: the next launch needs a start marker */
+    bool idle;          /* nothing is in flight: the next launch needs a start marker */
+    int64_t margin_ns;  /* prepaid beyond the credit, for the last launch of the window */
+    int64_t granted_ns; /* prepaid in all */
+    struct gs_meter_device *device;
 
     bool gappy;              /* the newest window that was read said little */
-    bool gone;               /* destroyed: forgotten once its windows are through */
     struct gs_thread *owner; /* whose per-thread default stream it is; NULL: everybody's */
-    CUstream handle;
     struct gs_meter_context *context;
     struct gs_stream *next;        /* of the same context */
     struct gs_stream *next_bucket; /* of the same hash */
@@ -97,7 +94,8 @@ uint64_t gs_now(void);
 
 /* -------- windows (meter.c) -------- */
 
-/* Before a launch that is to be measured from its start: because nothing is in flight, or on its own. */
+/* Before a launch that is to be measured on its own, or that finds nothing in flight: ends the open window in the
+ * first case, and sets a start marker in the second. */
 void gs_meter_begin(struct gs_stream *stream, bool alone);
 
 /* Ends the open window, if any, and reads the markers that are through. */
@@ -135,20 +133,13 @@ void gs_busy_forget(void); /* in a fork's child */
 
 /* -------- contexts and streams (stream.c) -------- */
 
-#define GS_CACHED_STREAMS 8
-
 struct gs_thread {
-    const uint32_t *cap_ppm; /* of the current context's device */
+    const uint32_t *cap_ppm;  /* of the current context's device */
+    struct gs_stream *stream; /* the one launched into last; never NULL */
     struct gs_meter_context *context;
-    uint32_t epoch; /* when the cache was filled */
-    struct {
-        CUstream handle;
-        struct gs_stream *stream;
-    } cache[GS_CACHED_STREAMS];
 };
 
-extern __thread struct gs_thread gs_thread __attribute__((tls_model("initial-exec")));
-extern uint32_t gs_stream_epoch; /* raised whenever a handle may come to mean something else */
+extern __thread struct gs_thread gs_thread __attribute__((tls_model("initial-exec"))) GS_INTERNAL;
 
 /* In a fork's child: CUDA does not work there until it is begun anew. */
 void gs_meter_forget(void);
@@ -172,31 +163,19 @@ extern struct gs_meter_context *gs_meter_contexts;
 CUevent gs_event_take(struct gs_meter_context *context);
 void gs_event_give(struct gs_meter_context *context, CUevent event);
 
+/* The stream of a handle, or NULL: not metered. */
 struct gs_stream *gs_stream_find(CUstream handle);
 
-extern struct gs_cost gs_costs[GS_COSTS];
+extern struct gs_cost gs_costs[GS_COSTS] GS_INTERNAL;
 
 /* Gives a place in the table to work not seen before, or not lately. */
 struct gs_cost *gs_cost_new(uint64_t key);
 
 static inline struct gs_cost *gs_cost_of(uint64_t key)
 {
-    struct gs_cost *cost = &gs_costs[key % GS_COSTS];
+    struct gs_cost *cost = &gs_costs[gs_cost_place(key)];
 
     return __builtin_expect(gs_cost_load(&cost->key) == key, 1) ? cost : gs_cost_new(key);
-}
-
-/* The stream of a handle (not NULL: the default streams have handles, too), or NULL: not metered. */
-static inline struct gs_stream *gs_stream_of(CUstream handle)
-{
-    struct gs_thread *self = &gs_thread;
-    uint32_t place = (uint32_t)((uintptr_t)handle ^ (uintptr_t)handle >> 7) % GS_CACHED_STREAMS;
-
-    if (__builtin_expect(self->cache[place].handle == handle &&
-                             self->epoch == __atomic_load_n(&gs_stream_epoch, __ATOMIC_RELAXED),
-                         1))
-        return self->cache[place].stream;
-    return gs_stream_find(handle);
 }
 
 #endif

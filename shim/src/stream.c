@@ -14,8 +14,9 @@
 static const uint32_t unbound_cap; /* not "no cap": leads to the slow path */
 static const uint32_t no_cap = GS_NO_CAP_PPM;
 
-__thread struct gs_thread gs_thread = {.cap_ppm = &unbound_cap};
-uint32_t gs_stream_epoch = 1;
+static struct gs_stream no_stream;
+
+__thread struct gs_thread gs_thread = {.cap_ppm = &unbound_cap, .stream = &no_stream};
 struct gs_meter_context *gs_meter_contexts;
 
 static pthread_mutex_t tables = PTHREAD_MUTEX_INITIALIZER; /* no driver call is made while holding it */
@@ -26,7 +27,7 @@ void gs_meter_rebind(void)
 {
     gs_thread.cap_ppm = &unbound_cap;
     gs_thread.context = NULL;
-    gs_thread.epoch = 0;
+    gs_thread.stream = &no_stream;
 }
 
 void gs_meter_forget(void)
@@ -38,7 +39,6 @@ void gs_meter_forget(void)
     memset(devices, 0, sizeof(devices));
     gs_meter_contexts = NULL;
     gs_captures = 0;
-    gs_stream_epoch++;
     gs_meter_rebind();
     gs_busy_forget();
 }
@@ -51,8 +51,7 @@ static struct gs_meter_device *device_of(const struct gs_region *region, uint32_
     if (device->limits == NULL) {
         *device = (struct gs_meter_device){
             .spent_ns = &region->usage->device[index].spent_ns,
-            .open_until_ns = INT64_MIN,
-            .window_ns = GS_SHARED_WINDOW_NS,
+            .line = {.seq = 1}, /* odd: none yet */
             .index = index,
             .busy = 1,
             .region = region,
@@ -129,7 +128,7 @@ static struct gs_meter_context *context_of_stream(CUstream handle)
 
 static bool is_stream(const struct gs_stream *stream, CUstream handle, const struct gs_meter_context *context)
 {
-    if (stream->handle != handle || stream->gone)
+    if (stream->handle != handle)
         return false;
     if (handle != CU_STREAM_LEGACY && handle != CU_STREAM_PER_THREAD)
         return true;
@@ -150,20 +149,23 @@ static struct gs_stream *look_up(CUstream handle, const struct gs_meter_context 
     return stream;
 }
 
-/* A stream that is gone and whose windows are through. */
-static struct gs_stream *reusable(struct gs_meter_context *context)
+static void unlink_stream(struct gs_stream *stream)
 {
-    struct gs_stream *stream = context->streams;
-
-    while (stream != NULL && !(stream->gone && stream->head == stream->tail && stream->open_launches == 0))
-        stream = stream->next;
-    if (stream == NULL)
-        return NULL;
     struct gs_stream **link = bucket_of(stream->handle);
+
     while (*link != NULL && *link != stream)
         link = &(*link)->next_bucket;
     if (*link == stream)
         *link = stream->next_bucket;
+}
+
+/* A stream that was destroyed, and whose windows are through. */
+static struct gs_stream *reusable(struct gs_meter_context *context)
+{
+    struct gs_stream *stream = context->streams;
+
+    while (stream != NULL && (stream->handle != NULL || stream->head != stream->tail))
+        stream = stream->next;
     return stream;
 }
 
@@ -180,11 +182,10 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
         __atomic_store_n(&context->streams, stream, __ATOMIC_RELEASE);
     }
     stream->device = context->device;
-    stream->handle = handle;
+    __atomic_store_n(&stream->handle, handle, __ATOMIC_RELAXED);
     stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
     stream->idle = true;
     stream->longest_ns = 0;
-    stream->gone = false;
     stream->next_bucket = *bucket_of(handle);
     *bucket_of(handle) = stream;
     return stream;
@@ -193,11 +194,12 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
 struct gs_stream *gs_stream_find(CUstream handle)
 {
     struct gs_thread *self = &gs_thread;
-    uint32_t epoch = __atomic_load_n(&gs_stream_epoch, __ATOMIC_ACQUIRE);
     struct gs_meter_context *context = gs_meter_current();
 
     if (context == NULL || __atomic_load_n(self->cap_ppm, __ATOMIC_RELAXED) == GS_NO_CAP_PPM)
         return NULL;
+    if (self->stream->handle == handle)
+        return self->stream;
     pthread_mutex_lock(&tables);
     struct gs_stream *stream = look_up(handle, context);
     pthread_mutex_unlock(&tables);
@@ -211,12 +213,8 @@ struct gs_stream *gs_stream_find(CUstream handle)
             stream = make(handle, context);
         pthread_mutex_unlock(&tables);
     }
-    if (self->epoch != epoch)
-        memset(self->cache, 0, sizeof(self->cache));
-    self->epoch = epoch;
-    uint32_t place = (uint32_t)((uintptr_t)handle ^ (uintptr_t)handle >> 7) % GS_CACHED_STREAMS;
-    self->cache[place].handle = handle;
-    self->cache[place].stream = stream;
+    if (stream != NULL)
+        self->stream = stream;
     return stream;
 }
 
@@ -230,8 +228,10 @@ void gs_meter_stream_gone(CUstream handle)
     if (stream == NULL)
         return;
     gs_meter_mark(stream); /* its events outlive it: what is in flight will still be measured */
-    stream->gone = true;
-    __atomic_add_fetch(&gs_stream_epoch, 1, __ATOMIC_RELEASE);
+    pthread_mutex_lock(&tables);
+    unlink_stream(stream);
+    __atomic_store_n(&stream->handle, NULL, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&tables);
 }
 
 void gs_meter_context_gone(CUcontext handle)
@@ -243,10 +243,11 @@ void gs_meter_context_gone(CUcontext handle)
     if (context == NULL || handle == NULL)
         return;
     pthread_mutex_lock(&tables);
+    for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
+        unlink_stream(stream);
     gs_meter_abandon(context);
     __atomic_store_n(&context->handle, NULL, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&tables);
-    __atomic_add_fetch(&gs_stream_epoch, 1, __ATOMIC_RELEASE);
     gs_meter_rebind();
 }
 
