@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "device.h"
+#include "hold.h"
 #include "hooks.h"
 #include "ledger.h"
 #include "meter.h"
@@ -53,7 +54,7 @@ static int begin(struct creation *creation, const struct gs_region *region, CUde
 {
     creation->device = gs_device_index(device);
     creation->bytes = context_bytes(region, creation->device);
-    if (!gs_quota_reserve(creation->device, creation->bytes))
+    if (!gs_reserve(creation->device, creation->bytes))
         return 0;
     pthread_mutex_lock(&lock);
     return 1;
@@ -84,7 +85,7 @@ GSHARE_HOOK(cuCtxCreate, (CUcontext * pctx, unsigned int flags, CUdevice dev))
     if (!region || !pctx)
         return REAL(cuCtxCreate)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(creation.device);
     return end(&creation, REAL(cuCtxCreate)(pctx, flags, dev), pctx);
 }
 
@@ -96,7 +97,7 @@ GSHARE_HOOK(cuCtxCreate_v2, (CUcontext * pctx, unsigned int flags, CUdevice dev)
     if (!region || !pctx)
         return REAL(cuCtxCreate_v2)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(creation.device);
     return end(&creation, REAL(cuCtxCreate_v2)(pctx, flags, dev), pctx);
 }
 
@@ -109,7 +110,7 @@ GSHARE_HOOK(cuCtxCreate_v3,
     if (!region || !pctx)
         return REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(creation.device);
     return end(&creation, REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev), pctx);
 }
 
@@ -121,7 +122,7 @@ GSHARE_HOOK(cuCtxCreate_v4, (CUcontext * pctx, void *ctxCreateParams, unsigned i
     if (!region || !pctx)
         return REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(creation.device);
     return end(&creation, REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev), pctx);
 }
 
@@ -187,9 +188,9 @@ GSHARE_HOOK(cuDevicePrimaryCtxRetain, (CUcontext * pctx, CUdevice dev))
     primary = &primaries[dev]; /* the device has a row, so its ordinal is in range */
     pthread_mutex_lock(&lock);
     bytes = primary->charged ? 0 : context_bytes(region, device);
-    if (!gs_quota_reserve(device, bytes)) {
+    if (!gs_reserve(device, bytes)) {
         pthread_mutex_unlock(&lock);
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(device);
     }
     result = REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
     if (result) {

@@ -2,6 +2,8 @@
 #include "device.h"
 #include "hold.h"
 #include "hooks.h"
+#include "later.h"
+#include "pool.h"
 
 #define LINEAR_GRAIN 512ull
 
@@ -18,6 +20,21 @@ uint64_t gs_times(uint64_t a, uint64_t b)
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
+int gs_reserve(int device, uint64_t bytes)
+{
+    if (gs_quota_try(device, bytes))
+        return 1;
+    gs_later_collect();
+    gs_pool_refresh();
+    return gs_quota_reserve(device, bytes);
+}
+
+CUresult gs_refuse(int device)
+{
+    gs_quota_count_refusal(device);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 int gs_hold_here(struct gs_hold *hold, uint64_t bytes)
 {
     CUcontext context = NULL;
@@ -26,7 +43,7 @@ int gs_hold_here(struct gs_hold *hold, uint64_t bytes)
     hold->owner = (uint64_t)context;
     hold->device = gs_current_device();
     hold->bytes = bytes;
-    return gs_quota_reserve(hold->device, bytes);
+    return gs_reserve(hold->device, bytes);
 }
 
 void gs_hold_drop(const struct gs_hold *hold)
@@ -42,7 +59,7 @@ int gs_hold_keep(const struct gs_hold *hold, uint64_t taken_bytes, uint64_t hand
 
     if (hold->device < 0)
         return 1;
-    if (taken_bytes > hold->bytes && !gs_quota_reserve(hold->device, taken_bytes - hold->bytes)) {
+    if (taken_bytes > hold->bytes && !gs_reserve(hold->device, taken_bytes - hold->bytes)) {
         gs_hold_drop(hold);
         return 0;
     }

@@ -18,8 +18,13 @@ uint64_t gs_linear_bytes(uint64_t bytes);
 /* a * b, or the largest number. */
 uint64_t gs_times(uint64_t a, uint64_t b);
 
-/* Reserves on the current context's device.  False: over the quota, and the caller answers
- * CUDA_ERROR_OUT_OF_MEMORY. */
+/* False: over the quota, even after everybody who may hold what is not needed any more has been asked. */
+int gs_reserve(int device, uint64_t bytes);
+
+/* What the program is told then: CUDA_ERROR_OUT_OF_MEMORY, as on a full GPU. */
+CUresult gs_refuse(int device);
+
+/* Reserves on the current context's device.  False: over the quota. */
 int gs_hold_here(struct gs_hold *hold, uint64_t bytes);
 
 /* The driver said no: gives the reservation back. */

@@ -22,7 +22,7 @@ static CUresult settle(CUresult result, const struct gs_hold *hold, uint64_t tak
     if (gs_hold_keep(hold, taken_bytes, pointer, kind))
         return CUDA_SUCCESS;
     REAL(cuMemFree_v2)(pointer);
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return gs_refuse(hold->device);
 }
 
 GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))
@@ -34,7 +34,7 @@ GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc_v2)(dptr, bytesize);
     if (!gs_hold_here(&hold, bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(hold.device);
     result = REAL(cuMemAlloc_v2)(dptr, bytesize);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
 }
@@ -48,7 +48,7 @@ GSHARE_HOOK(cuMemAlloc, (CUdeviceptr_v1 * dptr, unsigned int bytesize))
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc)(dptr, bytesize);
     if (!gs_hold_here(&hold, bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(hold.device);
     result = REAL(cuMemAlloc)(dptr, bytesize);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
 }
@@ -62,7 +62,7 @@ GSHARE_HOOK(cuMemAllocManaged, (CUdeviceptr * dptr, size_t bytesize, unsigned in
     if (!gs_region() || !dptr || !bytesize || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
         return REAL(cuMemAllocManaged)(dptr, bytesize, flags);
     if (!gs_hold_here(&hold, bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(hold.device);
     result = REAL(cuMemAllocManaged)(dptr, bytesize, flags);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_MANAGED);
 }
@@ -84,7 +84,7 @@ GSHARE_HOOK(cuMemAllocPitch_v2, (CUdeviceptr * dptr, size_t *pPitch, size_t Widt
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     if (!gs_hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(hold.device);
     result = REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     return settle(result, &hold, result ? 0 : gs_linear_bytes(gs_times(*pPitch, Height)), result ? 0 : *dptr,
                   GS_PITCHED);
@@ -99,7 +99,7 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     if (!gs_hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(hold.device);
     result = REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     return settle(result, &hold, result ? 0 : gs_linear_bytes(gs_times(*pPitch, Height)), result ? 0 : *dptr,
                   GS_PITCHED);

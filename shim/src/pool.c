@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 
 #include "device.h"
+#include "hold.h"
 #include "hooks.h"
-#include "later.h"
 #include "pool.h"
 #include "region.h"
 
@@ -78,7 +78,7 @@ static int reconcile(struct pool *pool)
     uint64_t target =
         (pool->handle ? ask(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, settled) : settled) +
         pool->going_on;
-    int within = target <= pool->charged || gs_quota_reserve(pool->device, target - pool->charged);
+    int within = target <= pool->charged || gs_quota_try(pool->device, target - pool->charged);
 
     if (target < pool->charged)
         gs_quota_release(pool->device, pool->charged - target);
@@ -151,7 +151,7 @@ static uint64_t reserve_part(int device, uint64_t bytes)
     uint64_t part = used < limit ? limit - used : 0;
 
     part = part < bytes ? part : bytes;
-    return gs_quota_reserve(device, part) ? part : 0;
+    return gs_quota_try(device, part) ? part : 0;
 }
 
 /* The bound, as tight as the pool's state allows.  False: over the quota. */
@@ -160,11 +160,7 @@ static int reserve_bound(struct growth *growth)
     uint64_t reserved, used;
 
     growth->bound = round_up(growth->wanted, __atomic_load_n(&grain, __ATOMIC_RELAXED));
-    if (gs_quota_reserve(growth->device, growth->bound))
-        return 1;
-    gs_later_collect();
-    gs_pool_refresh();
-    if (gs_quota_reserve(growth->device, growth->bound))
+    if (gs_reserve(growth->device, growth->bound))
         return 1;
     /* What the pool has and does not use may do: then it does not grow at all. */
     reserved = ask(growth->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, 0);
@@ -231,7 +227,7 @@ static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr po
         REAL(cuMemFreeAsync)(pointer, stream);
         REAL(cuMemPoolTrimTo)(pool->handle, 0);
         reconcile(pool);
-        result = CUDA_ERROR_OUT_OF_MEMORY;
+        result = gs_refuse(growth->device);
     }
     pthread_mutex_unlock(&lock);
     return result;
@@ -298,7 +294,7 @@ GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStr
     if (!from_current_pool(&growth, dptr, bytesize, hStream))
         return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
     if (!begin(&growth))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(growth.device);
     result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
     return end(&growth, result, result ? 0 : *dptr, hStream);
 }
@@ -312,7 +308,7 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
     if (!from_current_pool(&growth, dptr, bytesize, stream))
         return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
     if (!begin(&growth))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(growth.device);
     result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
     return end(&growth, result, result ? 0 : *dptr, stream);
 }
@@ -326,7 +322,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!begin(&growth))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(growth.device);
     result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     return end(&growth, result, result ? 0 : *dptr, hStream);
 }
@@ -341,7 +337,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!begin(&growth))
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return gs_refuse(growth.device);
     result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     return end(&growth, result, result ? 0 : *dptr, stream);
 }

@@ -140,7 +140,7 @@ static int change_own(const struct gs_region *region, int device, uint64_t more,
     return done;
 }
 
-int gs_quota_reserve(int device, uint64_t bytes)
+int gs_quota_try(int device, uint64_t bytes)
 {
     const struct gs_region *region = gs_region();
     const uint64_t *limit;
@@ -150,13 +150,23 @@ int gs_quota_reserve(int device, uint64_t bytes)
     if (device < 0)
         return 0;
     limit = &region->limits->device[device].memory_limit_bytes;
-    if (change_own(region, device, bytes, 0, __atomic_load_n(limit, __ATOMIC_RELAXED)))
+    return change_own(region, device, bytes, 0, __atomic_load_n(limit, __ATOMIC_RELAXED));
+}
+
+int gs_quota_reserve(int device, uint64_t bytes)
+{
+    if (gs_quota_try(device, bytes))
         return 1;
     gs_quota_repair(device);
-    if (change_own(region, device, bytes, 0, __atomic_load_n(limit, __ATOMIC_RELAXED)))
-        return 1;
-    __atomic_fetch_add(&region->own->device[device].denied, 1, __ATOMIC_RELAXED);
-    return 0;
+    return gs_quota_try(device, bytes);
+}
+
+void gs_quota_count_refusal(int device)
+{
+    const struct gs_region *region = gs_region();
+
+    if (region && device >= 0)
+        __atomic_fetch_add(&region->own->device[device].denied, 1, __ATOMIC_RELAXED);
 }
 
 void gs_quota_release(int device, uint64_t bytes)

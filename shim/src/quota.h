@@ -11,9 +11,14 @@ enum gs_kind { GS_LINEAR, GS_PITCHED, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTE
 /* All take an index from gs_device_index() or gs_current_device().  Nothing is charged on GS_NO_DEVICE;
  * a foreign device has a limit of 0. */
 
-/* True: the bytes are the tenant's, for sure, over all its processes.  False: they would pass its limit, even
- * after what dead processes left has been given back. */
+/* True: the bytes are the tenant's, for sure, over all its processes.  False: they would pass its limit. */
+int gs_quota_try(int device, uint64_t bytes);
+
+/* The same, and false only after what dead processes left has been given back. */
 int gs_quota_reserve(int device, uint64_t bytes);
+
+/* For the record: the program has been told that it is over its quota. */
+void gs_quota_count_refusal(int device);
 
 void gs_quota_release(int device, uint64_t bytes);
 

@@ -85,13 +85,16 @@ out(0); sys.stdin.readline()
 
 
 FREES = ["cuMemFree_v2(p)", "cuMemFreeAsync(p, 0)", "cuMemFreeAsync_ptsz(p, 0)"]
+PAIRS = [
+    pytest.param(*allocator.values, free, id=f"{allocator.id} {free}")
+    for allocator in ALLOCATORS
+    for free in FREES
+    if allocator.id != "managed" or "Async" not in free  # managed memory is not freed in stream order
+]
 
 
-@pytest.mark.parametrize("free", FREES)
-@pytest.mark.parametrize(("name", "more"), ALLOCATORS)
+@pytest.mark.parametrize(("name", "more", "free"), PAIRS)
 def test_every_legal_pair_gives_the_whole_quota_back(tenant: Tenant, name: str, more: str, free: str) -> None:
-    if name == "cuMemAllocManaged" and "Async" in free:
-        pytest.skip("managed memory is not freed in stream order")
     call = free.replace("(", "', ").replace("cuMem", "must('cuMem")
     program = f"""
 start()
@@ -134,6 +137,15 @@ out([
 ])
 """
     assert tenant.run(program) == tenant.run(program, limited=False)
+
+
+def test_refusals_are_counted(tenant: Tenant) -> None:
+    program = "start(); [alloc(2 * GIB) for _ in range(7)]; fill(100 * MIB); out(0); sys.stdin.readline()"
+    with tenant.start(program) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        assert tenant.usage.slots(1)[0].devices[0].denied == 8
+        running.communicate("\n", timeout=60)
 
 
 @pytest.mark.parametrize("bytes_", [2**64 - 1, 2**64 - 512, 2**64 - 513, 2**63, 2**63 - 1])

@@ -1,0 +1,185 @@
+"""Pools are charged for what they have reserved, in use or not; nothing waits for the GPU."""
+
+from __future__ import annotations
+
+import pytest
+from tenants import GIB, MIB, Tenant
+
+OUT_OF_MEMORY = 2
+
+POOLS = """
+class Location(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+class Props(ctypes.Structure):
+    _fields_ = [("allocType", ctypes.c_int), ("handleTypes", ctypes.c_int), ("location", Location),
+                ("win32", ctypes.c_void_p), ("maxSize", size), ("usage", ctypes.c_ushort),
+                ("reserved", ctypes.c_ubyte * 54)]
+
+RELEASE_THRESHOLD, RESERVED = 4, 5
+
+def new_pool(device=0, kind=1):
+    code, pool = new("cuMemPoolCreate", ctypes.byref(Props(allocType=1, location=Location(kind, device))))
+    if code: raise RuntimeError(code)
+    return pool
+
+def keep(pool, bytes_): must("cuMemPoolSetAttribute", pool, RELEASE_THRESHOLD, ctypes.byref(u64(bytes_)))
+
+def reserved(pool):
+    value = u64(); must("cuMemPoolGetAttribute", pool, RESERVED, ctypes.byref(value)); return value.value
+
+def default_pool(): return new("cuDeviceGetDefaultMemPool", 0)[1]
+
+def sync(): must("cuCtxSynchronize")
+
+def used(): return total() - info()[0]
+"""
+
+
+def run(tenant: Tenant, program: str, **variables: str) -> object:
+    return tenant.run(POOLS + program, **variables)
+
+
+def room(tenant: Tenant) -> int:
+    return tenant.limits.device(0).memory_limit_bytes - tenant.context_bytes[0]
+
+
+@pytest.mark.parametrize("twin", ["", "_ptsz"])
+def test_explicit_pools_obey_the_quota(tenant: Tenant, twin: str) -> None:
+    program = f"start(); p, code = fill(32 * MIB, 'cuMemAllocFromPoolAsync{twin}', new_pool(), 0, most=40); out([len(p), code])"
+    assert tenant.run(POOLS + program, limited=False) == [40, 0]
+    assert run(tenant, program) == [room(tenant) // (32 * MIB), OUT_OF_MEMORY]
+    assert tenant.usage.device(0).peak_bytes <= GIB
+
+
+def test_charge_is_what_the_pools_have_reserved(tenant: Tenant) -> None:
+    program = """
+start(); base = used(); pools = [default_pool(), new_pool(), new_pool()]
+def agree(): return used() - base == sum(map(reserved, pools))
+seen = [agree()]
+for pool in pools:
+    p = [new("cuMemAllocFromPoolAsync", n, pool, 0)[1] for n in (1, 3 * MIB, 20 * MIB + 1, 700)]
+    seen.append(agree())
+    for q in p[::2]: must("cuMemFreeAsync", q, 0)
+    seen.append(agree()); sync(); seen.append(agree())
+    for q in p[1::2]: must("cuMemFree_v2", q)
+    sync(); seen.append(agree())
+out([seen, used() - base])
+"""
+    seen, left = run(tenant, program)  # type: ignore[misc]
+    assert all(seen)
+    assert left == 0
+
+
+def test_what_a_pool_retains_stays_charged_until_it_is_trimmed(tenant: Tenant) -> None:
+    program = """
+start(); base = used(); pool = new_pool(); keep(pool, 2**63)
+p, _ = fill(100 * MIB, "cuMemAllocFromPoolAsync", pool, 0, most=5)
+for q in p: must("cuMemFreeAsync", q, 0)
+sync()
+retained = used() - base, reserved(pool)
+refused = alloc(600 * MIB)[0]
+again = new("cuMemAllocFromPoolAsync", 100 * MIB, pool, 0)
+same = used() - base
+must("cuMemFreeAsync", again[1], 0); sync()
+must("cuMemPoolTrimTo", pool, 0)
+out([retained[0] == retained[1] >= 500 * MIB, refused, again[0], same == retained[0], used() - base, alloc(600 * MIB)[0]])
+"""
+    assert run(tenant, program) == [True, OUT_OF_MEMORY, 0, True, 0, 0]
+
+
+def test_a_lowered_threshold_gives_back_at_the_next_synchronisation(tenant: Tenant) -> None:
+    program = """
+start(); pool = new_pool(); keep(pool, 2**63)
+p = new("cuMemAllocFromPoolAsync", 500 * MIB, pool, 0)[1]
+must("cuMemFreeAsync", p, 0); sync()
+first = alloc(600 * MIB)[0]
+keep(pool, 0); sync()
+out([first, alloc(600 * MIB)[0]])
+"""
+    assert run(tenant, program) == [OUT_OF_MEMORY, 0]
+
+
+def test_a_full_pool_deals_out_again_what_it_has(tenant: Tenant) -> None:
+    """As on a GPU of that size: nothing new is taken, so nothing is refused, though all of the quota is reserved."""
+    program = """
+start(); pool = new_pool(); keep(pool, 2**63)
+codes = []
+for _ in range(20):
+    code, p = new("cuMemAllocFromPoolAsync", 700 * MIB, pool, 0)
+    codes.append(code)
+    if code == 0: must("cuMemFreeAsync", p, 0)
+out(codes)
+"""
+    assert run(tenant, program) == [0] * 20
+    assert tenant.physical_peak() <= GIB
+
+
+@pytest.mark.parametrize("order", ["destroy-first", "free-first"])
+def test_a_destroyed_pool_gives_back_what_it_had_with_its_last_allocation(tenant: Tenant, order: str) -> None:
+    program = f"""
+start(); base = used(); codes = []
+for _ in range(5):
+    pool = new_pool(); keep(pool, 2**63)
+    code, p = new("cuMemAllocFromPoolAsync", 700 * MIB, pool, 0)
+    codes.append(code)
+    if {order!r} == "destroy-first": must("cuMemPoolDestroy", pool)
+    must("cuMemFreeAsync", p, 0); sync()
+    if {order!r} == "free-first": must("cuMemPoolDestroy", pool)
+out([codes, used() - base])
+"""
+    assert run(tenant, program) == [[0] * 5, 0]
+
+
+def test_the_current_pool_of_the_device_is_charged(tenant: Tenant) -> None:
+    program = """
+start(); base = used(); pool = new_pool(); must("cuDeviceSetMemPool", 0, pool)
+p = new("cuMemAllocAsync", 100 * MIB, 0)[1]
+out([reserved(pool) >= 100 * MIB, used() - base == reserved(pool), reserved(default_pool())])
+"""
+    assert run(tenant, program) == [True, True, 0]
+
+
+def test_another_device_s_pool_is_charged_there(new_tenant: object) -> None:
+    tenant = new_tenant(profile="l4*2", limit_bytes=[GIB, 2 * GIB])  # type: ignore[operator]
+    program = """
+start(0); pool = new_pool(1)
+p, code = fill(100 * MIB, "cuMemAllocFromPoolAsync", pool, 0)
+out([len(p), code]); sys.stdin.readline()
+"""
+    with tenant.start(POOLS + program) as running:
+        count, code = __import__("json").loads(running.stdout.readline())
+        assert code == OUT_OF_MEMORY
+        assert count == 2 * GIB // (100 * MIB)
+        assert tenant.usage.device(0).used_bytes == tenant.context_bytes[0]
+        assert tenant.usage.device(1).used_bytes == count * 100 * MIB
+        running.communicate("\n", timeout=60)
+
+
+def test_failures_of_the_driver_are_rolled_back(tenant: Tenant) -> None:
+    program = """
+start(); base = used()
+codes = {new("cuMemAllocAsync", 100 * MIB, 0)[0] for _ in range(30)}
+out([sorted(codes), used() - base])
+"""
+    assert run(tenant, program, SIMGPU_FAULTS="cuMemAllocAsync:1-30:999") == [[999], 0]
+
+
+def test_threads_race_in_one_pool(tenant: Tenant) -> None:
+    program = """
+context = start(); base = used(); pool = new_pool()
+def work():
+    must("cuCtxSetCurrent", context)
+    stream = new("cuStreamCreate", 1)[1]
+    for _ in range(30):
+        p, _ = fill(30 * MIB, "cuMemAllocFromPoolAsync", pool, stream)
+        for q in p: must("cuMemFreeAsync", q, stream)
+        must("cuStreamSynchronize", stream)
+threads = [threading.Thread(target=work) for _ in range(6)]
+for t in threads: t.start()
+for t in threads: t.join()
+sync(); must("cuMemPoolTrimTo", pool, 0)
+out([used() - base, reserved(pool)])
+"""
+    assert run(tenant, program) == [0, 0]
+    assert 0 < tenant.physical_peak() <= GIB
