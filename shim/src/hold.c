@@ -24,9 +24,14 @@ int gs_reserve(int device, uint64_t bytes)
 {
     if (gs_quota_try(device, bytes))
         return 1;
+    gs_after_wait();
+    return gs_quota_reserve(device, bytes);
+}
+
+void gs_after_wait(void)
+{
     gs_later_collect();
     gs_pool_refresh();
-    return gs_quota_reserve(device, bytes);
 }
 
 CUresult gs_refuse(int device)

@@ -21,7 +21,10 @@ uint64_t gs_times(uint64_t a, uint64_t b);
 /* False: over the quota, even after everybody who may hold what is not needed any more has been asked. */
 int gs_reserve(int device, uint64_t bytes);
 
-/* What the program is told then: CUDA_ERROR_OUT_OF_MEMORY, as on a full GPU. */
+/* The program has waited for its work: what was freed in stream order may be free now, and pools may have shrunk. */
+void gs_after_wait(void);
+
+/* What the program is told when it is over: CUDA_ERROR_OUT_OF_MEMORY, as on a full GPU. */
 CUresult gs_refuse(int device);
 
 /* Reserves on the current context's device.  False: over the quota. */

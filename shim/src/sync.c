@@ -1,5 +1,6 @@
 /* sync.c -- waits for the GPU, during which what has been launched can be measured; and what changes the meaning of
  * a thread's launches: its current context, and the end of a stream. */
+#include "hold.h"
 #include "launch.h"
 
 /* Before a wait: an end marker behind everything that is in flight, so that the tail is measured at once. */
@@ -17,6 +18,7 @@ static struct gs_meter_context *wait_begins(void)
 
 static CUresult wait_ends(struct gs_meter_context *context, CUresult result)
 {
+    gs_after_wait();
     if (context == NULL)
         return result;
     gs_busy_wait_end(context->device);

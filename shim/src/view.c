@@ -1,8 +1,7 @@
 /* view.c -- a quota looks like a smaller GPU, whoever asks and however. */
 #include "device.h"
+#include "hold.h"
 #include "hooks.h"
-#include "later.h"
-#include "pool.h"
 #include "quota.h"
 #include "region.h"
 
@@ -46,8 +45,7 @@ GSHARE_HOOK(cuMemGetInfo_v2, (size_t * free, size_t *total))
 
     if (result || !gs_region())
         return result;
-    gs_later_collect();
-    gs_pool_refresh();
+    gs_after_wait();
     if (look(gs_region(), gs_current_device(), &view)) {
         if (free)
             *free = free_bytes(&view, *free);
@@ -64,8 +62,7 @@ GSHARE_HOOK(cuMemGetInfo, (unsigned int *free, unsigned int *total))
 
     if (result || !gs_region())
         return result;
-    gs_later_collect();
-    gs_pool_refresh();
+    gs_after_wait();
     if (look(gs_region(), gs_current_device(), &view)) {
         if (free)
             *free = free_bytes(&view, *free);

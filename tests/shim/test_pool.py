@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tenants import GIB, MIB, Tenant
 
@@ -148,12 +150,38 @@ p, code = fill(100 * MIB, "cuMemAllocFromPoolAsync", pool, 0)
 out([len(p), code]); sys.stdin.readline()
 """
     with tenant.start(POOLS + program) as running:
-        count, code = __import__("json").loads(running.stdout.readline())
+        count, code = json.loads(running.stdout.readline())
         assert code == OUT_OF_MEMORY
         assert count == 2 * GIB // (100 * MIB)
         assert tenant.usage.device(0).used_bytes == tenant.context_bytes[0]
         assert tenant.usage.device(1).used_bytes == count * 100 * MIB
         running.communicate("\n", timeout=60)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "must('cuCtxSynchronize')",
+        "must('cuStreamSynchronize', 0)",
+        "must('cuStreamSynchronize_ptsz', 0)",
+        "e = new('cuEventCreate', 0)[1]; must('cuEventRecord', e, 0); must('cuEventSynchronize', e)",
+    ],
+)
+def test_other_processes_get_what_a_pool_gives_back_at_a_wait(tenant: Tenant, wait: str) -> None:
+    """The first process then does nothing more."""
+    program = f"""
+start()
+p = new("cuMemAllocAsync", 400 * MIB, 0)[1]
+must("cuMemFreeAsync", p, 0)
+{wait}
+out(0); sys.stdin.readline()
+"""
+    with tenant.start(POOLS + program) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == tenant.context_bytes[0]
+        assert tenant.run("start(); out(alloc(500 * MIB)[0])") == 0
+        first.communicate("\n", timeout=60)
 
 
 def test_failures_of_the_driver_are_rolled_back(tenant: Tenant) -> None:
