@@ -178,14 +178,12 @@ struct sim_machine *sim_machine_open_at(const char *path, const char *profile, b
                                         unsigned why_size)
 {
     if (make && access(path, F_OK) != 0) {
-        if (!getenv("SIMGPU_MACHINE")) {
-            char folder[4096];
-            snprintf(folder, sizeof(folder), "%s", path);
-            char *slash = strrchr(folder, '/');
-            if (slash && slash != folder) {
-                *slash = '\0';
-                mkdir(folder, 0700);
-            }
+        char folder[4096];
+        snprintf(folder, sizeof(folder), "%s", path);
+        char *slash = strrchr(folder, '/');
+        if (slash && slash != folder) {
+            *slash = '\0';
+            mkdir(folder, 0700); /* the default one; any other is the caller's, and is there */
         }
         if (create(path, profile, why, why_size))
             return NULL;

@@ -1,0 +1,68 @@
+"""A simulated machine of one test: programs on it, and its truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from gshare.shim import sim
+
+ROOT = Path(__file__).resolve().parents[2]
+PREAMBLE = "import json, os, sys, threading, time\nfrom driver_calls import *\nfrom device_work import *\n"
+
+
+class Machine:
+    """A machine of one test: every program starts with the names of driver_calls.py and device_work.py."""
+
+    def __init__(self, path: Path, profile: str, **variables: str) -> None:
+        self.path = str(path)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("LD_", "GSHARE_", "SIMGPU_", "CUDA_"))}
+        folders = [str(ROOT / "tests" / name) for name in ("sim", "shim")]
+        self.environ = {
+            **clean,
+            **sim.environment(self.path, profile),
+            "PYTHONPATH": os.pathsep.join(folders),
+            **variables,
+        }
+
+    def start(self, code: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a program; `out(value)` in it writes one line of JSON, `wait()` waits for a line from the test."""
+        return subprocess.Popen(
+            [sys.executable, "-c", PREAMBLE + code],
+            env={**self.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, **variables: str) -> Any:
+        """Run a program to its end; returns what its last `out` said."""
+        program = self.start(code, **variables)
+        output, _ = program.communicate(timeout=100)
+        assert program.returncode == 0, output
+        return json.loads(output.splitlines()[-1])
+
+    def device(self, index: int = 0) -> dict[str, Any]:
+        """Return the truth about one device."""
+        device: dict[str, Any] = sim.stat(self.path)["devices"][index]
+        return device
+
+    def process(self, pid: int, index: int = 0) -> dict[str, Any]:
+        return next(p for p in self.device(index)["processes"] if p["pid"] == pid)
+
+
+def line(program: subprocess.Popen[str]) -> Any:
+    """Return what a running program says next."""
+    assert program.stdout is not None
+    return json.loads(program.stdout.readline())
+
+
+def tell(program: subprocess.Popen[str]) -> None:
+    """Let a program go on that waits."""
+    assert program.stdin is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
