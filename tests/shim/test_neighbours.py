@@ -30,7 +30,8 @@ def test_a_neighbours_own_lookup_leads_to_the_hook_first(
     programs: Programs, build: Callable[..., Path]
 ) -> None:
     """It gives out its own function, the one that REAL() goes to: the program passes the shim first."""
-    neighbour = build("libneighbour-lookup.so", "neighbour.c", options=["-shared", "-DHOOKS_LOOKUP"])
+    options = ["-shared", "-DHOOKS_LOOKUP", "-Wl,-Bsymbolic"]
+    neighbour = build("libneighbour-lookup.so", "neighbour.c", options=options)
     road = Road("linked lookup", ("linked-lookup",), linked=True)
     answers = programs.take(road, ["cuLaunchKernel 13000 0", "cuCtxGetLimit 13000 0"], LIBRARY, neighbour)
 

@@ -78,10 +78,17 @@ def test_a_second_driver_is_answered_from_the_first(programs: Programs, first: s
 def test_the_loaders_functions_are_ours_through_any_handle(
     programs: Programs, arguments: tuple[str, ...]
 ) -> None:
-    road = Road("loader", arguments)
+    road = Road("loader", arguments, linked=True)
     answers = programs.take(road, ["dlsym", "dlvsym", "dlopen", "dladdr"], LIBRARY)
 
     assert [name for name, answer in answers.items() if answer.is_hook] == ["dlsym", "dlvsym", "dlopen"]
+
+
+def test_our_own_handle_does_not_make_us_the_driver(programs: Programs) -> None:
+    answers = programs.take(Road("self", ("self",), linked=True), ["dlsym", "cuDeviceGetName"], LIBRARY)
+
+    assert answers["dlsym"].is_hook
+    assert answers["cuDeviceGetName"].file == str(programs.files["driver"])
 
 
 def test_functions_that_a_driver_lacks_stay_missing(programs: Programs) -> None:
