@@ -58,7 +58,7 @@ def start(machine: str | None = None, profile: str | None = None) -> None:
     if profile and has != wanted:
         running = ",".join(has)
         raise SimulationError(
-            f"{profile}: the simulated machine runs with {running} (gshare sim stop ends it)"
+            f"{profile}: the simulated machine has {running} (gshare sim stop ends it)"
         )
 
 
