@@ -32,8 +32,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def environ() -> dict[str, str]:
-    """Return this process's environment without anybody's libraries or limits."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("LD_", "GSHARE_", "SIMGPU_"))}
+    """Return this process's environment without drivers, limits or a shim."""
+    foreign = ("LD_LIBRARY_PATH", "GSHARE_", "SIMGPU_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from interception import HOOKED, Programs, run
+from interception import HOOKED, Programs, as_shipped, run
 
 from gshare.shim import LIBRARY
 
+pytestmark = as_shipped
 NEWEST_GLIBC = (2, 17)
 ENV = "GSHARE_TEST_OLD_ROOT"
 

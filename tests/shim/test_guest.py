@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from interception import LIMITED, Programs, preloaded, run
+from interception import LIMITED, Programs, as_shipped, preloaded, run
 
 from gshare.shim import LIBRARY
 
@@ -50,6 +50,7 @@ def test_nothing_is_left_in_the_process(
 
 
 @LIMITS
+@as_shipped
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 def test_it_opens_nothing_and_starts_nothing(

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from interception import preloaded, run
+from interception import as_shipped, preloaded, run
 
 from gshare.shim import LIBRARY
 
+pytestmark = as_shipped
 BUILDS = {
     "as installed": [],
     "-O0": ["-O0"],
