@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gshare.controller.errors import GshareError, ProgramNotExecutable, ProgramNotFound
 
 _ELF = b"\x7fELF"
+_HEADER_BYTES = 64
 _PT_INTERP = 3
 _MAX_SCRIPT_DEPTH = 4
 
@@ -59,12 +60,12 @@ def _obstacle(path: str, depth: int = 0) -> tuple[str, bool]:
     """Why the library cannot be preloaded into the file, and whether that is because it is a musl program."""
     try:
         with open(path, "rb") as file:
-            head = file.read(64)
+            head = file.read(_HEADER_BYTES)
             if head[:2] == b"#!" and depth < _MAX_SCRIPT_DEPTH:
                 words = (head + file.readline(4096)).splitlines()[0][2:].split()
                 return _obstacle(os.fsdecode(words[0]), depth + 1) if words else ("", False)
-            if head[:4] != _ELF:
-                return "", False  # a script without #!, which sh runs
+            if head[:4] != _ELF or len(head) < _HEADER_BYTES:
+                return "", False  # a script without #!, which sh runs, or nothing that anybody can run
             if head[4] != 2:
                 return "is a 32-bit program", False
             if depth == 0 and os.fstat(file.fileno()).st_mode & stat.S_ISUID:

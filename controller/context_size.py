@@ -35,7 +35,8 @@ class ContextSizes:
         self._one_at_a_time = asyncio.Lock()
         self._measured: dict[str, int] = {}
         with suppress(GshareError):  # only a cache: measure again
-            stored = read_json(self._path).get("context_bytes", {})
+            stored = read_json(self._path).get("context_bytes")
+            stored = stored if isinstance(stored, dict) else {}
             self._measured = {name: size for name, size in stored.items() if type(size) is int and size > 0}
         self._sizes = dict(self._measured)
 

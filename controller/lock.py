@@ -50,7 +50,7 @@ def controller_lives(path: Path) -> bool:
     """Whether a controller holds the lock; asking does not take it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise GshareError(str(path), f"cannot be read: {error.strerror}") from None

@@ -1,0 +1,110 @@
+"""A gshare of a test's own: runtime, state and simulated machine in a folder that goes with the test."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GSHARE = (sys.executable, "-m", "gshare.cli")
+TIMEOUT_S = 60
+
+ALLOCATE = Path(__file__).with_name("allocate.py")
+"""A program that allocates device memory on command; see there."""
+
+
+class Home:
+    """Where one test's gshare lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run_dir = folder / "run"
+        self.state_dir = folder / "state"
+        self.machine = folder / "machine"
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GSHARE_", "SIMGPU_", "XDG_")) and name != "LD_PRELOAD"
+        }
+        self.environment = {
+            **inherited,
+            "GSHARE_RUNTIME_DIR": str(self.run_dir),
+            "GSHARE_STATE_DIR": str(self.state_dir),
+            "SIMGPU_MACHINE": str(self.machine),
+        }
+        self.children: list[subprocess.Popen[str]] = []
+
+    def gshare(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line to its end."""
+        options = {"env": self.environment, "stdin": subprocess.DEVNULL, "timeout": TIMEOUT_S} | more
+        return subprocess.run([*GSHARE, *arguments], capture_output=True, text=True, check=False, **options)
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the command line; it is killed at the end of the test, if not before."""
+        child = subprocess.Popen(
+            [*GSHARE, *arguments],
+            env=env or self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.children.append(child)
+        return child
+
+    def allocator(self, *options: str) -> "Allocator":
+        """A program under `gshare run --sim OPTIONS` that allocates on command."""
+        return Allocator(self.start("run", "--sim", *options, "--", sys.executable, str(ALLOCATE)))
+
+    def written(self) -> set[str]:
+        """Tenants and state as they are on disk."""
+        folders = (self.run_dir / "tenants", self.state_dir)
+        return {str(path) for folder in folders if folder.exists() for path in folder.rglob("*")}
+
+    def close(self) -> None:
+        """End what the test left running."""
+        for child in self.children:
+            child.kill()
+            child.communicate()
+        self.gshare("controller", "stop")
+
+
+class Allocator:
+    """Talks to allocate.py."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self.child = child
+        self.pid = child.pid
+
+    def ask(self, *words: object) -> str:
+        """Give one command and return its answer."""
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        print(*words, file=self.child.stdin, flush=True)
+        answer = self.child.stdout.readline().strip()
+        if not answer:
+            _, errors = self.child.communicate(timeout=TIMEOUT_S)
+            raise AssertionError(f"ended with {self.child.returncode}: {errors}")
+        return answer
+
+    def pieces(self, most: int) -> int:
+        """Take pieces of 64 MiB until refused, or `most`; return how many it got."""
+        return int(self.ask("take", most))
+
+    def memory(self) -> tuple[int, int]:
+        """What cuMemGetInfo says: free and total."""
+        free, total = self.ask("info").split()
+        return int(free), int(total)
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """A new Home."""
+    with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
+        made = Home(Path(folder))
+        yield made
+        made.close()

@@ -1,0 +1,74 @@
+"""What a run costs before the program starts: ratios of one machine to itself, best of several."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from .conftest import GSHARE, Home
+
+REPEATS = 15
+TRIES = 3
+
+
+def best_s(run: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_a_run_costs_at_most_twice_what_importing_click_costs(home: Home) -> None:
+    home.gshare("controller", "start")
+    click = [sys.executable, "-c", "import click"]
+    ratios = []
+    for _ in range(TRIES):
+        base = best_s(lambda: subprocess.run(click, check=True))
+        ratios.append(best_s(lambda: home.gshare("run", "true")) / base)
+        if ratios[-1] <= 2:
+            break
+    print("gshare run true / import click:", [f"{ratio:.2f}" for ratio in ratios])
+    assert min(ratios) <= 2
+
+
+def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
+    times = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        assert home.gshare("run", "true").returncode == 0
+        times.append(time.perf_counter() - start)
+        home.gshare("controller", "stop")
+    print("cold start:", [f"{seconds:.2f} s" for seconds in times])
+    assert min(times) <= 1
+
+
+def test_a_run_loads_nothing_that_it_does_not_need() -> None:
+    script = "import sys, json, gshare.cli.main, gshare.cli.run; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    )
+    heavy = {
+        "rich",
+        "psutil",
+        "pynvml",
+        "asyncio",
+        "subprocess",
+        "platformdirs",
+        "gshare.shim.abi",
+        "gshare.shim.sim",
+    }
+    assert heavy & set(loaded) == set()
+
+
+def test_help_loads_no_command() -> None:
+    script = (
+        "import sys, gshare.cli.main\n"
+        "try: gshare.cli.main.main(['--help'])\n"
+        "finally: print(sorted(m for m in sys.modules if m.startswith('gshare.cli.')), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr == "['gshare.cli.main']\n"
+    assert GSHARE[1:] == ("-m", "gshare.cli")
