@@ -47,9 +47,8 @@ def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
 
 def test_a_run_loads_nothing_that_it_does_not_need() -> None:
     script = "import sys, json, gshare.cli.main, gshare.cli.run; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
-    )
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    loaded = json.loads(child.stdout)
     heavy = {
         "rich",
         "psutil",

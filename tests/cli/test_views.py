@@ -31,10 +31,9 @@ def test_ps_tells_who_has_what(home: Home) -> None:
     assert (other["tenant"], other["index"], other["used_bytes"]) == ("team-b", None, 0)
     assert other["state"] == "no-cuda"
     table = home.gshare("ps").stdout.splitlines()
-    assert table[0].split() == "TENANT PID USER GPU MEM LIMIT COMPUTE STATE COMMAND".split()
-    assert ["team-a", str(program.pid), "sim:0", "2G"] == [
-        table[1].split()[column] for column in (0, 1, 3, 5)
-    ]
+    assert table[0].split() == ["TENANT", "PID", "USER", "GPU", "MEM", "LIMIT", "COMPUTE", "STATE", "COMMAND"]
+    cells = table[1].split()
+    assert [cells[0], cells[1], cells[3], cells[5]] == ["team-a", str(program.pid), "sim:0", "2G"]
 
 
 def test_ps_is_empty_when_the_programs_have_ended(home: Home) -> None:
@@ -87,7 +86,7 @@ def test_set_tells_old_and_new(home: Home) -> None:
 
 
 def test_a_dry_run_is_shown_with_its_environment(home: Home) -> None:
-    result = home.gshare("run", "--sim=t4", "--mem", "25%", "--dry-run", "--json", "true")
+    result = home.gshare("run", "--sim=t4", "--mem", "4G", "--dry-run", "--json", "true")
     decision = json.loads(result.stdout)
     assert decision["schema"] == "gshare/dry-run/v1"
     assert decision["devices"][0]["memory_bytes"] == 4 * GIB
