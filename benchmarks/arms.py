@@ -17,6 +17,9 @@ from gshare.controller.errors import GshareError
 
 TIMEOUT_S = 600
 
+Instructions = dict[tuple[str, str], float]
+"""By object and function."""
+
 
 class Arm:
     """`python -m gshare.benchmarks.loops …` bare (limits None), or as a tenant with `limits`."""
@@ -40,15 +43,15 @@ class Arm:
         samples: list[float] = self.loops(*case)["ns"]
         return statistics.median(samples)
 
-    def instructions(self, *case: str) -> dict[str, float]:
-        """Instructions per counted call, by shared object; the program runs under callgrind."""
+    def instructions(self, *case: str) -> Instructions:
+        """Instructions per counted call, by object and function; the program runs under callgrind."""
         with tempfile.TemporaryDirectory(prefix="gshare-") as directory:
             profile = Path(directory) / "callgrind.out"
             loop = [sys.executable, "-m", "gshare.benchmarks.loops", *case]
             count = self._run([*callgrind.prefix(profile), *loop])["count"]
             with profile.open() as lines:
-                sums = callgrind.instructions_by_object(lines)
-        return {name: round(total / count, 1) for name, total in sums.items()}
+                sums = callgrind.instructions(lines)
+        return {where: total / count for where, total in sums.items()}
 
     def _run(self, command: Sequence[str]) -> dict[str, Any]:
         if self.limits is not None:

@@ -1,4 +1,4 @@
-"""Instructions by shared object, counted by valgrind's callgrind."""
+"""Instructions by shared object and function, counted by valgrind's callgrind."""
 
 from __future__ import annotations
 
@@ -25,28 +25,38 @@ def prefix(output: Path) -> list[str]:
     ]
 
 
-def instructions_by_object(lines: Iterable[str]) -> Counter[str]:
-    """Sum a callgrind profile's own costs by the object's file name, as in {"libgshare.so": 1234}.
+def instructions(lines: Iterable[str]) -> Counter[tuple[str, str]]:
+    """Sum a callgrind profile's own costs by object and function: {("libgshare.so", "cuLaunchKernel"): 1234}.
 
-    A profile is a list of blocks: `ob=` names the object from here on (`ob=(3) /path/lib.so` the first time,
-    `ob=(3)` later), a line that starts with a position carries a cost, and the line after `calls=` repeats
-    the cost of the called function, which is counted where that function is.
+    A profile is a list of blocks: `ob=` and `fn=` name object and function from here on (`ob=(3) /path/lib.so`
+    the first time, `ob=(3)` later), a line that starts with a position carries a cost, and the line after
+    `calls=` repeats the cost of the called function, which is counted where that function is.
     """
-    names: dict[str, str] = {}
-    sums: Counter[str] = Counter()
-    current, inclusive = "", False
+    names: dict[tuple[str, str], str] = {}
+    sums: Counter[tuple[str, str]] = Counter()
+    current = {"ob": "", "fn": ""}
+    inclusive = False
     for line in lines:
         key, separator, value = line.partition("=")
-        if separator and key in ("ob", "cob"):
-            number, _, path = value.strip().partition(" ")
-            if path:
-                names[number] = Path(path).name
-            if key == "ob":
-                current = names.get(number, number)
+        if separator and key in ("ob", "cob", "fn", "cfn"):
+            number, _, name = value.strip().partition(" ")
+            kind = key[-2:]
+            if name:
+                names[kind, number] = Path(name).name if kind == "ob" else name
+            if key == kind:
+                current[kind] = names.get((kind, number), number)
         elif separator and key == "calls":
             inclusive = True
         elif line[:1] in "0123456789+-*" and line.strip():
             if not inclusive:
-                sums[current] += int(line.split()[1])
+                sums[current["ob"], current["fn"]] += int(line.split()[1])
             inclusive = False
     return sums
+
+
+def by_object(sums: Counter[tuple[str, str]]) -> Counter[str]:
+    """The same by object alone."""
+    total: Counter[str] = Counter()
+    for (name, _), count in sums.items():
+        total[name] += count
+    return total

@@ -38,7 +38,7 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-COUNTED int loops_count_launches(const struct loops_kernel *k, uint64_t count)
+static int launches(const struct loops_kernel *k, uint64_t count)
 {
     int result = 0;
 
@@ -47,49 +47,60 @@ COUNTED int loops_count_launches(const struct loops_kernel *k, uint64_t count)
     return result;
 }
 
-/* `batches` times `batch` launches back to back; the wait for their end lies outside the clock.
- * out_ns[i]: nanoseconds a launch in batch i. */
-EXPORT int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns)
+COUNTED int loops_count_launches(const struct loops_kernel *k, uint64_t count)
 {
-    for (uint64_t i = 0; i < batches; i++) {
-        uint64_t start = now_ns();
-        int result = loops_count_launches(k, batch);
-
-        out_ns[i] = (double)(now_ns() - start) / (double)batch;
-        if (!result)
-            result = k->sync(k->stream);
-        if (result)
-            return result;
-    }
-    return 0;
+    return launches(k, count);
 }
 
-/* One launch every `period_ns`, so that the GPU keeps busy and no queue grows: the work of a program that is
- * limited and never has to wait.  The first `ahead` of a batch go at once, and its end is waited for, so that a
- * kernel a little longer or shorter than the period adds up to nothing.  Only the calls are timed. */
+/* `batches` times `batch` launches back to back, after one that does not count; the wait for their end lies
+ * outside the clock.  out_ns[i]: nanoseconds a launch in batch i. */
+EXPORT int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns)
+{
+    int result = launches(k, batch);
+
+    for (uint64_t i = 0; i < batches && !result; i++) {
+        uint64_t start;
+
+        result = k->sync(k->stream);
+        start = now_ns();
+        if (!result)
+            result = loops_count_launches(k, batch);
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+    }
+    return result ? result : k->sync(k->stream);
+}
+
+/* One batch, a launch every `period_ns`, the first `ahead` at once; then waits for its end. */
+static int paced(const struct loops_kernel *k, int (*launch)(const struct loops_kernel *, uint64_t),
+                 uint64_t batch, uint64_t ahead, uint64_t period_ns, double *out_ns)
+{
+    uint64_t begin = now_ns(), spent = 0;
+    int result = 0;
+
+    for (uint64_t i = 0; i < batch && !result; i++) {
+        uint64_t due = begin + (i < ahead ? 0 : i - ahead) * period_ns;
+        uint64_t start;
+
+        while ((start = now_ns()) < due)
+            ;
+        result = launch(k, 1);
+        spent += now_ns() - start;
+    }
+    *out_ns = (double)spent / (double)batch;
+    return result ? result : k->sync(k->stream);
+}
+
+/* Launches at the pace of the GPU, so that it keeps busy and no queue grows: the work of a program that is limited
+ * and never has to wait.  A batch's end is waited for, so that a kernel a little longer or shorter than the period
+ * adds up to nothing; the first batch does not count.  Only the calls are timed. */
 EXPORT int loops_launch_paced(const struct loops_kernel *k, uint64_t batches, uint64_t batch, uint64_t ahead,
                               uint64_t period_ns, double *out_ns)
 {
-    for (uint64_t i = 0; i < batches; i++) {
-        uint64_t begin = now_ns(), spent = 0;
-        int result = 0;
+    int result = paced(k, launches, batch, ahead, period_ns, out_ns);
 
-        for (uint64_t j = 0; j < batch && !result; j++) {
-            uint64_t due = begin + (j < ahead ? 0 : j - ahead) * period_ns;
-            uint64_t start;
-
-            while ((start = now_ns()) < due)
-                ;
-            result = loops_count_launches(k, 1);
-            spent += now_ns() - start;
-        }
-        out_ns[i] = (double)spent / (double)batch;
-        if (!result)
-            result = k->sync(k->stream);
-        if (result)
-            return result;
-    }
-    return 0;
+    for (uint64_t i = 0; i < batches && !result; i++)
+        result = paced(k, loops_count_launches, batch, ahead, period_ns, &out_ns[i]);
+    return result;
 }
 
 /* Allocations that stay, so that the cost with many live ones can be seen.  Fills pointers[0..count-1]. */
@@ -102,7 +113,7 @@ EXPORT int loops_fill(alloc_fn alloc, uint64_t bytes, uint64_t count, uint64_t *
     return result;
 }
 
-COUNTED int loops_count_pairs(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t count)
+static int pairs(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t count)
 {
     uint64_t pointer;
     int result = 0;
@@ -115,19 +126,24 @@ COUNTED int loops_count_pairs(alloc_fn alloc, free_fn free_, uint64_t bytes, uin
     return result;
 }
 
-/* out_ns[i]: nanoseconds of an allocation and its release in batch i. */
+COUNTED int loops_count_pairs(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t count)
+{
+    return pairs(alloc, free_, bytes, count);
+}
+
+/* out_ns[i]: nanoseconds of an allocation and its release in batch i; one batch before them does not count. */
 EXPORT int loops_alloc_free(alloc_fn alloc, free_fn free_, uint64_t bytes, uint64_t batches, uint64_t batch,
                             double *out_ns)
 {
-    for (uint64_t i = 0; i < batches; i++) {
-        uint64_t start = now_ns();
-        int result = loops_count_pairs(alloc, free_, bytes, batch);
+    int result = pairs(alloc, free_, bytes, batch);
 
+    for (uint64_t i = 0; i < batches && !result; i++) {
+        uint64_t start = now_ns();
+
+        result = loops_count_pairs(alloc, free_, bytes, batch);
         out_ns[i] = (double)(now_ns() - start) / (double)batch;
-        if (result)
-            return result;
     }
-    return 0;
+    return result;
 }
 
 /* Load the driver and initialise it, as a program does; the nanoseconds it took, or a negative error. */

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gshare.benchmarks import callgrind
-from gshare.benchmarks.arms import Arm
+from gshare.benchmarks.arms import Arm, Instructions
 from gshare.benchmarks.results import Row
 from gshare.cli.sandbox import GSHARE, Sandbox
 
@@ -143,7 +143,15 @@ def _instructions(name: str, bare: Arm, hooked: Arm, case: Sequence[str], smoke:
     """Instructions of libgshare a call; beside it what the driver itself did, with and without."""
     if callgrind.available():
         counts, bare_counts = hooked.instructions(*case), bare.instructions(*case)
-        details = {"driver": _of(counts, DRIVER), "driver_bare": _of(bare_counts, DRIVER), "by": "callgrind"}
+        ours = {name: count for (library, name), count in counts.items() if library == SHIM}
+        details = {
+            "by": "callgrind",
+            "driver": _of(counts, DRIVER),
+            "driver_bare": _of(bare_counts, DRIVER),
+            "functions": {
+                name: round(ours[name], 1) for name in sorted(ours, key=ours.__getitem__, reverse=True)[:16]
+            },
+        }
         return _row(name, _of(counts, SHIM), smoke, details=details)
     return _row(name, None, smoke, note="not measured: valgrind is not installed")
 
@@ -172,8 +180,8 @@ def _row(
     return Row(name, budget.what, rounded, budget.unit, budget.limit, within, note, details or {})
 
 
-def _of(counts: dict[str, float], library: str) -> float:
-    return sum(count for name, count in counts.items() if name.startswith(library))
+def _of(counts: Instructions, library: str) -> float:
+    return round(sum(count for (name, _), count in counts.items() if name.startswith(library)), 1)
 
 
 def _p99(samples: list[float]) -> float:
