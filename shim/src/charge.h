@@ -16,8 +16,8 @@
  *
  * Contexts are time-sliced round robin, so foreign time enters a window in whole rounds: with n busy contexts one
  * interruption costs round(n) = (n - 1) slices + n switches.  Elapsed = own + m * round, and own lies within one
- * slice of m slices, so m can be read off the elapsed time alone.  Windows known to be much shorter than a slice
- * tell m even better, and each of them that was interrupted once measures round(n). */
+ * slice of m slices, so m can be read off the elapsed time alone.  Windows known to be much shorter than a slice are
+ * interrupted once or not at all, and each of them that was measures round(n). */
 
 #define GS_SLICE_NS   1024000u /* what the driver sets by default */
 #define GS_SWITCH_NS  50000u
@@ -64,11 +64,12 @@ static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen 
     uint64_t rounds;
 
     if (seen->longest_ns != 0 && seen->longest_ns * (n - 1) * 5 < *round * 2) {
-        rounds = elapsed * 10 > seen->longest_ns * 13 ? (beyond + *round / 2) / *round : 0;
+        rounds = elapsed * 10 > seen->longest_ns * 13 && beyond > *round / 4;
         if (rounds == 1 && seen->busy_milli + 100 > n * GS_MILLI && seen->busy_milli < n * GS_MILLI + 100)
             *round += (uint64_t)(((int64_t)beyond - (int64_t)*round) / 32);
     } else {
-        uint64_t period = *round * n / (n - 1);
+        uint64_t switches = n * GS_SWITCH_NS;
+        uint64_t period = *round + (*round > switches ? *round - switches : 0) / (n - 1);
         rounds = (elapsed + period / 2) / period;
     }
     if (rounds == 0) {

@@ -87,6 +87,8 @@ def core() -> ctypes.CDLL:
         "history_busy": ctypes.c_uint32,
     }.items():
         getattr(library, f"core_{name}").restype = result
+    library.core_line_read.argtypes = [ctypes.c_void_p, ctypes.POINTER(Line)]
+    library.core_slices_init.argtypes = [ctypes.POINTER(Slices)]
     library.core_line_at.argtypes = [ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_bool]

@@ -1,8 +1,8 @@
 """A time-sliced GPU and its tenants on virtual time, charged and gated by the shim's own functions.
 
-A model only: round robin over contexts with work, a slice, a switch cost, kernels pre-empted in the middle.  What
-belongs to driver calls and threads (meter.c, gate.c) is imitated here; what decides (bucket.h, charge.h) is the
-shipped code.  Times are integer nanoseconds.
+A model only: round robin over contexts with work, a slice, a switch cost, kernels pre-empted in the middle.
+What belongs to driver calls and threads (meter.c, gate.c) is imitated here; what decides (bucket.h, charge.h)
+is the shipped code.  Times are integer nanoseconds.
 """
 
 import ctypes
@@ -26,6 +26,7 @@ class Marker:
     learnt_ns: int
     submit_ns: int
     contiguous: bool
+    launches: int
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Kernel:
 
 @dataclass
 class Tenant:
-    """A saturating program unless `batch` is set: then it launches that many, waits, and computes for `gap_ns`."""
+    """A saturating program; with `batch`, one that launches that many, waits, and computes for `gap_ns`."""
 
     rate_ppm: int
     duration: Callable[[random.Random], int]
@@ -127,16 +128,15 @@ class Model:
     def mark(self, t: Tenant) -> None:
         """Close the open window after the last queued kernel (at once when the stream has run dry)."""
         first = len(t.queue) > len(t.window)
-        marker = Marker(int(sum(t.window)), self.now - t.window_from_ns, first)
-        count, t.window = len(t.window), []
+        marker = Marker(int(sum(t.window)), self.now - t.window_from_ns, first, len(t.window))
+        t.window = []
         self.look(t)
         if t.queue:
             t.queue[-1].marker = marker
-            t.queue[-1].kernels = count  # type: ignore[attr-defined]
         else:
-            self.retire(t, marker, count)
+            self.retire(t, marker)
 
-    def retire(self, t: Tenant, marker: Marker, count: int) -> None:
+    def retire(self, t: Tenant, marker: Marker) -> None:
         """A window's end marker is through: charge it."""
         start = t.start_ns if t.start_ns is not None else self.now
         self.look(t)
@@ -149,7 +149,7 @@ class Model:
         if not marker.contiguous:
             own = core().core_without_gaps(own, marker.submit_ns, marker.learnt_ns)
         core().core_longest_learn(ctypes.byref(t.longest), own)
-        t.learnt_ns += (own / count - t.learnt_ns) / 8
+        t.learnt_ns += (own / marker.launches - t.learnt_ns) / 8
         t.spent.value += own - marker.learnt_ns
         t.in_flight_ns -= marker.learnt_ns
         t.charged_ns += own
@@ -192,14 +192,11 @@ class Model:
             if t.queue[0].left_ns <= 0:
                 kernel = t.queue.popleft()
                 if kernel.marker:
-                    self.retire(t, kernel.marker, kernel.kernels)  # type: ignore[attr-defined]
-                if not t.queue:
-                    if t.window:
-                        pass
-                    if t.waiting:
-                        t.waiting = False
-                        t.next_ns = self.now + t.gap_ns
-                        t.start_ns = None
+                    self.retire(t, kernel.marker)
+                if not t.queue and t.waiting:
+                    t.waiting = False
+                    t.next_ns = self.now + t.gap_ns
+                    t.start_ns = None
 
 
 def lognormal(mean_ns: int, sigma: float = 0.25) -> Callable[[random.Random], int]:
