@@ -5,7 +5,6 @@
 #include <pthread.h>
 
 #include "context.h"
-#include "fork.h"
 #include "later.h"
 #include "meter.h"
 #include "pool.h"
@@ -33,7 +32,9 @@ static void in_child(void)
     gs_region_after_fork(1);
 }
 
-void gs_fork_watch(void)
+/* At load, before any thread can hold a lock: a child forked while another thread makes the first call would find
+ * that thread's lock held for ever. */
+__attribute__((constructor)) static void watch(void)
 {
     pthread_atfork(before, in_parent, in_child);
 }

@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fork.h"
 #include "log.h"
 #include "quota.h"
 #include "region.h"
@@ -309,8 +308,6 @@ static void look(void)
         state = NOT_ASKED;
     else
         state = map_all() ? MAPPED : FAILED;
-    if (state == MAPPED)
-        gs_fork_watch();
 }
 
 const struct gs_region *gs_region_open(void)
