@@ -64,3 +64,18 @@ def test_threads_and_a_forked_child_may_race_for_the_first_call(
     done = run([build("race", "race.c")], preloaded(environ, LIBRARY))
 
     assert (done.stdout, done.stderr) == ("16 of 16 succeeded, 16 found the same, child 0\n", "")
+
+
+def test_a_call_is_hooked_at_every_moment_of_a_process(
+    programs: Programs, build: Callable[..., Path]
+) -> None:
+    driver = programs.files["driver"]
+    link = ["-Wl,--no-as-needed", f"-L{driver.parent}", f"-l:{driver.name}"]
+    early = build("libearly.so", "moments.c", options=["-shared", "-DEARLY", *link])
+    program = build("moments", "moments.c", options=link)
+    environ = {**programs.environ, "LD_LIBRARY_PATH": str(driver.parent)}
+    done = run([program], preloaded(environ, LIBRARY, early))
+
+    moments = ["fork before the first call", "main", "fork", "constructor", "vfork and exec", "exit"]
+    assert done.stdout.splitlines() == [f"{moment}: 0 0 {LIBRARY}" for moment in ["constructor", *moments]]
+    assert (done.returncode, done.stderr) == (0, "")
