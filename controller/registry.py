@@ -167,8 +167,7 @@ class Registry:
             )
         known = self._known(machine)
         if not request.dry_run:
-            tenant.runs.append(Run(request.pid, request.start_ticks))
-            tenant.write_note()
+            tenant.update(runs=[*tenant.runs, Run(request.pid, request.start_ticks)])
         return Admitted(
             tenant.name, str(tenant.files.directory), True, self._granted(known, tenant.files.grants())
         )
@@ -197,14 +196,13 @@ class Registry:
     def _apply(self, plan: Plan) -> LimitsSet:
         tenant, rows = plan.tenant, plan.tenant.files.rows()
         index = {device.uuid: device.index for device, _ in self._known(tenant.machine)}
+        tenant.update(limits=plan.limits)
         changes = []
         for uuid, grant in plan.grants.items():
             old = tenant.files.grant(rows[uuid])
             tenant.files.change(rows[uuid], grant)
             new = tenant.files.grant(rows[uuid])
             changes.append(Changed(index[uuid], uuid, old[0], new[0], old[1], new[1]))
-        tenant.limits = plan.limits
-        tenant.write_note()
         self.tenants.on_change("limits", tenant.name)
         return LimitsSet(tenant.name, len(self.tenants.processes()[tenant.name]), changes)
 

@@ -27,9 +27,12 @@ class Tenant:
     files: TenantFiles
     runs: list[Run] = field(default_factory=list)
 
-    def write_note(self) -> None:
-        """Write down what a controller that adopts the tenant cannot see otherwise."""
-        self.files.write_note(Note(self.machine, self.gpus, self.limits, self.runs))
+    def update(self, *, limits: Limits | None = None, runs: list[Run] | None = None) -> None:
+        """Change what is known about the tenant, written down first for a controller that may adopt it."""
+        limits = self.limits if limits is None else limits
+        runs = self.runs if runs is None else runs
+        self.files.write_note(Note(self.machine, self.gpus, limits, runs))
+        self.limits, self.runs = limits, runs
 
 
 class DeviceTable:
