@@ -1,4 +1,7 @@
-"""Over NVIDIA's own libcuda.so.1, which needs no GPU for it, lookups are the driver's own but for the hooks."""
+"""Lookups in NVIDIA's own driver, which needs no GPU for them, are its own but for the hooks.
+
+The simulated GPU's driver, always at hand, is held to the same.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,15 @@ import pytest
 from interception import DRIVER, HOOKED, LIMITED, Programs, Road, names
 
 from gshare.shim import LIBRARY
+from gshare.shim.sim import LIBRARY_DIR
 
 ENV = "GSHARE_TEST_REAL_LIBCUDA"
-DRIVERS = [Path(path) for path in os.environ.get(ENV, "").split(":") if path]
-VERSIONS = [
-    2000,
-    3020,
-    4000,
-    6050,
-    7000,
-    8000,
-    9000,
-    10000,
-    11000,
-    11030,
-    11080,
-    12000,
-    12020,
-    12050,
-    13000,
-    13050,
-]
+REAL = [Path(path) for path in os.environ.get(ENV, "").split(":") if path]
+MISSING = f"{ENV} names no libcuda.so.1, or several with : between (.ci/real-libcuda.sh fetches them)"
+VERSIONS = "2000 3020 4000 6050 7000 8000 9000 10000 11000 11030 11080 12000 12020 12050 13000 13050".split()
 FLAGS = [0, 1, 2, 3, 4]
-ODD = ["", "cuMemAlloc_v2", "cuNoSuchFunction", "malloc", "cuLaunchKernel_ptsz"]
+ODD = ["cuMemAlloc_v2", "cuNoSuchFunction", "malloc", "cuLaunchKernel_ptsz"]
 
-pytestmark = pytest.mark.skipif(
-    not DRIVERS,
-    reason=f"{ENV} names no libcuda.so.1, or several with : between (.ci/real-libcuda.sh fetches them)",
-)
 BY_NAME = [
     Road("linked", ("linked",), linked=True, folder="real"),
     Road("linked, RTLD_DEFAULT", ("default",), linked=True, folder="real"),
@@ -55,10 +39,16 @@ BY_NAME = [
 ]
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda path: path.parent.name)
-def real(request: pytest.FixtureRequest, programs: Programs) -> Programs:
-    """Return the programs with a real driver for the loader to find."""
-    return replace(programs, files={**programs.files, "real": request.param})
+@pytest.fixture(
+    params=[Path(LIBRARY_DIR) / DRIVER, *(REAL or [None])],
+    ids=lambda path: path.parent.name if path else "real",
+)
+def real(request: pytest.FixtureRequest, programs: Programs, tmp_path: Path) -> Programs:
+    """Return the programs with a driver for the loader to find: the simulated GPU's, or a real one."""
+    if request.param is None:
+        pytest.skip(MISSING)
+    environ = {**programs.environ, "SIMGPU_MACHINE": str(tmp_path / "machine")}
+    return replace(programs, files={**programs.files, "real": request.param}, environ=environ)
 
 
 @pytest.mark.parametrize("road", BY_NAME, ids=str)
@@ -82,7 +72,7 @@ def test_each_lookup_is_answered_as_the_driver_does_but_for_the_hooks(real: Prog
     """Every base name, version and flag: the code, the status and the spelling are the driver's."""
     bases = sorted({re.sub(r"(_v\d)?(_pt[sd][sz])?$", "", name) for name in names()})
     lines = [
-        f"{name} {version} {flags}" for name in [*bases, *ODD[1:]] for version in VERSIONS for flags in FLAGS
+        f"{name} {version} {flags}" for name in [*bases, *ODD] for version in VERSIONS for flags in FLAGS
     ]
     bare = real.take(Road(road, (road, DRIVER), folder="real"), lines)
     shim = real.take(Road(road, (road, DRIVER), folder="real"), lines, LIBRARY)
@@ -96,7 +86,7 @@ def test_each_lookup_is_answered_as_the_driver_does_but_for_the_hooks(real: Prog
 
 
 def test_every_answer_is_an_export_with_an_address_of_its_own(real: Programs) -> None:
-    """What substitution by address stands on."""
+    """That is what substitution by address stands on."""
     lines = [f"{name} {version} {flags}" for name in names() for version in VERSIONS for flags in FLAGS]
     answers = real.take(Road("lookup-v2", ("lookup-v2", DRIVER), folder="real"), lines)
     found = [answer for answer in answers.values() if answer.file]
@@ -107,7 +97,7 @@ def test_every_answer_is_an_export_with_an_address_of_its_own(real: Programs) ->
     assert all(answer.symbol in (name, None) for name, answer in symbols.items())
 
 
-def test_without_a_gpu_calls_fail_as_they_do_without_the_shim(real: Programs) -> None:
+def test_calls_answer_as_they_do_without_the_shim(real: Programs) -> None:
     alone = replace(real, files={**real.files, "driver": real.files["real"]})
     calls = ["cuInit", "cuDeviceGetCount", "cuMemAlloc_v2", "cuLaunchKernel", "cuCtxSynchronize"]
     bare = alone.call("dlsym", calls)
