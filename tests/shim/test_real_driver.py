@@ -19,7 +19,7 @@ from gshare.shim.sim import LIBRARY_DIR
 ENV = "GSHARE_TEST_REAL_LIBCUDA"
 REAL = [Path(path) for path in os.environ.get(ENV, "").split(":") if path]
 MISSING = f"{ENV} names no libcuda.so.1, or several with : between (.ci/real-libcuda.sh fetches them)"
-VERSIONS = "2000 3020 4000 6050 7000 8000 9000 10000 11000 11030 11080 12000 12020 12050 13000 13050".split()
+VERSIONS = [*range(2000, 13001, 1000), 3020, 6050, 11030, 11080, 12020, 12050, 13050]
 FLAGS = [0, 1, 2, 3, 4]
 ODD = ["cuMemAlloc_v2", "cuNoSuchFunction", "malloc", "cuLaunchKernel_ptsz"]
 
