@@ -28,9 +28,9 @@ def prefix(output: Path) -> list[str]:
 def instructions(lines: Iterable[str]) -> Counter[tuple[str, str]]:
     """Sum a callgrind profile's own costs by object and function: {("libgshare.so", "cuLaunchKernel"): 1234}.
 
-    A profile is a list of blocks: `ob=` and `fn=` name object and function from here on, `ob=(3) /path/lib.so`
-    the first time and `ob=(3)` later.  A line that starts with a position carries a cost.  After `calls=` comes
-    the cost of the called function, which is counted where that function is.
+    A profile is a list of blocks: `ob=` and `fn=` name object and function from here on, `ob=(3)
+    /path/lib.so` the first time and `ob=(3)` later. A line that starts with a position carries a cost.
+    After `calls=` comes the cost of the called function, which is counted where that function is.
     """
     names: dict[tuple[str, str], str] = {}
     sums: Counter[tuple[str, str]] = Counter()
