@@ -2,27 +2,25 @@
  *
  * One lock is held across the driver's creating and destroying, so that the handle of a context that goes is not given
  * to a new one before the old one's memory has been released. */
-#include <pthread.h>
 
 #include "context.h"
 #include "device.h"
-#include "hold.h"
+#include "reserve.h"
 #include "hooks.h"
 #include "ledger.h"
+#include "lock.h"
 #include "meter.h"
 #include "pool.h"
 #include "region.h"
-
-#define MOST_ORDINALS 64
 
 /* The primary context of each ordinal, while it exists: how much it is charged, and its handle. */
 static struct primary {
     CUcontext context;
     uint64_t bytes;
     int charged;
-} primaries[MOST_ORDINALS];
+} primaries[GS_MOST_ORDINALS];
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gs_lock lock;
 
 /* An upper bound, measured by the controller; of a foreign device nothing may be had. */
 static uint64_t context_bytes(const struct gs_region *region, int device)
@@ -56,7 +54,7 @@ static int begin(struct creation *creation, const struct gs_region *region, CUde
     creation->bytes = context_bytes(region, creation->device);
     if (!gs_reserve(creation->device, creation->bytes))
         return 0;
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     return 1;
 }
 
@@ -67,13 +65,13 @@ static CUresult end(const struct creation *creation, CUresult result, CUcontext 
 
     if (result) {
         gs_quota_release(creation->device, creation->bytes);
-    } else if (creation->device >= 0 && !gs_ledger_put((uint64_t)*context, entry, &stale)) {
+    } else if (creation->device >= 0 && gs_ledger_put((uint64_t)*context, &entry, &stale) == GS_NOT_NOTED) {
         REAL(cuCtxDestroy_v2)(*context);
         gs_quota_release(creation->device, creation->bytes);
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     gs_meter_rebind(); /* it is the current one now */
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -135,7 +133,7 @@ static CUresult destroyed(CUresult result, CUcontext context)
             release((uint64_t)context, &entry);
         release_all_in(context);
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -143,7 +141,7 @@ GSHARE_HOOK(cuCtxDestroy_v2, (CUcontext ctx))
 {
     if (!gs_region())
         return REAL(cuCtxDestroy_v2)(ctx);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy_v2)(ctx), ctx);
 }
@@ -152,7 +150,7 @@ GSHARE_HOOK(cuCtxDestroy, (CUcontext ctx))
 {
     if (!gs_region())
         return REAL(cuCtxDestroy)(ctx);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy)(ctx), ctx);
 }
@@ -165,11 +163,11 @@ GSHARE_HOOK(cuCtxDetach, (CUcontext ctx))
 
     if (!gs_region())
         return REAL(cuCtxDetach)(ctx);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     result = REAL(cuCtxDetach)(ctx);
     if (!result && REAL(cuCtxGetApiVersion)(ctx, &version))
         return destroyed(result, ctx);
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -186,10 +184,10 @@ GSHARE_HOOK(cuDevicePrimaryCtxRetain, (CUcontext * pctx, CUdevice dev))
     if (!region || !pctx || device == GS_NO_DEVICE)
         return REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
     primary = &primaries[dev]; /* the device has a row, so its ordinal is in range */
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     bytes = primary->charged ? 0 : context_bytes(region, device);
     if (!gs_reserve(device, bytes)) {
-        pthread_mutex_unlock(&lock);
+        gs_unlock(&lock);
         return gs_refuse(device);
     }
     result = REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
@@ -198,7 +196,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRetain, (CUcontext * pctx, CUdevice dev))
     } else if (!primary->charged) {
         *primary = (struct primary){.context = *pctx, .bytes = bytes, .charged = 1};
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -219,7 +217,7 @@ static CUresult left(CUresult result, CUdevice dev, int memory_is_gone)
         if (!active || memory_is_gone)
             release_all_in(primary.context);
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -227,7 +225,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRelease, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxRelease)(dev);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     return left(REAL(cuDevicePrimaryCtxRelease)(dev), dev, 0);
 }
 
@@ -235,7 +233,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRelease_v2, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxRelease_v2)(dev);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     return left(REAL(cuDevicePrimaryCtxRelease_v2)(dev), dev, 0);
 }
 
@@ -243,7 +241,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxReset, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxReset)(dev);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     return left(REAL(cuDevicePrimaryCtxReset)(dev), dev, 1);
 }
 
@@ -251,15 +249,13 @@ GSHARE_HOOK(cuDevicePrimaryCtxReset_v2, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxReset_v2)(dev);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     return left(REAL(cuDevicePrimaryCtxReset_v2)(dev), dev, 1);
 }
 
 void gs_context_forget(void)
 {
-    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
-
-    lock = unlocked;
-    for (int i = 0; i < MOST_ORDINALS; i++)
+    lock.word = GS_LOCK_FREE;
+    for (int i = 0; i < GS_MOST_ORDINALS; i++)
         primaries[i].charged = 0;
 }

@@ -8,8 +8,24 @@
 #define GS_NO_DEVICE      (-1) /* no context is current, the number means no device, or no limit is in force */
 #define GS_FOREIGN_DEVICE (-2) /* limits are in force, and the controller granted nothing on this one */
 
+#define GS_MOST_ORDINALS 64
+
+/* What an ordinal means, less the most negative answer and plus 1, so that 0 is: not asked yet.  An ordinal means one
+ * device for a process's life. */
+extern int8_t gs_device_cache[GS_MOST_ORDINALS];
+
+int gs_device_look_up(CUdevice device);
+
 /* Index into gs_limits.device[], found by UUID (and cached), or one of the above. */
-int gs_device_index(CUdevice device);
+static inline int gs_device_index(CUdevice device)
+{
+    int cached;
+
+    if (__builtin_expect((unsigned int)device >= GS_MOST_ORDINALS, 0))
+        return GS_NO_DEVICE;
+    cached = __atomic_load_n(&gs_device_cache[device], __ATOMIC_RELAXED);
+    return __builtin_expect(cached != 0, 1) ? cached + GS_FOREIGN_DEVICE - 1 : gs_device_look_up(device);
+}
 
 int gs_device_of_uuid(const struct gs_limits *limits, const CUuuid *uuid);
 

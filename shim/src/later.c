@@ -1,10 +1,10 @@
 /* later.c -- linear memory freed in stream order stays charged until an event behind the free has passed. */
 #define _GNU_SOURCE /* mremap */
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include "hooks.h"
 #include "later.h"
+#include "lock.h"
 
 #define CU_EVENT_DISABLE_TIMING        2u
 #define CU_STREAM_CAPTURE_MODE_RELAXED 2
@@ -15,7 +15,7 @@ struct release {
     int device;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gs_lock lock;
 static struct release *releases; /* grown by mremap, as the ledger's memory: never the program's malloc */
 static uint32_t count;           /* read without the lock, to see that there is nothing to do */
 static uint32_t room;
@@ -44,13 +44,13 @@ int gs_later_release(const struct gs_entry *entry, CUstream stream)
 
     if (REAL(cuEventCreate)(&event, CU_EVENT_DISABLE_TIMING))
         return 0;
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     if (!REAL(cuEventRecord)(event, stream) && make_room()) {
         releases[count] = (struct release){event, entry->bytes, entry->device};
         __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);
         done = 1;
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     if (!done)
         REAL(cuEventDestroy_v2)(event);
     return done;
@@ -63,7 +63,7 @@ void gs_later_collect(void)
     if (!__atomic_load_n(&count, __ATOMIC_RELAXED))
         return;
     REAL(cuThreadExchangeStreamCaptureMode)(&mode); /* else a query breaks a capture that is going on */
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     for (uint32_t i = 0; i < count;) {
         struct release release = releases[i];
 
@@ -76,15 +76,13 @@ void gs_later_collect(void)
         releases[i] = releases[count - 1];
         __atomic_store_n(&count, count - 1, __ATOMIC_RELAXED);
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     REAL(cuThreadExchangeStreamCaptureMode)(&mode);
 }
 
 void gs_later_forget(void)
 {
-    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
-
-    lock = unlocked;
+    lock.word = GS_LOCK_FREE;
     releases = NULL;
     count = room = 0;
 }

@@ -1,14 +1,14 @@
 /* ledger.c -- a sharded hash table: open addressing, linear probing, deletion by shifting back.
  *
  * Its memory comes from mmap, as the program's malloc may itself be waiting for what we do here. */
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "ledger.h"
+#include "lock.h"
 
-#define SHARDS      64
-#define SHARD_SHIFT 58 /* the hash's top bits choose the shard, the rest the place in it */
+#define SHARD_BITS  6 /* the hash's top bits choose the shard, the next ones the place in it */
+#define SHARDS      (1 << SHARD_BITS)
 #define FIRST_SLOTS 128
 
 struct slot {
@@ -17,47 +17,45 @@ struct slot {
 };
 
 struct shard {
-    pthread_mutex_t lock;
+    struct gs_lock lock;
     struct slot *slots;
     uint64_t mask; /* slots - 1; their number is a power of two */
     uint64_t used;
+    int shift; /* 64 less the bits of a place */
 } __attribute__((aligned(64)));
 
-#define UNLOCKED                                                                                             \
-    {                                                                                                        \
-        .lock = PTHREAD_MUTEX_INITIALIZER                                                                    \
-    }
-#define UNLOCKED_8 UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED, UNLOCKED
-#define UNLOCKED_64                                                                                          \
-    UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8, UNLOCKED_8
+static struct shard shards[SHARDS];
 
-static struct shard shards[SHARDS] = {UNLOCKED_64};
-
+/* The golden ratio spreads aligned addresses over the top bits. */
 static uint64_t hash(uint64_t handle)
 {
-    handle *= 0x9e3779b97f4a7c15ull; /* the golden ratio spreads aligned addresses over the top bits */
-    return handle ^ handle >> 32;
+    return handle * 0x9e3779b97f4a7c15ull;
+}
+
+static uint64_t home_of(const struct shard *shard, uint64_t handle)
+{
+    return hash(handle) << SHARD_BITS >> shard->shift;
 }
 
 static struct shard *lock_shard(uint64_t handle)
 {
-    struct shard *shard = &shards[hash(handle) >> SHARD_SHIFT];
+    struct shard *shard = &shards[hash(handle) >> (64 - SHARD_BITS)];
 
-    pthread_mutex_lock(&shard->lock);
+    gs_lock(&shard->lock);
     return shard;
 }
 
 /* Where the handle is, or where it would go. */
 static uint64_t place_of(const struct shard *shard, uint64_t handle)
 {
-    uint64_t at = hash(handle) & shard->mask;
+    uint64_t at = home_of(shard, handle);
 
     while (shard->slots[at].handle && shard->slots[at].handle != handle)
         at = (at + 1) & shard->mask;
     return at;
 }
 
-static int grow(struct shard *shard)
+static __attribute__((noinline)) int grow(struct shard *shard)
 {
     uint64_t count = shard->slots ? 2 * (shard->mask + 1) : FIRST_SLOTS;
     struct shard old = *shard;
@@ -68,6 +66,7 @@ static int grow(struct shard *shard)
         return 0;
     shard->slots = slots;
     shard->mask = count - 1;
+    shard->shift = 64 - __builtin_ctzll(count);
     for (uint64_t i = 0; old.slots && i <= old.mask; i++)
         if (old.slots[i].handle)
             shard->slots[place_of(shard, old.slots[i].handle)] = old.slots[i];
@@ -82,7 +81,7 @@ static void erase(struct shard *shard, uint64_t at)
     uint64_t hole = at;
 
     for (uint64_t next = (at + 1) & shard->mask; shard->slots[next].handle; next = (next + 1) & shard->mask) {
-        uint64_t home = hash(shard->slots[next].handle) & shard->mask;
+        uint64_t home = home_of(shard, shard->slots[next].handle);
 
         if (((next - home) & shard->mask) >= ((next - hole) & shard->mask)) {
             shard->slots[hole] = shard->slots[next];
@@ -93,28 +92,30 @@ static void erase(struct shard *shard, uint64_t at)
     shard->used--;
 }
 
-int gs_ledger_put(uint64_t handle, struct gs_entry entry, struct gs_entry *stale)
+enum gs_noted gs_ledger_put(uint64_t handle, const struct gs_entry *entry, struct gs_entry *stale)
 {
     struct shard *shard = lock_shard(handle);
-    int roomy = shard->slots && 2 * shard->used <= shard->mask;
-    uint64_t at;
+    enum gs_noted noted = GS_NOTED;
+    struct slot *slot;
 
-    stale->bytes = 0;
-    if (!roomy && !grow(shard)) {
-        pthread_mutex_unlock(&shard->lock);
-        return 0;
+    if (2 * shard->used >= shard->mask && !grow(shard)) {
+        gs_unlock(&shard->lock);
+        return GS_NOT_NOTED;
     }
-    at = place_of(shard, handle);
-    if (shard->slots[at].handle)
-        *stale = shard->slots[at].entry;
-    else
+    slot = &shard->slots[place_of(shard, handle)];
+    if (slot->handle) {
+        *stale = slot->entry;
+        noted = GS_NOTED_OVER;
+    } else {
+        slot->handle = handle;
         shard->used++;
-    shard->slots[at] = (struct slot){handle, entry};
-    pthread_mutex_unlock(&shard->lock);
-    return 1;
+    }
+    slot->entry = *entry;
+    gs_unlock(&shard->lock);
+    return noted;
 }
 
-static int look_up(uint64_t handle, struct gs_entry *entry, int take)
+static inline __attribute__((always_inline)) int look_up(uint64_t handle, struct gs_entry *entry, int take)
 {
     struct shard *shard = lock_shard(handle);
     uint64_t at = shard->slots ? place_of(shard, handle) : 0;
@@ -125,7 +126,7 @@ static int look_up(uint64_t handle, struct gs_entry *entry, int take)
         if (take)
             erase(shard, at);
     }
-    pthread_mutex_unlock(&shard->lock);
+    gs_unlock(&shard->lock);
     return found;
 }
 
@@ -145,7 +146,7 @@ void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const st
         struct shard *shard = &shards[i];
         uint64_t at = 0;
 
-        pthread_mutex_lock(&shard->lock);
+        gs_lock(&shard->lock);
         while (shard->slots && at <= shard->mask) {
             struct slot slot = shard->slots[at];
 
@@ -156,15 +157,12 @@ void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const st
                 at++;
             }
         }
-        pthread_mutex_unlock(&shard->lock);
+        gs_unlock(&shard->lock);
     }
 }
 
 /* The old tables stay: another thread of the parent may have been changing one. */
 void gs_ledger_forget(void)
 {
-    static const struct shard empty = UNLOCKED;
-
-    for (int i = 0; i < SHARDS; i++)
-        shards[i] = empty;
+    memset(shards, 0, sizeof shards);
 }

@@ -15,9 +15,13 @@ struct gs_entry {
 
 /* Handles are addresses of one process, so that no two kinds share one; 0 is none. */
 
-/* False: no memory to note it down.  A handle that is there already is stale, as the driver has just given it out
- * again: `stale` gets what it was charged (bytes = 0: nothing). */
-int gs_ledger_put(uint64_t handle, struct gs_entry entry, struct gs_entry *stale);
+enum gs_noted {
+    GS_NOT_NOTED = 0, /* no memory for it */
+    GS_NOTED,
+    GS_NOTED_OVER, /* a stale entry, as the driver has just given the handle out again: `stale` has it */
+};
+
+enum gs_noted gs_ledger_put(uint64_t handle, const struct gs_entry *entry, struct gs_entry *stale);
 
 /* False: not known. */
 int gs_ledger_take(uint64_t handle, struct gs_entry *entry);

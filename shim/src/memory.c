@@ -1,9 +1,12 @@
 /* memory.c -- linear, pitched and managed memory, and every way to free it. */
-#include "hold.h"
+#include "reserve.h"
 #include "hooks.h"
 #include "later.h"
+#include "device.h"
 #include "pool.h"
 #include "region.h"
+
+#define LINEAR_GRAIN 512ull
 
 /* An upper bound of a row's length in pitched memory; the true one comes with the driver's answer. */
 #define PITCH_GRAIN 512ull
@@ -11,58 +14,125 @@
 #define CU_MEM_ATTACH_GLOBAL 1u
 #define CU_MEM_ATTACH_HOST   2u
 
+/* A reservation between the decision and the driver's answer: what the ledger will say. */
+struct hold {
+    struct gs_entry entry; /* owner: the current context */
+};
+
+/* What the driver takes for `bytes` of linear memory. */
+static uint64_t linear_bytes(uint64_t bytes)
+{
+    return bytes > UINT64_MAX - LINEAR_GRAIN ? UINT64_MAX
+                                             : (bytes + LINEAR_GRAIN - 1) / LINEAR_GRAIN * LINEAR_GRAIN;
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+static inline int hold_here(struct hold *hold, uint64_t bytes)
+{
+    CUcontext context = NULL;
+
+    REAL(cuCtxGetCurrent)(&context);
+    hold->entry.owner = (uint64_t)context;
+    hold->entry.device = gs_current_device();
+    hold->entry.bytes = bytes;
+    return gs_reserve(hold->entry.device, bytes);
+}
+
+static inline void hold_drop(const struct hold *hold)
+{
+    gs_quota_release(hold->entry.device, hold->entry.bytes);
+}
+
+/* The bound was not the truth. */
+static __attribute__((noinline)) int correct(struct hold *hold, uint64_t taken_bytes)
+{
+    struct gs_entry *entry = &hold->entry;
+
+    if (taken_bytes < entry->bytes)
+        gs_quota_release(entry->device, entry->bytes - taken_bytes);
+    else if (!gs_reserve(entry->device, taken_bytes - entry->bytes))
+        return 0;
+    entry->bytes = taken_bytes;
+    return 1;
+}
+
+static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t handle, enum gs_kind kind)
+{
+    struct gs_entry stale;
+    enum gs_noted noted;
+
+    if (hold->entry.device < 0)
+        return 1;
+    if (taken_bytes != hold->entry.bytes && !correct(hold, taken_bytes)) {
+        hold_drop(hold);
+        return 0;
+    }
+    hold->entry.kind = kind;
+    noted = gs_ledger_put(handle, &hold->entry, &stale);
+    if (noted == GS_NOT_NOTED)
+        hold_drop(hold);
+    else if (noted == GS_NOTED_OVER)
+        gs_quota_release(stale.device, stale.bytes);
+    return noted != GS_NOT_NOTED;
+}
 /* What the program gets, given what the driver said. */
-static CUresult settle(CUresult result, const struct gs_hold *hold, uint64_t taken_bytes, CUdeviceptr pointer,
-                       enum gs_kind kind)
+static inline CUresult settle(CUresult result, struct hold *hold, uint64_t taken_bytes, CUdeviceptr pointer,
+                              enum gs_kind kind)
 {
     if (result) {
-        gs_hold_drop(hold);
+        hold_drop(hold);
         return result;
     }
-    if (gs_hold_keep(hold, taken_bytes, pointer, kind))
+    if (hold_keep(hold, taken_bytes, pointer, kind))
         return CUDA_SUCCESS;
     REAL(cuMemFree_v2)(pointer);
-    return gs_refuse(hold->device);
+    return gs_refuse(hold->entry.device);
 }
 
 GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))
 {
-    uint64_t bytes = gs_linear_bytes(bytesize);
-    struct gs_hold hold;
+    uint64_t bytes = linear_bytes(bytesize);
+    struct hold hold;
     CUresult result;
 
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc_v2)(dptr, bytesize);
-    if (!gs_hold_here(&hold, bytes))
-        return gs_refuse(hold.device);
+    if (!hold_here(&hold, bytes))
+        return gs_refuse(hold.entry.device);
     result = REAL(cuMemAlloc_v2)(dptr, bytesize);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
 }
 
 GSHARE_HOOK(cuMemAlloc, (CUdeviceptr_v1 * dptr, unsigned int bytesize))
 {
-    uint64_t bytes = gs_linear_bytes(bytesize);
-    struct gs_hold hold;
+    uint64_t bytes = linear_bytes(bytesize);
+    struct hold hold;
     CUresult result;
 
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc)(dptr, bytesize);
-    if (!gs_hold_here(&hold, bytes))
-        return gs_refuse(hold.device);
+    if (!hold_here(&hold, bytes))
+        return gs_refuse(hold.entry.device);
     result = REAL(cuMemAlloc)(dptr, bytesize);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
 }
 
 GSHARE_HOOK(cuMemAllocManaged, (CUdeviceptr * dptr, size_t bytesize, unsigned int flags))
 {
-    uint64_t bytes = gs_linear_bytes(bytesize);
-    struct gs_hold hold;
+    uint64_t bytes = linear_bytes(bytesize);
+    struct hold hold;
     CUresult result;
 
     if (!gs_region() || !dptr || !bytesize || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
         return REAL(cuMemAllocManaged)(dptr, bytesize, flags);
-    if (!gs_hold_here(&hold, bytes))
-        return gs_refuse(hold.device);
+    if (!hold_here(&hold, bytes))
+        return gs_refuse(hold.entry.device);
     result = REAL(cuMemAllocManaged)(dptr, bytesize, flags);
     return settle(result, &hold, bytes, result ? 0 : *dptr, GS_MANAGED);
 }
@@ -72,36 +142,36 @@ static uint64_t pitched_bound(uint64_t width_bytes, uint64_t height)
 {
     uint64_t row = width_bytes > UINT64_MAX - PITCH_GRAIN ? UINT64_MAX : width_bytes + PITCH_GRAIN - 1;
 
-    return gs_linear_bytes(gs_times(row / PITCH_GRAIN * PITCH_GRAIN, height));
+    return linear_bytes(times(row / PITCH_GRAIN * PITCH_GRAIN, height));
 }
 
 GSHARE_HOOK(cuMemAllocPitch_v2, (CUdeviceptr * dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
                                  unsigned int ElementSizeBytes))
 {
-    struct gs_hold hold;
+    struct hold hold;
     CUresult result;
 
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    if (!gs_hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(hold.device);
+    if (!hold_here(&hold, pitched_bound(WidthInBytes, Height)))
+        return gs_refuse(hold.entry.device);
     result = REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(result, &hold, result ? 0 : gs_linear_bytes(gs_times(*pPitch, Height)), result ? 0 : *dptr,
+    return settle(result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)), result ? 0 : *dptr,
                   GS_PITCHED);
 }
 
 GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsigned int WidthInBytes,
                               unsigned int Height, unsigned int ElementSizeBytes))
 {
-    struct gs_hold hold;
+    struct hold hold;
     CUresult result;
 
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    if (!gs_hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(hold.device);
+    if (!hold_here(&hold, pitched_bound(WidthInBytes, Height)))
+        return gs_refuse(hold.entry.device);
     result = REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(result, &hold, result ? 0 : gs_linear_bytes(gs_times(*pPitch, Height)), result ? 0 : *dptr,
+    return settle(result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)), result ? 0 : *dptr,
                   GS_PITCHED);
 }
 
@@ -113,7 +183,7 @@ static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const str
     if (!known)
         return result;
     if (result)
-        gs_ledger_put(pointer, *entry, &stale); /* room for it was there a moment ago */
+        gs_ledger_put(pointer, entry, &stale); /* room for it was there a moment ago */
     else if (entry->kind == GS_POOL)
         gs_pool_freed(entry);
     else

@@ -4,12 +4,12 @@
  * charge becomes what the driver says the pool has reserved, plus the bounds of calls still going on.  Asking the driver
  * for that figure waits for nothing. */
 #define _GNU_SOURCE /* mremap */
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include "device.h"
-#include "hold.h"
+#include "reserve.h"
 #include "hooks.h"
+#include "lock.h"
 #include "pool.h"
 #include "region.h"
 
@@ -29,7 +29,7 @@ struct pool {
 
 int gs_pools_in_use;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gs_lock lock;
 static struct pool *pools; /* grown by mremap: never the program's malloc */
 static uint32_t count;
 static uint32_t room;
@@ -83,7 +83,7 @@ static int reconcile(struct pool *pool)
     if (target < pool->charged)
         gs_quota_release(pool->device, pool->charged - target);
     else if (!within)
-        gs_quota_settle(pool->device, pool->charged, target);
+        gs_quota_charge(pool->device, target - pool->charged);
     pool->charged = target;
     return within;
 }
@@ -92,18 +92,18 @@ void gs_pool_refresh(void)
 {
     if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
         return;
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
         if (pools[i].handle)
             reconcile(&pools[i]);
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
 }
 
 void gs_pool_freed(const struct gs_entry *entry)
 {
     struct pool *pool;
 
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     pool = &pools[entry->owner];
     pool->allocations--;
     if (pool->handle) {
@@ -112,14 +112,12 @@ void gs_pool_freed(const struct gs_entry *entry)
         gs_quota_release(pool->device, pool->charged - pool->going_on);
         pool->charged = pool->going_on;
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
 }
 
 void gs_pool_forget(void)
 {
-    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
-
-    lock = unlocked;
+    lock.word = GS_LOCK_FREE;
     pools = NULL;
     count = room = 0;
     gs_pools_in_use = 0;
@@ -179,7 +177,7 @@ static int begin(struct growth *growth)
         return 1;
     if (growth->device < 0 || !reserve_bound(growth))
         return 0;
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     pool = record_of(growth->pool, growth->device);
     if (pool) {
         growth->record = (uint32_t)(pool - pools);
@@ -187,7 +185,7 @@ static int begin(struct growth *growth)
         pool->charged += growth->bound;
         pool->going_on += growth->bound;
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     if (!pool)
         gs_quota_release(growth->device, growth->bound);
     return pool != NULL;
@@ -207,29 +205,32 @@ static void learn_grain(const struct growth *growth, uint64_t grown)
 static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr pointer, CUstream stream)
 {
     struct gs_entry entry = {.owner = growth->record, .device = growth->device, .kind = GS_POOL};
+    enum gs_noted noted = GS_NOT_NOTED;
     struct gs_entry stale;
     struct pool *pool;
     int within;
 
     if (growth->device == GS_NO_DEVICE)
         return result;
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     pool = &pools[growth->record];
     pool->going_on -= growth->bound;
     within = reconcile(pool);
     if (!pool->going_on && pool->charged > growth->before)
         learn_grain(growth, pool->charged - growth->before);
-    if (!result && within && gs_ledger_put(pointer, entry, &stale)) {
+    if (!result && within)
+        noted = gs_ledger_put(pointer, &entry, &stale);
+    if (noted == GS_NOTED_OVER)
+        gs_quota_release(stale.device, stale.bytes);
+    if (noted != GS_NOT_NOTED) {
         pool->allocations++;
-        if (stale.bytes)
-            gs_quota_release(stale.device, stale.bytes);
     } else if (!result) {
         REAL(cuMemFreeAsync)(pointer, stream);
         REAL(cuMemPoolTrimTo)(pool->handle, 0);
         reconcile(pool);
         result = gs_refuse(growth->device);
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 
@@ -278,11 +279,11 @@ static int from_pool(struct growth *growth, const CUdeviceptr *pointer, size_t b
     if (!gs_region() || !pointer || !bytes || !pool || is_capturing(stream))
         return 0;
     growth->device = gs_current_device();
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
         if (pools[i].handle == pool)
             growth->device = pools[i].device;
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return growth->device != GS_NO_DEVICE;
 }
 
@@ -349,9 +350,9 @@ static void note(CUmemoryPool handle, const CUmemLocation *location)
 {
     int device = location->type == CU_MEM_LOCATION_TYPE_DEVICE ? gs_device_index(location->id) : GS_NO_DEVICE;
 
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     record_of(handle, device);
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
 }
 
 GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolProps))
@@ -388,7 +389,7 @@ GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
 
     if (!gs_region())
         return REAL(cuMemPoolDestroy)(pool);
-    pthread_mutex_lock(&lock);
+    gs_lock(&lock);
     result = REAL(cuMemPoolDestroy)(pool);
     for (uint32_t i = 0; !result && i < count; i++) {
         if (pools[i].handle != pool)
@@ -399,7 +400,7 @@ GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
             pools[i].charged = pools[i].going_on;
         }
     }
-    pthread_mutex_unlock(&lock);
+    gs_unlock(&lock);
     return result;
 }
 

@@ -15,24 +15,22 @@
  * applied is at least q.  So the sum of what slots hold is total.used at all times.
  *
  * tests/shim/test_quota_model.py explores these steps, by these names, with a kill at each. */
-#include <pthread.h>
+#include <string.h>
 
 #include "atomic16.h"
 #include "device.h"
+#include "lock.h"
 #include "quota.h"
 #include "region.h"
 
 #define NAME(slot, sequence) ((uint64_t)(slot) << 48 | (sequence))
 #define SLOT_OF(name)        ((uint32_t)((name) >> 48))
 #define SEQUENCE_OF(name)    ((name) & (((uint64_t)1 << 48) - 1))
-#define UNLOCKED_4                                                                                           \
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER
-
-static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
 /* A slot makes one change at a time on a device. */
-static pthread_mutex_t locks[GS_MAX_DEVICES] = {UNLOCKED_4, UNLOCKED_4, UNLOCKED_4, UNLOCKED_4};
+static struct gs_lock locks[GS_MAX_DEVICES];
 
-static void raise_to(uint64_t *word, uint64_t value)
+/* Out of the way of who need not. */
+static __attribute__((noinline)) void raise_to(uint64_t *word, uint64_t value)
 {
     uint64_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 
@@ -54,31 +52,60 @@ static uint64_t effective_sequence(const struct gs_usage *usage, uint32_t slot, 
     return last == NAME(slot, sequence) || applied >= sequence ? sequence : sequence - 1;
 }
 
-/* Change number `sequence` of the slot: it holds `held` from now on, where it held `before`.  False: the
- * total would pass the limit, and nothing has changed. */
-static int change(struct gs_usage *usage, uint32_t slot, uint32_t device, uint64_t sequence, uint64_t before,
-                  uint64_t held, uint64_t limit)
+static inline int is_over(uint64_t used_bytes, uint64_t before, uint64_t held, uint64_t limit)
+{
+    return held > before && (used_bytes > limit || held - before > limit - used_bytes);
+}
+
+/* From READ_TOTAL on, for a change whose words are written.  Out of the way of who runs alone. */
+static __attribute__((noinline)) int carry_out(struct gs_usage *usage, uint32_t slot, uint32_t device,
+                                               uint64_t limit)
 {
     struct gs_device_usage *shared = &usage->device[device];
     struct gs_slot_device *own = &usage->slot[slot].device[device];
+    uint64_t sequence = own->sequence;
+    uint64_t held = own->held_bytes[sequence & 1];
+    uint64_t before = own->held_bytes[(sequence - 1) & 1];
+    struct gs_total old, new;
+
+    do {
+        old = gs_total_read(&shared->total); /* READ_TOTAL */
+        if (is_over(old.used_bytes, before, held, limit)) {
+            __atomic_store_n(&own->sequence, sequence - 1, __ATOMIC_RELEASE); /* GO_BACK */
+            return 0;
+        }
+        if (SLOT_OF(old.last) != slot) /* HELP */
+            raise_to(&usage->slot[SLOT_OF(old.last) % GS_MAX_SLOTS].device[device].applied,
+                     SEQUENCE_OF(old.last));
+        new.used_bytes = old.used_bytes + (held - before);
+        new.last = NAME(slot, sequence);
+    } while (!gs_total_swap(&shared->total, old, new)); /* SWAP */
+    raise_to(&shared->peak_bytes, new.used_bytes);
+    return 1;
+}
+
+/* The slot, whose words on the device are `own`, holds `held` from now on, where it held `before`.  False: the total
+ * would pass the limit, and nothing has changed. */
+static inline __attribute__((always_inline)) int change(struct gs_usage *usage, struct gs_slot_device *own,
+                                                        uint32_t slot, uint32_t device, uint64_t sequence,
+                                                        uint64_t before, uint64_t held, uint64_t limit)
+{
+    struct gs_device_usage *shared = &usage->device[device];
     struct gs_total old, new;
 
     __atomic_store_n(&own->held_bytes[sequence & 1], held, __ATOMIC_RELEASE); /* WRITE_HELD */
     __atomic_store_n(&own->sequence, sequence, __ATOMIC_RELEASE);             /* WRITE_SEQUENCE */
-    do {
-        old = gs_total_read(&shared->total); /* READ_TOTAL */
-        if (held > before && (old.used_bytes > limit || held - before > limit - old.used_bytes)) {
-            __atomic_store_n(&own->sequence, sequence - 1, __ATOMIC_RELEASE); /* GO_BACK */
-            return 0;
-        }
-        raise_to(&usage->slot[SLOT_OF(old.last) % GS_MAX_SLOTS].device[device].applied,
-                 SEQUENCE_OF(old.last)); /* HELP */
-        new.used_bytes = old.used_bytes + (held - before);
-        new.last = NAME(slot, sequence);
-    } while (!gs_total_swap(&shared->total, old, new)); /* SWAP */
-    if (held > before)
-        raise_to(&shared->peak_bytes, new.used_bytes);
-    return 1;
+
+    /* What carry_out does, for the most frequent case: nobody to help, room enough, no new peak. */
+    old = gs_total_read(&shared->total);
+    new.used_bytes = old.used_bytes + (held - before);
+    new.last = NAME(slot, sequence);
+    if (__builtin_expect(SLOT_OF(old.last) == slot && !is_over(old.used_bytes, before, held, limit) &&
+                             new.used_bytes <= __atomic_load_n(&shared->peak_bytes, __ATOMIC_RELAXED) &&
+                             gs_total_swap(&shared->total, old, new),
+                         1))
+        return 1;
+    return carry_out(usage, slot, device, limit);
 }
 
 void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
@@ -89,7 +116,7 @@ void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
         uint64_t held = own->held_bytes[effective & 1];
 
         if (held)
-            change(usage, slot, device, effective + 1, held, 0, GS_NO_LIMIT_BYTES);
+            change(usage, own, slot, device, effective + 1, held, 0, GS_NO_LIMIT_BYTES);
         else
             __atomic_store_n(&own->sequence, effective, __ATOMIC_RELEASE);
     }
@@ -121,22 +148,20 @@ void gs_quota_repair(int device)
 }
 
 /* Adds to, or takes from, what this process holds. */
-static int change_own(const struct gs_region *region, int device, uint64_t more, uint64_t less,
-                      uint64_t limit)
+static inline __attribute__((always_inline)) int change_own(const struct gs_region *region, int device,
+                                                            uint64_t more, uint64_t less, uint64_t limit)
 {
     struct gs_slot_device *own = &region->own->device[device];
     uint64_t sequence, held;
-    int done;
+    int done = 0;
 
-    pthread_mutex_lock(&locks[device]);
+    gs_lock(&locks[device]);
     sequence = own->sequence; /* effective: this lock's last holder left it so */
     held = own->held_bytes[sequence & 1];
-    if (more > UINT64_MAX - held)
-        done = 0;
-    else
-        done = change(region->usage, region->slot, device, sequence + 1, held,
+    if (more <= UINT64_MAX - held)
+        done = change(region->usage, own, region->slot, (uint32_t)device, sequence + 1, held,
                       held + more - (less < held ? less : held), limit);
-    pthread_mutex_unlock(&locks[device]);
+    gs_unlock(&locks[device]);
     return done;
 }
 
@@ -177,20 +202,15 @@ void gs_quota_release(int device, uint64_t bytes)
         change_own(region, device, 0, bytes, GS_NO_LIMIT_BYTES);
 }
 
-void gs_quota_settle(int device, uint64_t reserved_bytes, uint64_t taken_bytes)
+void gs_quota_charge(int device, uint64_t bytes)
 {
     const struct gs_region *region = gs_region();
 
-    if (!region || device < 0)
-        return;
-    if (taken_bytes < reserved_bytes)
-        change_own(region, device, 0, reserved_bytes - taken_bytes, GS_NO_LIMIT_BYTES);
-    else if (taken_bytes > reserved_bytes)
-        change_own(region, device, taken_bytes - reserved_bytes, 0, GS_NO_LIMIT_BYTES);
+    if (region && device >= 0)
+        change_own(region, device, bytes, 0, GS_NO_LIMIT_BYTES);
 }
 
 void gs_quota_forget_locks(void)
 {
-    for (int i = 0; i < GS_MAX_DEVICES; i++)
-        locks[i] = unlocked;
+    memset(locks, 0, sizeof locks);
 }

@@ -22,8 +22,8 @@ void gs_quota_count_refusal(int device);
 
 void gs_quota_release(int device, uint64_t bytes);
 
-/* Reserved was an upper bound, taken is the truth; where the truth is more it is charged, limit or not. */
-void gs_quota_settle(int device, uint64_t reserved_bytes, uint64_t taken_bytes);
+/* What the driver has taken already: limit or not. */
+void gs_quota_charge(int device, uint64_t bytes);
 
 /* Over all processes of the tenant, dead ones that nobody has cleaned up included. */
 uint64_t gs_quota_used(int device);

@@ -1,6 +1,6 @@
 /* sync.c -- waits for the GPU, during which what has been launched can be measured; and what changes the meaning of
  * a thread's launches: its current context, and the end of a stream. */
-#include "hold.h"
+#include "reserve.h"
 #include "launch.h"
 
 /* Before a wait: an end marker behind everything that is in flight, so that the tail is measured at once. */

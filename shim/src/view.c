@@ -1,6 +1,6 @@
 /* view.c -- a quota looks like a smaller GPU, whoever asks and however. */
 #include "device.h"
-#include "hold.h"
+#include "reserve.h"
 #include "hooks.h"
 #include "quota.h"
 #include "region.h"

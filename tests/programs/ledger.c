@@ -55,7 +55,8 @@ static int check(unsigned int seed)
         if (what < 4) {
             struct gs_entry new = entry_of(1 + (uint64_t)rand_r(&seed) % 1000000);
 
-            if (!gs_ledger_put(handle_of(i), new, &stale) || stale.bytes != shadow[i].bytes)
+            stale.bytes = 0;
+            if (!gs_ledger_put(handle_of(i), &new, &stale) || stale.bytes != shadow[i].bytes)
                 return 1;
             shadow[i] = new;
         } else if (what < 6) {
@@ -93,9 +94,11 @@ static void *churn(void *argument)
     struct gs_entry entry, stale;
 
     for (int round = 0; round < 50; round++) {
-        for (uint64_t i = 0; i < 500; i++)
-            if (!gs_ledger_put(handle_of(i * THREADS + mine), entry_of(i + 1), &stale) || stale.bytes)
+        for (uint64_t i = 0; i < 500; i++) {
+            entry = entry_of(i + 1);
+            if (gs_ledger_put(handle_of(i * THREADS + mine), &entry, &stale) != GS_NOTED)
                 return (void *)1;
+        }
         for (uint64_t i = 0; i < 500; i++)
             if (!gs_ledger_take(handle_of(i * THREADS + mine), &entry) || entry.bytes != i + 1)
                 return (void *)1;
@@ -120,15 +123,16 @@ static int threads(void)
 
 static void cost(uint64_t live)
 {
+    const struct gs_entry new = entry_of(1);
     struct gs_entry entry, stale;
     struct timespec from, to;
     const int pairs = 200000;
 
     for (uint64_t i = 0; i < live; i++)
-        gs_ledger_put(handle_of(i), entry_of(1), &stale);
+        gs_ledger_put(handle_of(i), &new, &stale);
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (int i = 0; i < pairs; i++) {
-        gs_ledger_put(handle_of(live + (uint64_t)i % 100), entry_of(1), &stale);
+        gs_ledger_put(handle_of(live + (uint64_t)i % 100), &new, &stale);
         gs_ledger_take(handle_of(live + (uint64_t)i % 100), &entry);
     }
     clock_gettime(CLOCK_MONOTONIC, &to);

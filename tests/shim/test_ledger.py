@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def ledger(build: Callable[..., Path]) -> Path:
-    return build("ledger", "ledger.c", "../../shim/src/ledger.c")
+    return build("ledger", "ledger.c", "../../shim/src/ledger.c", "../../shim/src/lock.c")
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gshare.shim import abi
 
-SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "log")]
+SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "lock", "log")]
 
 
 @pytest.fixture

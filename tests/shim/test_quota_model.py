@@ -157,7 +157,7 @@ class Algorithm:
     def help_read(self, state: State, me: int, worker: Worker) -> State:
         owner, sequence = worker.seen[1]
         applied = state.slots[owner].applied
-        done = applied >= sequence
+        done = owner == worker.slot or applied >= sequence
         return with_worker(state, me, step="SWAP" if done else "HELP_RAISE", applied=applied)
 
     def help_raise(self, state: State, me: int, worker: Worker) -> State:

@@ -1,0 +1,22 @@
+/* reserve.c -- before the driver is asked: is there room, and if not, really not? */
+#include "later.h"
+#include "pool.h"
+#include "reserve.h"
+
+int gs_reserve_after_asking(int device, uint64_t bytes)
+{
+    gs_after_wait();
+    return gs_quota_reserve(device, bytes);
+}
+
+void gs_after_wait(void)
+{
+    gs_later_collect();
+    gs_pool_refresh();
+}
+
+CUresult gs_refuse(int device)
+{
+    gs_quota_count_refusal(device);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
