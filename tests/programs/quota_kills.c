@@ -14,18 +14,12 @@
 #include <unistd.h>
 
 #include "atomic16.h"
-#include "fork.h"
 #include "quota.h"
 #include "region.h"
 
 #define MOST_PROCESSES 16
 
 static volatile uint64_t *changes; /* made by all processes, so that a run that does nothing is noticed */
-
-/* Children claim slots of their own by having mapped nothing before the fork. */
-void gs_fork_watch(void)
-{
-}
 
 static uint64_t now_ns(void)
 {
@@ -35,7 +29,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Reserves and releases until killed, or until a byte comes down the pipe. */
+/* Reserves and releases until killed.  Each child claims a slot of its own, as its parent has mapped nothing. */
 static void work(unsigned int seed)
 {
     uint64_t held[8] = {0};
