@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,7 +96,7 @@ class Driver:
     def __init__(self, library: str = "libcuda.so.1") -> None:
         try:
             # A driver has threads of its own: once loaded it must stay, also while Python ends.
-            self.library: Any = ffi.dlopen(library, ffi.RTLD_NOW | ffi.RTLD_NODELETE)
+            self.library: Any = ffi.dlopen(library, os.RTLD_NOW | os.RTLD_NODELETE)
         except OSError as error:
             raise NoDriver(str(error)) from None
         self.call("cuInit", 0)

@@ -65,7 +65,7 @@ class Loops:
         spin, self._stream = self.device.spin(), self.device.stream()
         spin.set_duration(kernel_ns)
         self._spin = spin  # its parameter block must outlive the launches
-        kernel = _ffi.new("struct loops_kernel *")
+        kernel: Any = _ffi.new("struct loops_kernel *")
         kernel.launch = self._pointer("cuLaunchKernel")
         kernel.sync = self._pointer("cuStreamSynchronize")
         kernel.function = _foreign(spin.function)
