@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from simulated import Machine
 
@@ -59,7 +61,7 @@ GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
 NONE, ACTIVE, INVALIDATED = 0, 1, 2
 
 
-def run(machine: Machine, code: str) -> object:
+def run(machine: Machine, code: str) -> Any:
     return machine.run(GRAPH + code)
 
 
@@ -200,7 +202,7 @@ out([state, code, count("cuGraphGetNodes", g), status(t), call("cuEventQuery", b
     ],
 )
 def test_a_capture_refuses_to_be_waited_for(what: str, code: int, machine: Machine) -> None:
-    got, ended, after = run(  # type: ignore[misc]
+    got, ended, after = run(
         machine,
         f"""
 outside, mark = event(), event(); record(outside, t); begin(s, 2); spin(1, s)
@@ -235,7 +237,7 @@ for what in unsafe:
 out(answers)
 """,
     )
-    for mode, other_thread, code, ended in answers:  # type: ignore[attr-defined]
+    for mode, other_thread, code, ended in answers:
         refused = mode == GLOBAL or (mode == THREAD_LOCAL and not other_thread)
         assert (mode, other_thread, code, ended) == (mode, other_thread, *((900, 901) if refused else (0, 0)))
 

@@ -58,7 +58,7 @@ start()
 
 
 def test_ptx_gives_its_kernels_with_their_parameters(machine: Machine) -> None:
-    kernels = machine.run(READ + f"out(read(new('cuModuleLoad', {str(SHAPES).encode()})[1]))")
+    kernels = machine.run(READ + f"out(read(new('cuModuleLoad', b{str(SHAPES)!r})[1]))")
     assert kernels == {
         "plain": [],
         "shapes": [[0, 8], [8, 4], [12, 1], [16, 20], [40, 8]],
@@ -69,7 +69,7 @@ def test_ptx_gives_its_kernels_with_their_parameters(machine: Machine) -> None:
 def test_ptx_gives_what_a_kernel_takes(machine: Machine) -> None:
     threads, shared, local, ptx, binary, dynamic = machine.run(
         READ
-        + f"_, m = new('cuModuleLoad', {str(SHAPES).encode()})\n"
+        + f"_, m = new('cuModuleLoad', b{str(SHAPES)!r})\n"
         + "_, f = new('cuModuleGetFunction', m, b'shapes')\n"
         + "out([attribute(n, f) for n in (0, 1, 3, 5, 6, 8)])"
     )
@@ -81,7 +81,7 @@ def test_ptx_gives_what_a_kernel_takes(machine: Machine) -> None:
 def test_variables_hold_their_initial_values_and_zeros(machine: Machine) -> None:
     found = machine.run(
         READ
-        + f"_, m = new('cuModuleLoad', {str(SHAPES).encode()})\n"
+        + f"_, m = new('cuModuleLoad', b{str(SHAPES)!r})\n"
         + "names = b'counter', b'table', b'ratios', b'coefficients', b'elsewhere', b'no'\n"
         + "out([variable(m, n) for n in names])"
     )
@@ -99,7 +99,7 @@ def test_a_module_takes_memory_until_it_is_unloaded(machine: Machine) -> None:
     before, during, after, gone = machine.run(
         READ
         + "start(); before = info()[0]\n"
-        + f"_, m = new('cuModuleLoad', {str(SHAPES).encode()}); during = info()[0]\n"
+        + f"_, m = new('cuModuleLoad', b{str(SHAPES)!r}); during = info()[0]\n"
         + "must('cuModuleUnload', m); out([before, during, info()[0], call('cuModuleUnload', m)])"
     )
     assert before > during
@@ -260,7 +260,7 @@ def test_what_nvcc_makes_is_understood(
     path = built(name, *options)
     kernels, counter, table = make_machine(profile).run(
         READ
-        + f"_, m = new('cuModuleLoad', {str(path).encode()})\n"
+        + f"_, m = new('cuModuleLoad', b{str(path)!r})\n"
         + "out([read(m), variable(m, b'counter'), variable(m, b'table')])"
     )
     assert kernels == {"spin": [[0, 8]], "shapes": [[0, 8], [8, 8], [16, 4], [20, 40]]}
@@ -274,7 +274,7 @@ def test_an_image_without_code_for_the_device_is_refused(
 ) -> None:
     cubin, fat = built("code90.cubin", "-cubin", "-arch=sm_90"), built("plain.fatbin", *FAT, "-no-compress")
     for path, profile in ((cubin, "a100"), (cubin, "t4"), (fat, "t4")):
-        code = READ + f"out(new('cuModuleLoad', {str(path).encode()})[0])"
+        code = READ + f"out(new('cuModuleLoad', b{str(path)!r})[0])"
         assert make_machine(profile).run(code) == NO_BINARY
 
 
