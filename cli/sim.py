@@ -9,7 +9,7 @@ import click
 from gshare.cli.options import json_option
 from gshare.cli.render import print_table
 from gshare.controller.errors import GshareError
-from gshare.controller.units import format_percent, format_size
+from gshare.controller.units import format_size
 from gshare.shim import sim as simulator
 
 
@@ -61,7 +61,7 @@ def _print(as_json: bool) -> None:
             f"sim:{device['index']}",
             format_size(device["memory_bytes"]),
             format_size(device["used_bytes"]),
-            format_percent(1_000_000 - device["idle_ns"] * 1_000_000 // max(device["elapsed_ns"], 1)),
+            f"{100 - 100 * device['idle_ns'] / max(device['elapsed_ns'], 1):.1f}%",
             str(device["switches"]),
             str(sum(not process["ended"] for process in device["processes"])),
             device["uuid"],

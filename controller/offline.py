@@ -1,5 +1,6 @@
 """Decides about a run without a controller: for `--dry-run`, which starts and changes nothing."""
 
+import asyncio
 from contextlib import suppress
 
 from gshare.controller.context_size import ContextSizes
@@ -22,4 +23,6 @@ def decide(where: Runtime, request: Admit) -> Admitted:
     living = tenants.processes() if tenants.by_name else {}
     tenants.by_name = {name: tenant for name, tenant in tenants.by_name.items() if living[name]}
     state = state_directory()
-    return Registry(tenants, QuotaStore(state), ContextSizes(state), Machines()).admit(request)
+    registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines())
+    asyncio.run(registry.prepare(request))
+    return registry.admit(request)

@@ -56,11 +56,15 @@ class Registry:
         self.overcommit = overcommit
 
     async def prepare(self, request: Admit) -> None:
-        """Start the simulated machine that a run asks for; measure a context where its size matters."""
+        """Start the simulated machine that a run asks for; measure a context, which programs will be charged.
+
+        A run without limits on a real device does not wait for that: what it is charged limits nothing.
+        """
         if request.simulated and not request.dry_run:
             start_simulated(request.simulated.machine, request.simulated.profile)
-        if request.limits.memory or (request.tenant and self._quota(request.tenant).memory):
-            await self.measure_contexts(request.simulated.machine if request.simulated else REAL)
+        if request.simulated or request.tenant or request.limits != NOTHING_ASKED:
+            for device in self._devices(request):
+                await self.contexts.measure(device)
 
     async def measure_contexts(self, machine: str) -> None:
         """Measure, where that has not been done yet, what a context takes on the machine's devices."""
@@ -87,9 +91,7 @@ class Registry:
         if quota != NOTHING_ASKED:
             _check_no_other(request, quota)
         limits = request.limits if quota == NOTHING_ASKED else quota
-        known = self._known(machine)
-        if not known and request.dry_run and request.simulated:
-            known = self._with_capacity(preview_simulated(machine, request.simulated.profile))
+        known = self._with_capacity(self._devices(request))
         if not known:
             if limits != NOTHING_ASKED or request.gpus or machine != REAL:
                 raise _no_device(machine, request)
@@ -242,6 +244,14 @@ class Registry:
 
     def _known(self, machine: str) -> list[tuple[Found, Capacity]]:
         return self._with_capacity(self.inventory(machine))
+
+    def _devices(self, request: Admit) -> list[Found]:
+        """The devices of the machine that a run is for; with dry_run, what they would be if it were started."""
+        machine = request.simulated.machine if request.simulated else REAL
+        found = self.inventory(machine)
+        if not found and request.dry_run and request.simulated:
+            return preview_simulated(machine, request.simulated.profile)
+        return found
 
     def _with_capacity(self, devices: list[Found]) -> list[tuple[Found, Capacity]]:
         return [(device, self.capacity(device)) for device in devices]

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 SEND_TIMEOUT_MS = 1000
 LINGER_MS = 200
+SHUTDOWN_S = 5
 QUEUED_REPLIES = 64
 """A client that stops reading loses its replies beyond these; nobody else waits for it."""
 
@@ -83,6 +84,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         finally:
+            signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
             events.close()  # not the context's own kind of socket: it would wait for it for ever
             context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()

@@ -177,6 +177,7 @@ def test_a_dry_run_says_what_would_be_and_starts_nothing(home: Home) -> None:
     assert not home.run_dir.exists()
     assert not home.machine.exists()
     assert home.gshare("run", "--sim", "--mem", "900G", "--dry-run", "true").returncode == 125
+    assert "takes up to 528M" in home.gshare("run", "--sim", "--mem", "600M", "--dry-run", "true").stdout
 
 
 def test_a_dry_run_counts_what_runs_with_and_without_controller(home: Home) -> None:
