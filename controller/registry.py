@@ -246,7 +246,7 @@ class Registry:
         return self._with_capacity(self.inventory(machine))
 
     def _devices(self, request: Admit) -> list[Found]:
-        """The devices of the machine that a run is for; with dry_run, what they would be if it were started."""
+        """The devices of the machine that a run is for; for a dry run, those it would have if started."""
         machine = request.simulated.machine if request.simulated else REAL
         found = self.inventory(machine)
         if not found and request.dry_run and request.simulated:
