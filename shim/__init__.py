@@ -27,6 +27,8 @@ def preload_environment(
     """
     path = str(library)
     if any(character.isspace() or character == ":" for character in path):
-        raise PreloadError(f"{path}: LD_PRELOAD cannot name a path with a space or colon (install gshare elsewhere)")
+        raise PreloadError(
+            f"{path}: LD_PRELOAD cannot name a path with a space or colon (install gshare elsewhere)"
+        )
     others = [entry for entry in environ.get("LD_PRELOAD", "").replace(":", " ").split() if entry != path]
     return {**environ, "LD_PRELOAD": ":".join([path, *others]), TENANT_DIR_VARIABLE: str(tenant_dir)}

@@ -6,7 +6,8 @@ from gshare.shim.abi import HOOKS
 def main() -> None:
     print("| library | class | function | |\n|---|---|---|---|")
     for hook in HOOKS:
-        print(f"| {hook.library} | {hook.hook_class} | `{hook.name}` | {'hooked' if hook.hooked else 'passes'} |")
+        what = "hooked" if hook.hooked else "passes"
+        print(f"| {hook.library} | {hook.hook_class} | `{hook.name}` | {what} |")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ static uint64_t handle_of(uint64_t i)
 
 static struct gs_entry entry_of(uint64_t bytes)
 {
-    return (struct gs_entry){.bytes = bytes, .owner = bytes % OWNERS + 1, .device = (int)(bytes % 3), .kind = GS_LINEAR};
+    return (struct gs_entry){
+        .bytes = bytes, .owner = bytes % OWNERS + 1, .device = (int)(bytes % 3), .kind = GS_LINEAR};
 }
 
 static int same(const struct gs_entry *a, const struct gs_entry *b)

@@ -73,7 +73,8 @@ static int sums_agree(const struct gs_usage *usage, const struct gs_limits *limi
 
         for (uint32_t slot = 0; slot < GS_MAX_SLOTS; slot++) {
             const struct gs_slot_device *own = &usage->slot[slot].device[device];
-            int took_effect = total.last == ((uint64_t)slot << 48 | own->sequence) || own->applied >= own->sequence;
+            int took_effect =
+                total.last == ((uint64_t)slot << 48 | own->sequence) || own->applied >= own->sequence;
 
             sum += own->held_bytes[(own->sequence - !took_effect) & 1];
         }

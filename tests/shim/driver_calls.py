@@ -1,4 +1,4 @@
-"""The driver by ctypes, for the programs that tests run: short names, plain integers, result codes returned."""
+"""The driver by ctypes, for the programs that tests run: short names, plain integers, codes returned."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def total(device: int = 0) -> int:
 
 
 def fill(piece_bytes: int, name: str = "cuMemAlloc_v2", *more: Any, most: int = 200) -> tuple[list[int], int]:
-    """Allocate pieces until the driver says no, or `most` are there; returns the pointers and the last code."""
+    """Allocate pieces until the driver says no or `most` are there; return the pointers and the last code."""
     pointers = []
     code = 0
     while len(pointers) < most:

@@ -1,4 +1,4 @@
-"""The shared memory's layout is pinned, its files are whole or not there, and its line is only ever re-based."""
+"""The shared memory's layout is pinned, its files are whole or not there, its line is only re-based."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from gshare.shim import abi
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gshare.shim import abi
 
 UUID = bytes(range(16))
 DEVICE = abi.DeviceLimits(uuid=UUID, device_memory_bytes=100, memory_limit_bytes=50, context_bytes=3)
@@ -183,6 +184,8 @@ def test_the_hook_table_is_c_s_own() -> None:
     hooked = {hook.name for hook in abi.HOOKS if hook.hooked}
     assert {"cuInit", "cuMemAlloc_v2", "nvmlDeviceGetMemoryInfo"} <= hooked
     assert "cuDeviceGetName" not in hooked
-    printed = subprocess.run([sys.executable, "-m", "gshare.shim"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-m", "gshare.shim"], capture_output=True, text=True, check=True
+    ).stdout
     assert len(printed.splitlines()) == len(names) + 2
     assert "| CUDA | ALLOC | `cuMemAlloc_v2` | hooked |" in printed

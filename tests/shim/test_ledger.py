@@ -27,7 +27,10 @@ def test_cost_does_not_grow_with_the_ledger(ledger: Path) -> None:
     """A list would take thousands of times as long at 100,000; caches may make it a few times."""
 
     def cost_ns(live: int) -> int:
-        return min(int(subprocess.run([ledger, "cost", str(live)], capture_output=True, check=True).stdout) for _ in range(3))
+        return min(
+            int(subprocess.run([ledger, "cost", str(live)], capture_output=True, check=True).stdout)
+            for _ in range(3)
+        )
 
     few, many = cost_ns(10), cost_ns(100_000)
     print(f"{few} ns with 10 live handles, {many} ns with 100,000")

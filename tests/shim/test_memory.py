@@ -1,4 +1,4 @@
-"""Linear, pitched and managed memory: refused at the quota, to the byte, and given back in every legal way."""
+"""Linear, pitched and managed memory: refused at the quota, to the byte, given back in every legal way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def room(tenant: Tenant) -> int:
 
 def test_nothing_happens_without_a_limit(tenant: Tenant) -> None:
     """Preloaded, but no tenant named: the device's own numbers, and nothing charged."""
-    program = "start(); before = info(); p, code = fill(64 * MIB, most=40); out([len(p), code, before, info()])"
+    program = (
+        "start(); before = info(); p, code = fill(64 * MIB, most=40); out([len(p), code, before, info()])"
+    )
     plain = tenant.run(program, limited=False)
     preloaded = {**tenant.environ, "GSHARE_TENANT_DIR": ""}
     tenant.environ = preloaded
@@ -129,7 +131,8 @@ def test_bad_arguments_get_the_drivers_own_answer(tenant: Tenant) -> None:
 start()
 p, pitch = u64(), size()
 out([
-    call("cuMemAlloc_v2", None, 4096), alloc(0)[0], free(0), free(12345), call("cuMemAllocManaged", ctypes.byref(p), 4096, 7),
+    call("cuMemAlloc_v2", None, 4096), alloc(0)[0], free(0), free(12345),
+    call("cuMemAllocManaged", ctypes.byref(p), 4096, 7),
     call("cuMemAllocPitch_v2", None, ctypes.byref(pitch), 64, 64, 4),
     call("cuMemAllocPitch_v2", ctypes.byref(p), ctypes.byref(pitch), 0, 64, 4),
     call("cuMemAllocPitch_v2", ctypes.byref(p), ctypes.byref(pitch), 64, 64, 3),

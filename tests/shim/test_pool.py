@@ -48,7 +48,10 @@ def room(tenant: Tenant) -> int:
 
 @pytest.mark.parametrize("twin", ["", "_ptsz"])
 def test_explicit_pools_obey_the_quota(tenant: Tenant, twin: str) -> None:
-    program = f"start(); p, code = fill(32 * MIB, 'cuMemAllocFromPoolAsync{twin}', new_pool(), 0, most=40); out([len(p), code])"
+    program = f"""
+start(); p, code = fill(32 * MIB, 'cuMemAllocFromPoolAsync{twin}', new_pool(), 0, most=40)
+out([len(p), code])
+"""
     assert tenant.run(POOLS + program, limited=False) == [40, 0]
     assert run(tenant, program) == [room(tenant) // (32 * MIB), OUT_OF_MEMORY]
     assert tenant.usage.device(0).peak_bytes <= GIB
@@ -85,7 +88,8 @@ again = new("cuMemAllocFromPoolAsync", 100 * MIB, pool, 0)
 same = used() - base
 must("cuMemFreeAsync", again[1], 0); sync()
 must("cuMemPoolTrimTo", pool, 0)
-out([retained[0] == retained[1] >= 500 * MIB, refused, again[0], same == retained[0], used() - base, alloc(600 * MIB)[0]])
+out([retained[0] == retained[1] >= 500 * MIB, refused, again[0], same == retained[0], used() - base,
+     alloc(600 * MIB)[0]])
 """
     assert run(tenant, program) == [True, OUT_OF_MEMORY, 0, True, 0, 0]
 
@@ -103,7 +107,7 @@ out([first, alloc(600 * MIB)[0]])
 
 
 def test_a_full_pool_deals_out_again_what_it_has(tenant: Tenant) -> None:
-    """As on a GPU of that size: nothing new is taken, so nothing is refused, though all of the quota is reserved."""
+    """As on a GPU of that size: nothing new is taken, so nothing is refused, though all is reserved."""
     program = """
 start(); pool = new_pool(); keep(pool, 2**63)
 codes = []
@@ -179,7 +183,9 @@ out(0); sys.stdin.readline()
     with tenant.start(POOLS + program) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == tenant.context_bytes[0]
+        assert (
+            tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == tenant.context_bytes[0]
+        )
         assert tenant.run("start(); out(alloc(500 * MIB)[0])") == 0
         first.communicate("\n", timeout=60)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from gshare.shim import abi
 
 SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "lock", "log")]
@@ -14,7 +15,10 @@ SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "lock", "log"
 
 @pytest.fixture
 def tenant_dir(tmp_path: Path) -> Path:
-    devices = [abi.DeviceLimits(uuid=bytes([i] * 16), device_memory_bytes=1 << 30, memory_limit_bytes=1000) for i in (1, 2)]
+    devices = [
+        abi.DeviceLimits(uuid=bytes([i] * 16), device_memory_bytes=1 << 30, memory_limit_bytes=1000)
+        for i in (1, 2)
+    ]
     abi.create_limits(tmp_path / "limits", "t", 0, devices, now_ns=0)
     abi.create_usage(tmp_path / "usage")
     abi.create_activity(tmp_path / "activity")
@@ -26,9 +30,12 @@ def quota_kills(build: Callable[..., Path]) -> Path:
     return build("quota_kills", "quota_kills.c", *SHIM)
 
 
-def run(program: Path, kills: int, processes: int, seed: int, tenant_dir: Path, environ: dict[str, str]) -> None:
+def run(
+    program: Path, kills: int, processes: int, seed: int, tenant_dir: Path, environ: dict[str, str]
+) -> None:
     done = subprocess.run(
         [program, str(kills), str(processes), str(seed)],
+        check=False,
         env={**environ, "GSHARE_TENANT_DIR": str(tenant_dir)},
         capture_output=True,
         text=True,

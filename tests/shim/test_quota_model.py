@@ -1,8 +1,8 @@
 """The reservation as a model, explored exhaustively: the steps of shim/src/quota.c by their names there.
 
-A state is the shared words plus every process's place in its program.  From each state every process may make its
-next step, or be killed.  A killed process's slot is repaired by whoever would otherwise refuse, or taken over by a
-newcomer, and these may be killed as well.  The state space is finite and searched whole.
+A state is the shared words plus every process's place in its program.  From each state every process may
+make its next step, or be killed.  A killed process's slot is repaired by whoever would otherwise refuse, or
+taken over by a newcomer, and these may be killed as well.  The state space is finite and searched whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -118,7 +118,9 @@ class Algorithm:
         if delta < 0 and worker.holds < -delta:  # its reservation was refused
             return with_worker(state, me, todo=worker.todo[1:])
         if not worker.repaired:
-            dead = frozenset((i, effective(state, i)) for i in range(len(state.slots)) if is_left_over(state, i))
+            dead = frozenset(
+                (i, effective(state, i)) for i in range(len(state.slots)) if is_left_over(state, i)
+            )
             state = with_worker(state, me, dead_before=dead)
         number = state.slots[worker.home].sequence + 1
         before = state.slots[worker.home].held[(number - 1) & 1]
@@ -142,8 +144,10 @@ class Algorithm:
         return state
 
     def check_refusal(self, state: State, me: int, worker: Worker) -> None:
-        """What is charged leaves no room; that is a reason only if nothing of it was given up before we asked."""
-        if any(is_left_over(state, slot) and effective(state, slot) == last for slot, last in worker.dead_before):
+        """What is charged leaves no room; that is a reason only if nothing of it was given up before."""
+        if any(
+            is_left_over(state, slot) and effective(state, slot) == last for slot, last in worker.dead_before
+        ):
             raise Violation("refused for the sake of a process that was dead before")
 
     def go_back(self, state: State, me: int, worker: Worker) -> State:
@@ -259,7 +263,9 @@ def successors(algorithm: Algorithm, state: State, kills: int) -> Iterator[tuple
             yield killed(state, me), kills - 1
 
 
-def explore(algorithm: Algorithm, programs: list[tuple[int, ...]], kills: int, newcomer: tuple[int, ...] = ()) -> int:
+def explore(
+    algorithm: Algorithm, programs: list[tuple[int, ...]], kills: int, newcomer: tuple[int, ...] = ()
+) -> int:
     """Search all interleavings of the programs, with up to `kills` kills; returns the number of states.
 
     A newcomer has a program and no slot, and takes a dead one's.
@@ -376,7 +382,11 @@ class WithoutRepair(Algorithm):
     "mistake", [WithoutHelp, SequenceFirst, AppliedFirst, BlindSwap, WithoutRepairLock, WithoutRepair]
 )
 def test_the_search_finds_mistakes(mistake: type[Algorithm]) -> None:
-    with pytest.raises(Violation):
-        for case in CASES:
-            programs, kills, newcomer = case.values
+    found = 0
+    for case in CASES:
+        programs, kills, newcomer = case.values
+        try:
             explore(mistake(), programs, kills, newcomer)
+        except Violation:
+            found += 1
+    assert found

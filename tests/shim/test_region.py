@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gshare.shim import LIBRARY, TENANT_DIR_VARIABLE, PreloadError, abi, preload_environment
 from tenants import MIB, Tenant
+
+from gshare.shim import LIBRARY, TENANT_DIR_VARIABLE, PreloadError, abi, preload_environment
 
 NOT_PERMITTED = 800
 OFD_SETLK = 37
@@ -91,7 +92,9 @@ def test_a_bad_file_stops_the_program_at_cuinit_with_one_line(
     tenant: Tenant, name: str, damage: Callable[[Path], None]
 ) -> None:
     damage(tenant.folder / name)
-    with tenant.start("out([call('cuInit', 0), call('cuInit', 0), new('cuDevicePrimaryCtxRetain', 0)[0]])") as program:
+    with tenant.start(
+        "out([call('cuInit', 0), call('cuInit', 0), new('cuDevicePrimaryCtxRetain', 0)[0]])"
+    ) as program:
         output, errors = program.communicate(timeout=60)
     assert program.returncode == 0
     assert output == f"[{NOT_PERMITTED}, {NOT_PERMITTED}, 3]\n", "the driver was never started"
@@ -156,7 +159,9 @@ def held(tenant: Tenant) -> list[int]:
 @pytest.mark.parametrize(
     "then",
     [
-        pytest.param("for fd in range(3, 1000):\n    try: os.close(fd)\n    except OSError: pass", id="close"),
+        pytest.param(
+            "for fd in range(3, 1000):\n    try: os.close(fd)\n    except OSError: pass", id="close"
+        ),
         pytest.param("os.closerange(3, 10000)", id="closefrom"),
         pytest.param("open(os.environ['GSHARE_TENANT_DIR'] + '/usage').close()", id="open-close"),
         pytest.param("if os.fork() == 0: os._exit(0)\nos.wait()", id="child-dies"),
@@ -190,7 +195,10 @@ def test_a_child_does_not_keep_the_parents_slot(tenant: Tenant) -> None:
         assert program.wait() == 0
         assert Path(f"/proc/{daemon}").exists()
         assert held(tenant) == []
-        assert tenant.run("start(); out(info()[0])") == tenant.limits.device(0).memory_limit_bytes - tenant.context_bytes[0]
+        assert (
+            tenant.run("start(); out(info()[0])")
+            == tenant.limits.device(0).memory_limit_bytes - tenant.context_bytes[0]
+        )
         program.communicate("\n", timeout=60)
 
 
@@ -206,7 +214,9 @@ out([code, os.waitstatus_to_exitcode(status) > 0, info()[0]])
     code, child_saw_some, free = tenant.run(program)
     assert code == 0
     assert child_saw_some
-    assert free == tenant.limits.device(0).memory_limit_bytes - tenant.context_bytes[0] - 200 * MIB, "the child's is back"
+    assert free == tenant.limits.device(0).memory_limit_bytes - tenant.context_bytes[0] - 200 * MIB, (
+        "the child's is back"
+    )
 
 
 def test_a_child_forked_after_cuda_changes_nothing_of_its_parents(tenant: Tenant) -> None:
