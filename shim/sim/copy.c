@@ -100,7 +100,7 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
         free((void *)c->source);
     if (result != CUDA_SUCCESS || !synchronous)
         return result;
-    return sim_stream_wait(stream, sim_stream_submitted(stream));
+    return sim_point_wait(sim_stream_now(stream));
 }
 
 CUresult sim_fill_submit(struct sim_stream *stream, const struct sim_fill *fill)

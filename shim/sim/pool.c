@@ -77,16 +77,13 @@ static void unkeep_slot(struct sim_slot *slot)
 
 static bool is_done(const struct sim_slot *slot)
 {
-    struct sim_stream *stream = slot->freed_in;
-    if (!stream || !sim_is(stream, SIM_STREAM) || stream->id != slot->stream_id)
-        return true;
-    return sim_stream_completed(stream) >= slot->freed_at;
+    return !slot->freed.stream || sim_point_passed(slot->freed);
 }
 
 static struct sim_slot *find_kept(struct sim_pool *pool, uint64_t bytes, const struct sim_stream *stream)
 {
     for (struct sim_slot *slot = pool->bin[bin_of(bytes)]; slot; slot = slot->next)
-        if (slot->bytes == bytes && (slot->freed_in == stream || is_done(slot)))
+        if (slot->bytes == bytes && (slot->freed.stream == stream || is_done(slot)))
             return slot;
     return NULL;
 }
@@ -223,9 +220,7 @@ static void drop_slot(struct sim_slot *slot, struct sim_stream *stream)
 {
     slot->used = false;
     slot->segment->used_slots--;
-    slot->freed_in = stream;
-    slot->stream_id = stream ? stream->id : 0;
-    slot->freed_at = stream ? sim_stream_submitted(stream) : 0;
+    slot->freed = stream ? sim_stream_now(stream) : (struct sim_point){0};
     keep_slot(slot);
 }
 

@@ -13,9 +13,7 @@ struct sim_slot {
     struct sim_slot *next, **link; /* of its bin, while it is free */
     uint64_t address, bytes;
     bool used;
-    struct sim_stream *freed_in;
-    unsigned long long stream_id;
-    uint64_t freed_at; /* may be used by others when that many commands of the stream are done */
+    struct sim_point freed; /* others may use it when that is done; stream NULL: at once */
 };
 
 struct sim_segment {

@@ -53,10 +53,13 @@ void sim_queue_complete(struct sim_machine *m, uint32_t queue)
         SIM_PUT(m, usage->copy_bytes, usage->copy_bytes + c->bytes);
     if (c->kind == SIM_CMD_STAMP && c->event) {
         struct sim_event_slot *slot = &m->event[c->event];
-        sim_journal(m, &slot->stamp_ns, atomic_load_explicit(&slot->stamp_ns, memory_order_relaxed), 0);
-        atomic_store_explicit(&slot->stamp_ns, m->now_ns, memory_order_relaxed);
-        sim_journal(m, &slot->stamped, atomic_load_explicit(&slot->stamped, memory_order_relaxed), 0);
-        atomic_store_explicit(&slot->stamped, c->event_sequence, memory_order_release);
+        uint64_t stamped = atomic_load_explicit(&slot->stamped, memory_order_relaxed);
+        if (stamped < c->event_sequence) { /* not overtaken by a later record in a faster stream */
+            sim_journal(m, &slot->stamp_ns, atomic_load_explicit(&slot->stamp_ns, memory_order_relaxed), 0);
+            atomic_store_explicit(&slot->stamp_ns, m->now_ns, memory_order_relaxed);
+            sim_journal(m, &slot->stamped, stamped, 0);
+            atomic_store_explicit(&slot->stamped, c->event_sequence, memory_order_release);
+        }
     }
     SIM_PUT(m, q->head, q->head + 1);
 }

@@ -244,6 +244,8 @@ CUresult sim_capture_forbids(struct sim_stream *stream);
 CUresult sim_capture_unsafe_call(void);
 /* The same for work in a context's legacy stream, which a capture in a blocking stream prohibits. */
 CUresult sim_capture_legacy_use(const struct sim_context *ctx);
+/* The stream is going away. */
+void sim_capture_leave(struct sim_stream *stream);
 
 /* -------- streams (stream.c) -------- */
 
@@ -254,8 +256,9 @@ struct sim_stream {
     struct sim_stream *next;
     uint32_t flags;
     int priority;
-    unsigned long long id; /* cuStreamGetId */
-    void *capture;         /* capture.c: not NULL while capturing */
+    unsigned long long id;             /* cuStreamGetId */
+    _Atomic unsigned long long serial; /* never the same twice; 0 when closed */
+    void *capture;                     /* capture.c: not NULL while capturing */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */
@@ -266,13 +269,20 @@ struct sim_stream {
 /* NULL, legacy, per-thread or a real handle -> stream.  Errors: INVALID_HANDLE 400, CONTEXT_IS_DESTROYED 709,
  * INVALID_CONTEXT 201 when a default stream is meant and no context is current. */
 CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream **stream);
-/* Wait until the first `command` commands of the stream are done and their effects visible. */
-CUresult sim_stream_wait(struct sim_stream *stream, uint64_t command);
 CUresult sim_stream_synchronize(struct sim_stream *stream);
 CUresult sim_context_synchronize(struct sim_context *ctx);
-/* How many commands were submitted, and how many are done (model advanced to now). */
-uint64_t sim_stream_submitted(const struct sim_stream *stream);
-uint64_t sim_stream_completed(struct sim_stream *stream);
+
+/* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
+struct sim_point {
+    struct sim_stream *stream;
+    unsigned long long serial;
+    uint64_t command;
+};
+
+struct sim_point sim_stream_now(struct sim_stream *stream);
+bool sim_point_passed(struct sim_point point);
+/* Wait until all of it is done and its effects are visible. */
+CUresult sim_point_wait(struct sim_point point);
 
 /* -------- events (event.c) -------- */
 

@@ -8,6 +8,7 @@
 #define GREATEST_PRIORITY (-5)
 
 static _Atomic unsigned long long last_id = 2; /* 1 and 2 are the default streams */
+static _Atomic unsigned long long last_serial;
 
 CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, enum sim_stream_role role,
                          struct sim_stream **out)
@@ -32,6 +33,7 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
     stream->context = ctx;
     stream->flags = flags;
     stream->priority = priority;
+    stream->serial = ++last_serial;
     stream->id = role == SIM_ROLE_LEGACY ? 1 : ++last_id;
     sim_effects_add(stream);
     pthread_mutex_lock(&ctx->lock);
@@ -49,10 +51,13 @@ void sim_stream_close(struct sim_stream *stream)
     while (*link != stream)
         link = &(*link)->next;
     *link = stream->next;
+    sim_capture_leave(stream);
     sim_effects_remove(stream);
     sim_machine_lock(m);
+    stream->serial = 0; /* whoever waits for it looks under this lock */
     sim_queue_close(m, stream->queue);
     sim_machine_unlock(m);
+    sim_wake(&m->process[sim_driver.process].wake);
     munmap(stream->effect, SIM_QUEUE_DEPTH * sizeof(struct sim_work));
     sim_object_free(stream);
 }
@@ -63,21 +68,20 @@ void sim_stream_close(struct sim_stream *stream)
 
 static __thread struct own {
     struct sim_stream *stream;
-    unsigned long long context_id, id;
+    unsigned long long context_id, serial;
 } own[OWN_STREAMS];
 static __thread int own_count;
 
 CUresult sim_per_thread_stream(struct sim_context *ctx, struct sim_stream **stream)
 {
     for (int i = 0; i < own_count; i++)
-        if (own[i].context_id == ctx->id && sim_is(own[i].stream, SIM_STREAM) &&
-            own[i].stream->id == own[i].id) {
+        if (own[i].context_id == ctx->id && own[i].stream->serial == own[i].serial) {
             *stream = own[i].stream;
             return CUDA_SUCCESS;
         }
     SIM_TRY(sim_stream_open(ctx, CU_STREAM_DEFAULT, 0, SIM_ROLE_BLOCKING, stream));
     own[own_count < OWN_STREAMS ? own_count++ : (int)(ctx->id % OWN_STREAMS)] =
-        (struct own){*stream, ctx->id, (*stream)->id};
+        (struct own){*stream, ctx->id, (*stream)->serial};
     return CUDA_SUCCESS;
 }
 
@@ -100,39 +104,47 @@ CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream 
 
 /* -------- waiting -------- */
 
-uint64_t sim_stream_submitted(const struct sim_stream *stream)
+struct sim_point sim_stream_now(struct sim_stream *stream)
 {
     struct sim_machine *m = sim_driver.machine;
     sim_machine_lock(m);
-    uint64_t submitted = m->queue[stream->queue].tail;
+    struct sim_point point = {stream, stream->serial, m->queue[stream->queue].tail};
     sim_machine_unlock(m);
-    return submitted;
+    return point;
 }
 
-uint64_t sim_stream_completed(struct sim_stream *stream)
+/* With the machine's lock held. */
+static bool passed(const struct sim_point *point)
 {
-    struct sim_machine *m = sim_driver.machine;
-    sim_machine_lock(m);
-    uint64_t completed = m->queue[stream->queue].head;
-    sim_machine_unlock(m);
-    return completed;
+    return point->stream->serial != point->serial ||
+           sim_driver.machine->queue[point->stream->queue].head >= point->command;
 }
 
-CUresult sim_stream_wait(struct sim_stream *stream, uint64_t command)
+bool sim_point_passed(struct sim_point point)
+{
+    sim_machine_lock(sim_driver.machine);
+    bool result = passed(&point);
+    sim_machine_unlock(sim_driver.machine);
+    return result;
+}
+
+CUresult sim_point_wait(struct sim_point point)
 {
     struct sim_machine *m = sim_driver.machine;
     struct sim_process *self = &m->process[sim_driver.process];
     sim_machine_lock(m);
-    while (sim_is(stream, SIM_STREAM) && m->queue[stream->queue].head < command) {
+    while (!passed(&point)) {
         uint32_t seen = atomic_load(&self->wake);
-        uint64_t at = sim_queue_predict(m, stream->queue, command);
+        uint64_t at = sim_queue_predict(m, point.stream->queue, point.command);
         sim_machine_unlock(m);
         sim_sleep_until(&self->wake, seen, at);
         sim_machine_lock(m);
     }
+    struct sim_context *ctx = point.stream->serial == point.serial ? point.stream->context : NULL;
+    CUresult result = ctx ? atomic_load(&ctx->sticky) : CUDA_SUCCESS;
     sim_machine_unlock(m);
     sim_effects_run();
-    return atomic_load(&stream->context->sticky);
+    return result;
 }
 
 CUresult sim_stream_synchronize(struct sim_stream *stream)
@@ -141,7 +153,7 @@ CUresult sim_stream_synchronize(struct sim_stream *stream)
         struct sim_work marker = {.kind = SIM_WORK_EMPTY};
         SIM_TRY(sim_submit_now(stream, &marker));
     }
-    CUresult result = sim_stream_wait(stream, sim_stream_submitted(stream));
+    CUresult result = sim_point_wait(sim_stream_now(stream));
     sim_pools_settle();
     return result;
 }
@@ -152,21 +164,16 @@ CUresult sim_context_synchronize(struct sim_context *ctx)
     uint32_t count = 0;
     for (struct sim_stream *s = ctx->streams; s; s = s->next)
         count++;
-    struct waited {
-        struct sim_stream *stream;
-        uint64_t submitted;
-    } *all = malloc(count * sizeof(*all) + 1);
+    struct sim_point *all = malloc(count * sizeof(*all) + 1);
     uint32_t i = 0;
     if (all)
         for (struct sim_stream *s = ctx->streams; s; s = s->next)
-            all[i++] = (struct waited){s, sim_stream_submitted(s)};
+            all[i++] = sim_stream_now(s);
     pthread_mutex_unlock(&ctx->lock);
     if (!all)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    while (i > 0) {
-        i--;
-        sim_stream_wait(all[i].stream, all[i].submitted);
-    }
+    while (i > 0)
+        sim_point_wait(all[--i]);
     free(all);
     sim_pools_settle();
     return atomic_load(&ctx->sticky);
@@ -208,7 +215,7 @@ static CUresult destroy(CUstream stream)
     struct sim_context *ctx = stream->context;
     if (stream == ctx->legacy)
         return CUDA_ERROR_INVALID_HANDLE;
-    sim_stream_wait(stream, sim_stream_submitted(stream));
+    sim_point_wait(sim_stream_now(stream));
     pthread_mutex_lock(&ctx->lock);
     sim_stream_close(stream);
     pthread_mutex_unlock(&ctx->lock);

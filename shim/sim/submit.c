@@ -62,6 +62,7 @@ static CUresult wait_for_room(struct sim_stream *stream)
     struct sim_machine *m = sim_driver.machine;
     struct sim_process *self = &m->process[sim_driver.process];
     const struct sim_queue *q = &m->queue[stream->queue];
+    unsigned long long serial = stream->serial;
     while (!has_room(stream, q)) {
         bool full = q->tail - q->head >= SIM_QUEUE_DEPTH;
         uint64_t at = sim_queue_predict(m, stream->queue, q->head + 1);
@@ -71,7 +72,7 @@ static CUresult wait_for_room(struct sim_stream *stream)
         if (full)
             sim_sleep_until(&self->wake, seen, at);
         sim_machine_lock(m);
-        if (!sim_is(stream, SIM_STREAM))
+        if (stream->serial != serial)
             return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
     return CUDA_SUCCESS;

@@ -25,7 +25,9 @@ def total(machine: Machine) -> None:
 
 
 def test_a_killed_process_frees_what_it_held_at_once(machine: Machine) -> None:
-    victim = machine.start("start(); function(); alloc(100 * MIB); spin(100_000*MS); out(os.getpid()); wait()")
+    victim = machine.start(
+        "start(); function(); alloc(100 * MIB); spin(100_000*MS); out(os.getpid()); wait()"
+    )
     pid = line(victim)
     victim.kill()
     victim.wait()
@@ -65,7 +67,9 @@ out([before, after, free(p)])
 
 
 def test_exec_gives_everything_back(machine: Machine) -> None:
-    program = machine.start("start(); alloc(100 * MIB); out(1); wait(); os.execv('/bin/sleep', ['sleep', '30'])")
+    program = machine.start(
+        "start(); alloc(100 * MIB); out(1); wait(); os.execv('/bin/sleep', ['sleep', '30'])"
+    )
     line(program)
     tell(program)
     deadline = time.monotonic() + 20
@@ -120,7 +124,8 @@ def test_a_file_that_is_no_machine_is_refused_with_its_name(machine: Machine) ->
 
 def test_many_processes_share_one_machine(machine: Machine) -> None:
     programs = [
-        machine.start("start(); function(); out(1); wait(); alloc(MIB); busy(1, 200_000, 4)") for _ in range(8)
+        machine.start("start(); function(); out(1); wait(); alloc(MIB); busy(1, 200_000, 4)")
+        for _ in range(8)
     ]
     for program in programs:
         line(program)
@@ -154,10 +159,12 @@ def kill_and_count(machine: Machine, churn: Path, seconds: float, seed: int) -> 
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         while len(running) < 4:
-            running.append(subprocess.Popen([str(churn), str(chance.randrange(1 << 30))], env=machine.environ))
+            running.append(
+                subprocess.Popen([str(churn), str(chance.randrange(1 << 30))], env=machine.environ)
+            )
         time.sleep(chance.random() * 0.03)
         victim = running.pop(chance.randrange(len(running)))
-        assert victim.poll() is None, "the program failed by itself"
+        assert victim.poll() is None, f"the program failed by itself: {victim.poll()}"
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         killed += 1

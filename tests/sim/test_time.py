@@ -18,7 +18,9 @@ def total(machine: Machine, index: int = 0) -> None:
 
 
 def test_a_kernel_takes_the_time_it_is_asked_to(machine: Machine) -> None:
-    elapsed = machine.run("start(); a = event(); b = event(); plug(); record(a); spin(5*MS); record(b); sync(); out(elapsed_ns(a, b))")
+    elapsed = machine.run(
+        "start(); a = event(); b = event(); plug(); record(a); spin(5*MS); record(b); sync(); out(elapsed_ns(a, b))"
+    )
     assert elapsed == 5_000_000
     device = machine.device()
     assert [p["gpu_ns"] for p in device["processes"]] == [85_000_000]
@@ -26,7 +28,9 @@ def test_a_kernel_takes_the_time_it_is_asked_to(machine: Machine) -> None:
     total(machine)
 
 
-def test_kernels_without_a_model_take_waves_of_blocks_or_what_the_table_says(make_machine: Callable[..., Machine]) -> None:
+def test_kernels_without_a_model_take_waves_of_blocks_or_what_the_table_says(
+    make_machine: Callable[..., Machine],
+) -> None:
     code = """
 start(); function("other")
 def go(blocks):
@@ -188,6 +192,36 @@ codes += [call("cuEventElapsedTime", ctypes.byref(ctypes.c_float()), untimed, un
 out(codes)
 """
     assert machine.run("import ctypes\n" + code) == [0, 400, 600, 600, 600, 0, 0, 400, 400]
+
+
+def test_the_last_record_of_an_event_counts_even_if_an_earlier_one_is_done_later(machine: Machine) -> None:
+    code = """
+start(); function(); slow, fast = stream(), stream(); e, early = event(), event()
+spin(100*MS, slow); record(e, slow); record(e, fast); record(early, fast)
+must("cuEventSynchronize", e); must("cuEventSynchronize", early)
+before = elapsed_ns(e, early); sync()
+out([before, elapsed_ns(e, early), call("cuEventQuery", e)])
+"""
+    before, after, code_after = machine.run(code)
+    assert before == after
+    assert 0 <= before < 50_000_000
+    assert code_after == 0
+
+
+def test_a_wait_ends_when_another_thread_destroys_the_stream(machine: Machine) -> None:
+    code = """
+start(); function(); context = new("cuCtxGetCurrent")[1]; done = []
+def churn():
+    must("cuCtxSetCurrent", context)
+    for _ in range(300):
+        lane = stream(); spin(20_000, lane); must("cuStreamDestroy_v2", lane)
+    done.append(1)
+thread = threading.Thread(target=churn); thread.start()
+syncs = 0
+while not done: sync(); syncs += 1
+thread.join(); out(syncs)
+"""
+    assert machine.run(code) > 0
 
 
 def test_host_functions_and_values_are_part_of_the_stream(machine: Machine) -> None:
