@@ -190,6 +190,30 @@ CUresult sim_capture_legacy_use(const struct sim_context *ctx)
 
 /* -------- beginning and ending -------- */
 
+static void finish(struct sim_capture *capture)
+{
+    for (struct sim_capturing *part = capture->streams, *next; part; part = next) {
+        next = part->next;
+        part->stream->capture = NULL;
+        free(part->before.node);
+        free(part);
+    }
+    for (struct sim_capture **at = &captures; *at; at = &(*at)->next)
+        if (*at == capture) {
+            *at = capture->next;
+            break;
+        }
+    atomic_fetch_sub(&active, 1);
+    free(capture);
+}
+
+static void give_up(struct sim_capture *capture)
+{
+    if (capture->graph && !capture->graph_is_callers)
+        sim_graph_free(capture->graph);
+    finish(capture);
+}
+
 static CUresult begin(struct sim_stream *stream, struct sim_graph *graph, CUgraphNode const *before,
                       size_t count, enum sim_capture_mode mode)
 {
@@ -214,18 +238,16 @@ static CUresult begin(struct sim_stream *stream, struct sim_graph *graph, CUgrap
                                     .origin = stream,
                                     .graph = graph,
                                     .graph_is_callers = graph != NULL};
+    captures = capture;
+    atomic_fetch_add(&active, 1);
     CUresult result = graph ? CUDA_SUCCESS : sim_graph_new(&capture->graph);
     if (result == CUDA_SUCCESS)
         result = join(capture, stream, &part);
     for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++)
         result = sim_node_list_add(&part->before, before[i]);
-    if (result) {
-        free(capture);
-        return result;
-    }
-    captures = capture;
-    atomic_fetch_add(&active, 1);
-    return CUDA_SUCCESS;
+    if (result)
+        give_up(capture);
+    return result;
 }
 
 static void mark_all_before(struct sim_graph_node *node, uint64_t walk)
@@ -252,23 +274,6 @@ static bool is_joined(const struct sim_capture *capture)
     return true;
 }
 
-static void finish(struct sim_capture *capture)
-{
-    for (struct sim_capturing *part = capture->streams, *next; part; part = next) {
-        next = part->next;
-        part->stream->capture = NULL;
-        free(part->before.node);
-        free(part);
-    }
-    for (struct sim_capture **at = &captures; *at; at = &(*at)->next)
-        if (*at == capture) {
-            *at = capture->next;
-            break;
-        }
-    atomic_fetch_sub(&active, 1);
-    free(capture);
-}
-
 static CUresult end(struct sim_stream *stream, CUgraph *graph)
 {
     struct sim_capturing *part = stream->capture;
@@ -283,10 +288,31 @@ static CUresult end(struct sim_stream *stream, CUgraph *graph)
                       : is_joined(capture)                  ? CUDA_SUCCESS
                                                             : CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
     *graph = result ? NULL : capture->graph;
-    if (result && !capture->graph_is_callers)
-        sim_graph_free(capture->graph);
-    finish(capture);
+    if (result)
+        give_up(capture);
+    else
+        finish(capture);
     return result;
+}
+
+/* A capture does not outlive the stream in which it began; without another of its streams it can only end in vain. */
+void sim_capture_leave(struct sim_stream *stream)
+{
+    pthread_mutex_lock(&sim_capture_lock);
+    struct sim_capturing *part = stream->capture;
+    if (part && part->capture->origin == stream) {
+        give_up(part->capture);
+    } else if (part) {
+        struct sim_capturing **at = &part->capture->streams;
+        while (*at != part)
+            at = &(*at)->next;
+        *at = part->next;
+        invalidate(part->capture, CUDA_SUCCESS);
+        free(part->before.node);
+        free(part);
+        stream->capture = NULL;
+    }
+    pthread_mutex_unlock(&sim_capture_lock);
 }
 
 static CUresult begin_locked(CUstream handle, bool per_thread, CUgraph graph, CUgraphNode const *before,

@@ -287,3 +287,17 @@ e = executable(g); spin(50 * MS, s); must("cuGraphLaunch", e, s); must("cuStream
 out([count("cuGraphGetNodes", g), elapsed_ns(a, b)])
 """,
     ) == [3, 5_000_000]
+
+
+def test_a_capture_ends_with_the_stream_it_began_in(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+fork = event(); begin(s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0)
+must("cuStreamDestroy_v2", s)
+codes = [status(t), alloc(4096)[0]]
+begin(t); record(fork, t); u = stream(); must("cuStreamWaitEvent", u, fork, 0)
+must("cuStreamDestroy_v2", u)
+out([*codes, status(t), end(t)[0], status(t)])
+""",
+    ) == [[0, NONE], 0, [0, INVALIDATED], 901, [0, NONE]]
