@@ -63,6 +63,8 @@ def main() -> int:
     except GshareError as error:
         print(f"gshare: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     if options.json:
         print(json.dumps(answer))
     else:

@@ -10,9 +10,12 @@ import click
 
 from gshare.controller.devices import real_devices
 
+BENCHES = ("overhead",)
+"""Those of gshare.benchmarks, which nothing here imports."""
+
 
 @click.command()
-@click.argument("name", type=click.Choice(["overhead"]))
+@click.argument("name", type=click.Choice(BENCHES))
 @click.option("--sim", "simulate", is_flag=True, help="On the simulated GPU even where there is a real one.")
 @click.option("--smoke", is_flag=True, help="A short run; times then fail only ten times over budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (gshare/bench/v1).")

@@ -189,7 +189,6 @@ def run_demo(sandbox: Sandbox, seconds: float, view: View) -> dict[str, Any]:
             sharing[0].said["ready"]["device"],
             quota_bytes=MEMORY_QUOTA_BYTES,
             wanted_bytes=MEMORY_WANTED_BYTES,
-            simulated=sandbox.simulated,
         )
         workloads.go(sharing)
         truth.start()
@@ -259,8 +258,9 @@ def demo(simulate: bool, seconds: float, as_json: bool) -> None:
     not hold.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: stop the tenants, then leave
-    view = Silent() if as_json else View(Console())
-    with Sandbox(simulated=simulate or not real_devices()) as sandbox:
+    why_simulated = "--sim" if simulate else "" if real_devices() else "there is no GPU here"
+    view = Silent() if as_json else View(Console(), why_simulated)
+    with Sandbox(simulated=bool(why_simulated)) as sandbox:
         result = run_demo(sandbox, seconds, view)
     if as_json:
         click.echo(json.dumps(result))

@@ -22,16 +22,15 @@ PLAIN_EVERY_S = 1.0
 class View:
     """What a person sees: live bars on a terminal, a line a second elsewhere, nothing with --json."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, why_simulated: str = "") -> None:
         self.console = console
+        self.why_simulated = why_simulated
         self._live: Live | None = None
         self._next_line_s = PLAIN_EVERY_S
 
-    def begin(
-        self, sharing: list[Tenant], device: str, *, quota_bytes: int, wanted_bytes: int, simulated: bool
-    ) -> None:
-        kind = f"a simulated {device} (there is no GPU, or --sim was given)" if simulated else device
-        self.console.print(f"Sharing {kind}:", highlight=False)
+    def begin(self, sharing: list[Tenant], device: str, *, quota_bytes: int, wanted_bytes: int) -> None:
+        kind = f"a simulated {device} ({self.why_simulated})" if self.why_simulated else device
+        self.console.print(f"Sharing {kind}:", highlight=False, markup=False)
         for tenant in sharing:
             self.console.print(
                 f"  {tenant.name}: gshare run --compute {format_percent(tenant.asked_ppm or 0)} …",

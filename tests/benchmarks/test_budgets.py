@@ -13,6 +13,11 @@ import pytest
 from gshare.benchmarks import __main__ as command
 from gshare.benchmarks import overhead
 from gshare.benchmarks.results import Row
+from gshare.cli import bench as cli_bench
+
+
+def test_the_command_line_knows_every_benchmark() -> None:
+    assert set(command.BENCHES) == set(cli_bench.BENCHES)
 
 
 def test_a_smoke_run_forgives_the_clock_and_not_the_instructions() -> None:
