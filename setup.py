@@ -11,9 +11,9 @@ from setuptools.command.build_ext import build_ext
 CFLAGS = "-std=gnu17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter".split()
 LDFLAGS = "-shared -Wl,-z,defs -Wl,-z,relro".split()
 
-# libgshare.so lives in other people's processes: distributions' hardening would add symbols of a new C library,
-# thread-local storage must not need the loader, and another preloaded library must not change what our own names
-# mean inside it.
+# libgshare.so lives in other people's processes: distributions' hardening would add symbols of a new C
+# library, thread-local storage must not need the loader, and another preloaded library must not change what our
+# own names mean inside it.
 GUEST_CFLAGS = "-U_FORTIFY_SOURCE -fno-stack-protector -ftls-model=initial-exec".split()
 GUEST_LDFLAGS = "-nodefaultlibs -Wl,--no-as-needed -l:libc_nonshared.a -lgcc".split()
 FIRST_GLIBC = {"x86_64": "2.2.5", "aarch64": "2.17"}
@@ -28,7 +28,7 @@ class Library(Extension):
 
 
 class Guest(Library):
-    """A library that also loads where the C library is much older than the one it is built on (glibc 2.17)."""
+    """A library that also loads where the C library is much older than the one it was built on (2.17)."""
 
 
 class Driver(Library):
@@ -108,12 +108,13 @@ class BuildExt(build_ext):
         if isinstance(ext, Guest):
             cflags += GUEST_CFLAGS
             ldflags.append("-Wl,-Bsymbolic")
-            if not any(flag.startswith("-fsanitize") for flag in cflags):  # their runtimes need this system's libc
+            sanitized = any(flag.startswith("-fsanitize") for flag in cflags)
+            if not sanitized:  # their runtimes need this system's libc
                 libraries = [*GUEST_LDFLAGS, *self.old_libc(cc)]
         self.spawn([*cc, *cflags, *ext.sources, *ldflags, *libraries, "-o", target])
 
     def old_libc(self, cc: list[str]) -> list[str]:
-        """Stand-ins for the C library, to link with: the functions of libc.txt under the versions stated there."""
+        """Stand-ins for the C library, to link with: the functions of libc.txt under their versions."""
         libraries: dict[str, dict[str, list[str]]] = {}
         for line in Path("shim/src/libc.txt").read_text().splitlines():
             if line.startswith("#"):
