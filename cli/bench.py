@@ -1,8 +1,8 @@
-"""`gshare bench`: run a benchmark of the package gshare.benchmarks in a process of its own."""
+"""`gshare bench`: become a benchmark of the package gshare.benchmarks, which nothing here imports."""
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import click
 from gshare.controller.devices import real_devices
 
 BENCHES = ("overhead",)
-"""Those of gshare.benchmarks, which nothing here imports."""
+"""Those of gshare.benchmarks."""
 
 
 @click.command()
@@ -27,7 +27,8 @@ def bench(name: str, simulate: bool, smoke: bool, as_json: bool, output: Path | 
     simulated = simulate or not real_devices()
     if simulated and not simulate and not as_json:
         click.echo("No GPU here: measuring on the simulated one.", err=True)
+    sys.stderr.flush()
     command = [sys.executable, "-m", "gshare.benchmarks", name]
     command += ["--sim"] * simulated + ["--smoke"] * smoke + ["--json"] * as_json
     command += ["--output", str(output)] if output else []
-    raise SystemExit(subprocess.run(command, check=False).returncode)
+    os.execv(sys.executable, command)
