@@ -6,6 +6,7 @@ are taken bare and under `gshare run` in turn within one run, and compared as a 
 
 from __future__ import annotations
 
+import math
 import statistics
 import subprocess
 import sys
@@ -186,7 +187,7 @@ def _of(counts: Instructions, library: str) -> float:
 
 
 def _p99(samples: list[float]) -> float:
-    return sorted(samples)[min(len(samples) - 1, round(0.99 * len(samples)))]
+    return sorted(samples)[math.ceil(0.99 * len(samples)) - 1]
 
 
 def _seconds(sandbox: Sandbox, command: Sequence[str], *, check: bool = True) -> float:
