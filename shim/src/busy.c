@@ -61,11 +61,34 @@ static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_
     return busy;
 }
 
+static bool is_busy(const struct gs_meter_context *context)
+{
+    const struct gs_stream *stream = __atomic_load_n(&context->streams, __ATOMIC_ACQUIRE);
+
+    while (stream != NULL && stream->head == stream->tail &&
+           __atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0)
+        stream = stream->next;
+    return stream != NULL;
+}
+
+/* Our other contexts on the device, which take turns with this one just as neighbours do. */
+static uint32_t own_others(const struct gs_meter_context *except)
+{
+    const struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
+    uint32_t busy = 0;
+
+    for (; context != NULL; context = context->next)
+        busy += context != except && context->device == except->device && context->handle != NULL &&
+                is_busy(context);
+    return busy;
+}
+
 void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
 {
     struct gs_meter_device *device = context->device;
     const struct gs_region *region = device->region;
-    uint32_t tenants = __atomic_load_n(&region->limits->tenants_bound, __ATOMIC_RELAXED), busy = 1;
+    uint32_t tenants = __atomic_load_n(&region->limits->tenants_bound, __ATOMIC_RELAXED);
+    uint32_t busy = 1 + own_others(context);
     const uint64_t *own = own_lane(device);
     uint64_t others_ns = 0;
 

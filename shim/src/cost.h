@@ -5,47 +5,69 @@
 #ifndef GS_COST_H
 #define GS_COST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define GS_COSTS        1024u /* as many as gs_cost_place makes */
-#define GS_SAMPLE_EVERY 16u   /* windows whose first launch is measured on its own */
-#define GS_SAMPLE_GAPPY 2u    /* where windows say little, because the stream runs dry in them */
+#define GS_COST_BITS    10
+#define GS_COSTS        (1u << GS_COST_BITS)
+#define GS_SAMPLE_EVERY 16u /* windows whose first launch is measured on its own */
+#define GS_SAMPLE_GAPPY 4u  /* where windows say little, because the stream runs dry in them */
+
+/* One kind of work.  A graph has its handle for a function, and no grid. */
+struct gs_work {
+    const void *function;
+    uint32_t grid_x, grid_y, grid_z;
+    uint32_t block_x, block_y, block_z;
+    uint32_t shared_bytes;
+};
 
 struct gs_cost {
-    uint64_t known_key; /* the same as key once it has been measured */
-    uint64_t mean_ns;   /* 0: not measured yet */
-    uint64_t key;
+    const void *known; /* the function once it has been measured, else NULL */
+    uint64_t mean_ns;  /* 0: not measured yet */
+    struct gs_work work;
     uint32_t countdown; /* windows that begin with it, to the next one for it alone */
-} __attribute__((aligned(32)));
+} __attribute__((aligned(64)));
 
-static inline uint64_t gs_cost_key(const void *function, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z,
-                                   uint32_t block_x, uint32_t block_y, uint32_t block_z, uint32_t shared)
+extern struct gs_cost gs_costs[GS_COSTS] __attribute__((visibility("hidden")));
+
+static inline struct gs_cost *gs_cost_place(const void *function, uint32_t grid_x)
 {
-    uint32_t shape = grid_x * 0x9e3779b1u + grid_y * 0x85ebca77u + grid_z * 0xc2b2ae3du +
-                     block_x * 0x27d4eb2fu + block_y * 0x165667b1u + block_z * 0x7feb352du +
-                     shared * 0x846ca68bu;
+    uint64_t mixed = ((uintptr_t)function + grid_x) * 0x9e3779b97f4a7c15ull;
 
-    return (uint64_t)(uintptr_t)function + ((uint64_t)shape << 24);
+    return &gs_costs[mixed >> (64 - GS_COST_BITS)]; /* the high bits of a product are the mixed ones */
 }
 
-static inline uint32_t gs_cost_place(uint64_t key)
+/* In this order, or the compiler compares neighbours together, for which it stores the arguments first. */
+static inline bool gs_cost_is(const struct gs_cost *cost, const struct gs_work *work)
 {
-    return (uint32_t)(key * 0x9e3779b97f4a7c15ull >> 54); /* the high bits of a product are the mixed ones */
+    return cost->work.grid_x == work->grid_x && cost->work.block_x == work->block_x &&
+           cost->work.shared_bytes == work->shared_bytes && cost->work.grid_z == work->grid_z &&
+           cost->work.block_z == work->block_z && cost->work.grid_y == work->grid_y &&
+           cost->work.block_y == work->block_y;
 }
 
-static inline uint64_t gs_cost_load(const uint64_t *word)
+/* The entry of a kind of work; one not seen before, or not lately, takes the place of another. */
+static inline struct gs_cost *gs_cost_of(const struct gs_work *work)
 {
-    return __atomic_load_n(word, __ATOMIC_RELAXED);
+    struct gs_cost *cost = gs_cost_place(work->function, work->grid_x);
+
+    if (cost->work.function == work->function && gs_cost_is(cost, work))
+        return cost;
+    cost->known = NULL;
+    cost->mean_ns = 0;
+    cost->countdown = 0;
+    cost->work = *work;
+    return cost;
 }
 
 /* A launch that took `own_ns`. */
 static inline void gs_cost_learn(struct gs_cost *cost, uint64_t own_ns)
 {
-    uint64_t mean = gs_cost_load(&cost->mean_ns);
+    uint64_t mean_ns = cost->mean_ns;
 
-    mean = mean == 0 ? own_ns : mean - mean / 8 + own_ns / 8;
-    __atomic_store_n(&cost->mean_ns, mean == 0 ? 1 : mean, __ATOMIC_RELAXED);
-    __atomic_store_n(&cost->known_key, gs_cost_load(&cost->key), __ATOMIC_RELAXED);
+    mean_ns = mean_ns == 0 ? own_ns : mean_ns - mean_ns / 8 + own_ns / 8;
+    cost->mean_ns = mean_ns == 0 ? 1 : mean_ns;
+    __atomic_store_n(&cost->known, cost->work.function, __ATOMIC_RELEASE);
 }
 
 #endif

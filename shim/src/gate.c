@@ -29,7 +29,7 @@ int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
 
 int64_t gs_gate_window_ns(const struct gs_meter_device *device)
 {
-    int64_t part = in_flight_cap(device) / 4, window = device->busy > 1 ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
+    int64_t part = in_flight_cap(device) / 2, window = device->busy > 1 ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
 
     return window < part ? window : part;
 }

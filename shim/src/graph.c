@@ -1,14 +1,12 @@
 /* graph.c -- graph launches: one unit each, with a cost of its own; and captures, which nothing may disturb. */
 #include "launch.h"
 
-#define GRAPH_KEY 0x6772617068ull /* tells a graph from a function at the same address */
-
 GSHARE_HOOK(cuGraphLaunch, (CUgraphExec hGraphExec, CUstream hStream))
 {
     if (gs_launch_unlimited())
         return REAL(cuGraphLaunch)(hGraphExec, hStream);
-    uint64_t key = gs_cost_key(hGraphExec, 0, 0, 0, 0, 0, 0, 0) ^ GRAPH_KEY;
-    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), key, true);
+    struct gs_work work = {.function = hGraphExec};
+    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), &work, true);
     return gs_launch_end(&launch, REAL(cuGraphLaunch)(hGraphExec, hStream));
 }
 
@@ -16,8 +14,8 @@ GSHARE_HOOK(cuGraphLaunch_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
 {
     if (gs_launch_unlimited())
         return REAL(cuGraphLaunch_ptsz)(hGraphExec, hStream);
-    uint64_t key = gs_cost_key(hGraphExec, 0, 0, 0, 0, 0, 0, 0) ^ GRAPH_KEY;
-    struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), key, true);
+    struct gs_work work = {.function = hGraphExec};
+    struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), &work, true);
     return gs_launch_end(&launch, REAL(cuGraphLaunch_ptsz)(hGraphExec, hStream));
 }
 

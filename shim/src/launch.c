@@ -1,25 +1,16 @@
-/* launch.c -- kernel launches, in all their spellings.
- *
- * The common ones choose where to go without a branch, and end in a jump: so no argument has to be moved. */
+/* launch.c -- kernel launches, in all their spellings. */
 #include "gate.h"
 #include "launch.h"
 
-#define NOINLINE __attribute__((noinline))
-
-typedef CUresult launch_function(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-                                 void **kernelParams, void **extra);
-
 /* Whether a launch that begins a window gets one of its own: work not known yet, and a sample now and then. */
-static bool wants_sample(struct gs_cost *work, const struct gs_stream *stream)
+static bool wants_sample(struct gs_cost *cost, const struct gs_stream *stream)
 {
-    uint32_t countdown = __atomic_load_n(&work->countdown, __ATOMIC_RELAXED);
-    bool due = countdown == 0 || gs_cost_load(&work->mean_ns) == 0;
+    uint32_t countdown = cost->countdown;
+    bool due = countdown == 0 || cost->mean_ns == 0;
 
     if (due)
         countdown = stream->gappy ? GS_SAMPLE_GAPPY : GS_SAMPLE_EVERY;
-    __atomic_store_n(&work->countdown, countdown - 1, __ATOMIC_RELAXED);
+    cost->countdown = countdown - 1;
     return due;
 }
 
@@ -42,10 +33,13 @@ static void open_window(struct gs_stream *stream, int64_t cost_ns, bool alone)
     __atomic_fetch_add(&stream->credit_ns, granted_ns - cost_ns, __ATOMIC_RELAXED);
 }
 
-struct gs_launch gs_launch_begin(CUstream handle, uint64_t key, bool alone)
+struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bool alone)
 {
-    struct gs_launch launch = {.stream = gs_stream_find(handle)};
-    struct gs_stream *stream = launch.stream;
+    struct gs_stream *stream = gs_thread.stream;
+
+    if (stream->handle != handle)
+        stream = gs_stream_find(handle);
+    struct gs_launch launch = {.stream = stream};
 
     if (stream == NULL)
         return launch;
@@ -53,18 +47,18 @@ struct gs_launch gs_launch_begin(CUstream handle, uint64_t key, bool alone)
         launch.stream = NULL;
         return launch;
     }
-    struct gs_cost *work = gs_cost_of(key);
-    uint64_t mean_ns = gs_cost_load(&work->mean_ns);
+    struct gs_cost *cost = gs_cost_of(work);
+    uint64_t mean_ns = __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
     int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
     if (alone || stream->idle || left_ns(stream) < cost_ns) {
-        launch.alone = alone || wants_sample(work, stream);
+        launch.alone = alone || wants_sample(cost, stream);
         open_window(stream, cost_ns, launch.alone);
     }
     __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
     if (__atomic_fetch_add(&stream->open_launches, 1, __ATOMIC_RELAXED) == 0) {
-        stream->open_work = work;
+        stream->open_cost = cost;
         stream->open_mix = 0;
-    } else if (stream->open_work != work) {
+    } else if (stream->open_cost != cost) {
         stream->open_mix = 1;
     }
     return launch;
@@ -79,35 +73,66 @@ CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
     return result;
 }
 
-static NOINLINE CUresult metered_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                                unsigned int gridDimZ, unsigned int blockDimX,
-                                                unsigned int blockDimY, unsigned int blockDimZ,
-                                                unsigned int sharedMemBytes, CUstream hStream,
-                                                void **kernelParams, void **extra)
+/* -------- the common one -------- */
+
+/* A hook jumps to what comes next, so that no argument is copied; but a compiler that sees a branch before the jump
+ * loads all arguments on the stack, and stores them again.  So the first choice, which an unlimited program pays for,
+ * is made without a branch, and the second in a function that takes the arguments on the stack as what they are in
+ * the x86-64 ABI: one piece of memory.  Elsewhere they are taken one by one. */
+typedef CUresult launch_function(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
+                                 void **kernelParams, void **extra);
+
+#ifdef __x86_64__
+struct on_stack {
+    _Alignas(8) unsigned int blockDimZ;
+    _Alignas(8) unsigned int sharedMemBytes;
+    CUstream hStream;
+    void **kernelParams;
+    void **extra;
+};
+_Static_assert(sizeof(struct on_stack) == 40, "five arguments of eight bytes each");
+
+typedef CUresult launch_as_passed(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                  unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                  struct on_stack rest);
+#define REST_PARAMETER struct on_stack rest
+#define REST_ARGUMENT  rest
+#define REST(name)     rest.name
+#else
+typedef launch_function launch_as_passed;
+#define REST_PARAMETER                                                                                       \
+    unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra
+#define REST_ARGUMENT blockDimZ, sharedMemBytes, hStream, kernelParams, extra
+#define REST(name)    name
+#endif
+
+static CUresult metered_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                       unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                       unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
+                                       void **kernelParams, void **extra)
 {
-    struct gs_launch launch = gs_launch_begin(
-        gs_legacy(hStream),
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes), false);
+    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
+    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), &work, false);
 
     return gs_launch_end(&launch,
                          REAL(cuLaunchKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
                                               blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
 }
 
-static NOINLINE CUresult limited_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                                unsigned int gridDimZ, unsigned int blockDimX,
-                                                unsigned int blockDimY, unsigned int blockDimZ,
-                                                unsigned int sharedMemBytes, CUstream hStream,
-                                                void **kernelParams, void **extra)
+static CUresult limited_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                       unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                                       REST_PARAMETER)
 {
-    uint64_t key =
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes);
+    struct gs_work work = {f,         gridDimX,  gridDimY,        gridDimZ,
+                           blockDimX, blockDimY, REST(blockDimZ), REST(sharedMemBytes)};
     launch_function *next = metered_cuLaunchKernel;
 
-    if (gs_launch_covered(gs_legacy(hStream), key))
+    if (gs_launch_covered(gs_legacy(REST(hStream)), &work))
         next = &REAL(cuLaunchKernel);
-    return next(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream,
-                kernelParams, extra);
+    return ((launch_as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                              REST_ARGUMENT);
 }
 
 GSHARE_HOOK(cuLaunchKernel,
@@ -115,41 +140,39 @@ GSHARE_HOOK(cuLaunchKernel,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
 {
-    launch_function *const next[] = {limited_cuLaunchKernel, &REAL(cuLaunchKernel)};
+    static launch_function *const limited = (launch_function *)(void *)limited_cuLaunchKernel;
+    static launch_function *const *const next[] = {&limited, &gs_real.cuLaunchKernel};
 
-    return next[gs_launch_unlimited()](f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                       sharedMemBytes, hStream, kernelParams, extra);
+    return (*next[gs_launch_unlimited_index()])(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                                blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
 }
 
-static NOINLINE CUresult metered_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX,
-                                                     unsigned int gridDimY, unsigned int gridDimZ,
-                                                     unsigned int blockDimX, unsigned int blockDimY,
-                                                     unsigned int blockDimZ, unsigned int sharedMemBytes,
-                                                     CUstream hStream, void **kernelParams, void **extra)
+static CUresult metered_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                            unsigned int gridDimZ, unsigned int blockDimX,
+                                            unsigned int blockDimY, unsigned int blockDimZ,
+                                            unsigned int sharedMemBytes, CUstream hStream,
+                                            void **kernelParams, void **extra)
 {
-    struct gs_launch launch = gs_launch_begin(
-        gs_per_thread(hStream),
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes), false);
+    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
+    struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), &work, false);
 
     return gs_launch_end(&launch,
                          REAL(cuLaunchKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
                                                    blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
 }
 
-static NOINLINE CUresult limited_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX,
-                                                     unsigned int gridDimY, unsigned int gridDimZ,
-                                                     unsigned int blockDimX, unsigned int blockDimY,
-                                                     unsigned int blockDimZ, unsigned int sharedMemBytes,
-                                                     CUstream hStream, void **kernelParams, void **extra)
+static CUresult limited_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                            unsigned int gridDimZ, unsigned int blockDimX,
+                                            unsigned int blockDimY, REST_PARAMETER)
 {
-    uint64_t key =
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes);
+    struct gs_work work = {f,         gridDimX,  gridDimY,        gridDimZ,
+                           blockDimX, blockDimY, REST(blockDimZ), REST(sharedMemBytes)};
     launch_function *next = metered_cuLaunchKernel_ptsz;
 
-    if (gs_launch_covered(gs_per_thread(hStream), key))
+    if (gs_launch_covered(gs_per_thread(REST(hStream)), &work))
         next = &REAL(cuLaunchKernel_ptsz);
-    return next(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream,
-                kernelParams, extra);
+    return ((launch_as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                              REST_ARGUMENT);
 }
 
 GSHARE_HOOK(cuLaunchKernel_ptsz,
@@ -157,52 +180,65 @@ GSHARE_HOOK(cuLaunchKernel_ptsz,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
 {
-    launch_function *const next[] = {limited_cuLaunchKernel_ptsz, &REAL(cuLaunchKernel_ptsz)};
+    static launch_function *const limited = (launch_function *)(void *)limited_cuLaunchKernel_ptsz;
+    static launch_function *const *const next[] = {&limited, &gs_real.cuLaunchKernel_ptsz};
 
-    return next[gs_launch_unlimited()](f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ,
-                                       sharedMemBytes, hStream, kernelParams, extra);
+    return (*next[gs_launch_unlimited_index()])(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                                blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
 }
 
-static NOINLINE CUresult metered_cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX,
-                                                           unsigned int gridDimY, unsigned int gridDimZ,
-                                                           unsigned int blockDimX, unsigned int blockDimY,
-                                                           unsigned int blockDimZ,
-                                                           unsigned int sharedMemBytes, CUstream hStream,
-                                                           void **kernelParams)
+/* -------- with attributes -------- */
+
+static inline struct gs_work work_of(CUfunction f, const CUlaunchConfig *config)
 {
-    struct gs_launch launch = gs_launch_begin(
-        gs_legacy(hStream),
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes), false);
-
-    return gs_launch_end(&launch, REAL(cuLaunchCooperativeKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX,
-                                                                  blockDimY, blockDimZ, sharedMemBytes,
-                                                                  hStream, kernelParams));
+    return (struct gs_work){f,
+                            config->gridDimX,
+                            config->gridDimY,
+                            config->gridDimZ,
+                            config->blockDimX,
+                            config->blockDimY,
+                            config->blockDimZ,
+                            config->sharedMemBytes};
 }
+
+GSHARE_HOOK(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
+{
+    if (gs_launch_unlimited() || config == NULL)
+        return REAL(cuLaunchKernelEx)(config, f, kernelParams, extra);
+    struct gs_work work = work_of(f, config);
+    if (gs_launch_covered(gs_legacy(config->hStream), &work))
+        return REAL(cuLaunchKernelEx)(config, f, kernelParams, extra);
+    struct gs_launch launch = gs_launch_begin(gs_legacy(config->hStream), &work, false);
+    return gs_launch_end(&launch, REAL(cuLaunchKernelEx)(config, f, kernelParams, extra));
+}
+
+GSHARE_HOOK(cuLaunchKernelEx_ptsz,
+            (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
+{
+    if (gs_launch_unlimited() || config == NULL)
+        return REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra);
+    struct gs_work work = work_of(f, config);
+    if (gs_launch_covered(gs_per_thread(config->hStream), &work))
+        return REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra);
+    struct gs_launch launch = gs_launch_begin(gs_per_thread(config->hStream), &work, false);
+    return gs_launch_end(&launch, REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra));
+}
+
+/* -------- cooperative -------- */
 
 GSHARE_HOOK(cuLaunchCooperativeKernel,
             (CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams))
 {
-    return gs_launch_unlimited()
-               ? REAL(cuLaunchCooperativeKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                 blockDimZ, sharedMemBytes, hStream, kernelParams)
-               : metered_cuLaunchCooperativeKernel(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                   blockDimZ, sharedMemBytes, hStream, kernelParams);
-}
-
-static NOINLINE CUresult metered_cuLaunchCooperativeKernel_ptsz(
-    CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX,
-    unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-    void **kernelParams)
-{
-    struct gs_launch launch = gs_launch_begin(
-        gs_per_thread(hStream),
-        gs_cost_key(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes), false);
-
-    return gs_launch_end(
-        &launch, REAL(cuLaunchCooperativeKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                      blockDimZ, sharedMemBytes, hStream, kernelParams));
+    if (gs_launch_unlimited())
+        return REAL(cuLaunchCooperativeKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                               blockDimZ, sharedMemBytes, hStream, kernelParams);
+    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
+    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), &work, false);
+    return gs_launch_end(&launch, REAL(cuLaunchCooperativeKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX,
+                                                                  blockDimY, blockDimZ, sharedMemBytes,
+                                                                  hStream, kernelParams));
 }
 
 GSHARE_HOOK(cuLaunchCooperativeKernel_ptsz,
@@ -210,53 +246,15 @@ GSHARE_HOOK(cuLaunchCooperativeKernel_ptsz,
              unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
              unsigned int sharedMemBytes, CUstream hStream, void **kernelParams))
 {
-    return gs_launch_unlimited()
-               ? REAL(cuLaunchCooperativeKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                      blockDimZ, sharedMemBytes, hStream, kernelParams)
-               : metered_cuLaunchCooperativeKernel_ptsz(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                        blockDimZ, sharedMemBytes, hStream, kernelParams);
+    if (gs_launch_unlimited())
+        return REAL(cuLaunchCooperativeKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                                    blockDimZ, sharedMemBytes, hStream, kernelParams);
+    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
+    struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), &work, false);
+    return gs_launch_end(
+        &launch, REAL(cuLaunchCooperativeKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
+                                                      blockDimZ, sharedMemBytes, hStream, kernelParams));
 }
-
-static uint64_t config_key(CUfunction f, const CUlaunchConfig *config)
-{
-    return gs_cost_key(f, config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX,
-                       config->blockDimY, config->blockDimZ, config->sharedMemBytes);
-}
-
-static NOINLINE CUresult metered_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f,
-                                                  void **kernelParams, void **extra)
-{
-    struct gs_launch launch = gs_launch_begin(gs_legacy(config->hStream), config_key(f, config), false);
-
-    return gs_launch_end(&launch, REAL(cuLaunchKernelEx)(config, f, kernelParams, extra));
-}
-
-GSHARE_HOOK(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
-{
-    if (gs_launch_unlimited() || config == NULL ||
-        gs_launch_covered(gs_legacy(config->hStream), config_key(f, config)))
-        return REAL(cuLaunchKernelEx)(config, f, kernelParams, extra);
-    return metered_cuLaunchKernelEx(config, f, kernelParams, extra);
-}
-
-static NOINLINE CUresult metered_cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f,
-                                                       void **kernelParams, void **extra)
-{
-    struct gs_launch launch = gs_launch_begin(gs_per_thread(config->hStream), config_key(f, config), false);
-
-    return gs_launch_end(&launch, REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra));
-}
-
-GSHARE_HOOK(cuLaunchKernelEx_ptsz,
-            (const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra))
-{
-    if (gs_launch_unlimited() || config == NULL ||
-        gs_launch_covered(gs_per_thread(config->hStream), config_key(f, config)))
-        return REAL(cuLaunchKernelEx_ptsz)(config, f, kernelParams, extra);
-    return metered_cuLaunchKernelEx_ptsz(config, f, kernelParams, extra);
-}
-
-/* -------- one launch on several devices -------- */
 
 #define MOST_DEVICES 64
 
@@ -269,9 +267,9 @@ GSHARE_HOOK(cuLaunchCooperativeKernelMultiDevice,
         return REAL(cuLaunchCooperativeKernelMultiDevice)(launchParamsList, numDevices, flags);
     for (unsigned int i = 0; i < numDevices; i++) {
         const CUDA_LAUNCH_PARAMS *p = &launchParamsList[i];
-        uint64_t key = gs_cost_key(p->function, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX,
-                                   p->blockDimY, p->blockDimZ, p->sharedMemBytes);
-        launches[i] = gs_launch_begin(gs_legacy(p->hStream), key, true);
+        struct gs_work work = {p->function,  p->gridDimX,  p->gridDimY,  p->gridDimZ,
+                               p->blockDimX, p->blockDimY, p->blockDimZ, p->sharedMemBytes};
+        launches[i] = gs_launch_begin(gs_legacy(p->hStream), &work, true);
     }
     CUresult result = REAL(cuLaunchCooperativeKernelMultiDevice)(launchParamsList, numDevices, flags);
     for (unsigned int i = 0; i < numDevices; i++)
@@ -285,7 +283,8 @@ GSHARE_HOOK(cuLaunch, (CUfunction f))
 {
     if (gs_launch_unlimited())
         return REAL(cuLaunch)(f);
-    struct gs_launch launch = gs_launch_begin(CU_STREAM_LEGACY, gs_cost_key(f, 1, 1, 1, 0, 0, 0, 0), false);
+    struct gs_work work = {.function = f, .grid_x = 1, .grid_y = 1};
+    struct gs_launch launch = gs_launch_begin(CU_STREAM_LEGACY, &work, false);
     return gs_launch_end(&launch, REAL(cuLaunch)(f));
 }
 
@@ -293,8 +292,8 @@ GSHARE_HOOK(cuLaunchGrid, (CUfunction f, int grid_width, int grid_height))
 {
     if (gs_launch_unlimited())
         return REAL(cuLaunchGrid)(f, grid_width, grid_height);
-    uint64_t key = gs_cost_key(f, (uint32_t)grid_width, (uint32_t)grid_height, 1, 0, 0, 0, 0);
-    struct gs_launch launch = gs_launch_begin(CU_STREAM_LEGACY, key, false);
+    struct gs_work work = {.function = f, .grid_x = (uint32_t)grid_width, .grid_y = (uint32_t)grid_height};
+    struct gs_launch launch = gs_launch_begin(CU_STREAM_LEGACY, &work, false);
     return gs_launch_end(&launch, REAL(cuLaunchGrid)(f, grid_width, grid_height));
 }
 
@@ -302,7 +301,7 @@ GSHARE_HOOK(cuLaunchGridAsync, (CUfunction f, int grid_width, int grid_height, C
 {
     if (gs_launch_unlimited())
         return REAL(cuLaunchGridAsync)(f, grid_width, grid_height, hStream);
-    uint64_t key = gs_cost_key(f, (uint32_t)grid_width, (uint32_t)grid_height, 1, 0, 0, 0, 0);
-    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), key, false);
+    struct gs_work work = {.function = f, .grid_x = (uint32_t)grid_width, .grid_y = (uint32_t)grid_height};
+    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), &work, false);
     return gs_launch_end(&launch, REAL(cuLaunchGridAsync)(f, grid_width, grid_height, hStream));
 }

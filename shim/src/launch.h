@@ -15,22 +15,30 @@ static inline bool gs_launch_unlimited(void)
 }
 
 /* True: prepaid and counted, and the window goes on after it. */
-static inline bool gs_launch_covered(CUstream handle, uint64_t key)
+static inline bool gs_launch_covered(CUstream handle, const struct gs_work *work)
 {
     struct gs_stream *stream = gs_thread.stream;
-    struct gs_cost *work = &gs_costs[gs_cost_place(key)];
+    struct gs_cost *cost = gs_cost_place(work->function, work->grid_x);
 
-    if (__atomic_load_n(&stream->handle, __ATOMIC_RELAXED) != handle || gs_cost_load(&work->known_key) != key)
+    if (__atomic_load_n(&stream->handle, __ATOMIC_RELAXED) != handle || cost->known != work->function ||
+        !gs_cost_is(cost, work))
         return false;
-    int64_t cost_ns = (int64_t)gs_cost_load(&work->mean_ns);
+    int64_t cost_ns = (int64_t)__atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
     if (__atomic_sub_fetch(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED) < 0) {
         __atomic_fetch_add(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
         return false;
     }
     __atomic_fetch_add(&stream->open_launches, 1, __ATOMIC_RELAXED);
-    stream->open_mix |= (uintptr_t)stream->open_work ^ (uintptr_t)work;
+    stream->open_mix |= (uintptr_t)stream->open_cost ^ (uintptr_t)cost;
     return true;
 }
+
+/* The same as a number, 0 or 1, for those who may not branch. */
+static inline uint32_t gs_launch_unlimited_index(void)
+{
+    return (uint32_t)(((uint64_t)__atomic_load_n(gs_thread.cap_ppm, __ATOMIC_RELAXED) + 1) >> 32);
+}
+_Static_assert(GS_NO_CAP_PPM == UINT32_MAX, "what the sum above overflows for");
 
 /* A launch on its way.  No stream: it is not metered. */
 struct gs_launch {
@@ -39,7 +47,7 @@ struct gs_launch {
     bool alone; /* in a window of its own */
 };
 
-struct gs_launch gs_launch_begin(CUstream handle, uint64_t key, bool alone);
+struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bool alone);
 CUresult gs_launch_end(const struct gs_launch *launch, CUresult result);
 
 /* A launch into a default stream names none; which one that is depends on the spelling of the function. */

@@ -17,17 +17,6 @@ uint64_t gs_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-struct gs_cost *gs_cost_new(uint64_t key)
-{
-    struct gs_cost *cost = &gs_costs[gs_cost_place(key)];
-
-    __atomic_store_n(&cost->known_key, ~key, __ATOMIC_RELAXED);
-    __atomic_store_n(&cost->mean_ns, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&cost->countdown, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&cost->key, key, __ATOMIC_RELAXED);
-    return cost;
-}
-
 bool gs_meter_capturing(CUstream handle)
 {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
@@ -123,9 +112,9 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
     uint64_t own = gs_own_ns(&context->slices, &seen);
     uint64_t submit_ns = window->closed_ns - window->opened_ns;
 
-    stream->gappy = !window->contiguous && submit_ns > own / 8;
-    if (window->work != NULL && !stream->gappy)
-        gs_cost_learn(window->work, own / window->launches);
+    stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
+    if (window->cost != NULL && !stream->gappy)
+        gs_cost_learn(window->cost, own / window->launches);
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
     gs_longest_learn(&stream->longest_ns, own);
@@ -206,7 +195,7 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
     if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 ||
         stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
         return;
-    struct gs_cost *work = stream->open_mix == 0 ? stream->open_work : NULL;
+    struct gs_cost *cost = stream->open_mix == 0 ? stream->open_cost : NULL;
     uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
     uint64_t learnt_ns = take_used(stream);
     CUevent end = record(context, stream);
@@ -219,7 +208,7 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
         .learnt_ns = learnt_ns,
         .opened_ns = stream->marked_ns,
         .closed_ns = now_ns,
-        .work = work,
+        .cost = cost,
         .launches = launches,
         .contiguous = stream->head != stream->tail,
     };

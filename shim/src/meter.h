@@ -17,10 +17,10 @@
 #include "hooks.h"
 #include "region.h"
 
-#define GS_WINDOWS          16u      /* closed and not through yet, per stream */
-#define GS_WINDOW_NS        5000000u /* of work, while alone on the device */
-#define GS_SHARED_WINDOW_NS 400000u  /* less than half a slice: what slice decoding needs */
-#define GS_SPARE_EVENTS     64u      /* kept per context */
+#define GS_WINDOWS          16u       /* closed and not through yet, per stream */
+#define GS_WINDOW_NS        10000000u /* of work, while alone on the device */
+#define GS_SHARED_WINDOW_NS 400000u   /* less than half a slice: what slice decoding needs */
+#define GS_SPARE_EVENTS     64u       /* kept per context */
 #define GS_NOT_PLACED       INT64_MIN
 
 /* One device of the limits, as this process uses it. */
@@ -41,7 +41,7 @@ struct gs_window {
     CUevent end;
     uint64_t learnt_ns;
     uint64_t opened_ns, closed_ns; /* host time of its two markers */
-    struct gs_cost *work;          /* the one kind of work in it, or NULL: mixed */
+    struct gs_cost *cost;          /* of the one kind of work in it, or NULL: mixed */
     uint32_t launches;
     bool contiguous; /* its start marker was not through when it closed: the stream cannot have run dry */
 };
@@ -51,7 +51,7 @@ struct gs_window {
 struct gs_stream {
     CUstream handle; /* NULL: none */
     int64_t credit_ns;
-    struct gs_cost *open_work; /* what the open window began with */
+    struct gs_cost *open_cost; /* what the open window began with */
     uintptr_t open_mix;        /* not 0: there is other work in it, too */
     uint32_t open_launches;
     bool idle;          /* nothing is in flight: the next launch needs a start marker */
@@ -165,17 +165,5 @@ void gs_event_give(struct gs_meter_context *context, CUevent event);
 
 /* The stream of a handle, or NULL: not metered. */
 struct gs_stream *gs_stream_find(CUstream handle);
-
-extern struct gs_cost gs_costs[GS_COSTS] GS_INTERNAL;
-
-/* Gives a place in the table to work not seen before, or not lately. */
-struct gs_cost *gs_cost_new(uint64_t key);
-
-static inline struct gs_cost *gs_cost_of(uint64_t key)
-{
-    struct gs_cost *cost = &gs_costs[gs_cost_place(key)];
-
-    return __builtin_expect(gs_cost_load(&cost->key) == key, 1) ? cost : gs_cost_new(key);
-}
 
 #endif

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from interception import DRIVER, Programs
+from sharing import Device
 from tenants import Tenant
+
+from gshare.shim import sim
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +87,25 @@ def new_tenant(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[...
 def tenant(new_tenant: Callable[..., Tenant]) -> Tenant:
     """Return a tenant that may have 1 GiB of an L4."""
     return new_tenant()
+
+
+@pytest.fixture
+def make_device(
+    tmp_path: Path, environ: dict[str, str], build: Callable[..., Path]
+) -> Iterator[Callable[..., Device]]:
+    """Return a function that makes a device with a tenant per cap (in percent)."""
+    devices: list[Device] = []
+    library = Path(sim.LIBRARY_DIR) / "libcuda.so.1"
+    program = build("share", "share.c", options=[str(library)])
+
+    def run(*caps_percent: float, **limits: int) -> Device:
+        folder = tmp_path / str(len(devices))
+        folder.mkdir()
+        devices.append(
+            Device(folder, environ, program, [int(cap * 10_000) for cap in caps_percent], **limits)
+        )
+        return devices[-1]
+
+    yield run
+    for device in devices:
+        device.close()

@@ -22,7 +22,7 @@ TRIES = 3
 SETTLE_S = 0.7
 FULL = abi.FULL_PPM
 
-# What every Python program starts with: see driver_calls.py; `spin` keeps the device busy, `wait` waits for us.
+# What every Python program starts with: see driver_calls.py.
 PREAMBLE = """
 import json, os, signal, sys, threading, time
 from driver_calls import *
@@ -39,8 +39,6 @@ def spin(ns, stream=0, name="cuLaunchKernel", threads=1):
     params = (ctypes.c_void_p * 1)(ctypes.addressof(value))
     more = () if "Cooperative" in name else (None,)
     return getattr(cuda, name)(kernel(), 1, 1, 1, threads, 1, 1, 0, u64(stream), params, *more)
-def wait():
-    sys.stdin.readline()
 def sync():
     return call("cuCtxSynchronize")
 """
