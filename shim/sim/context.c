@@ -33,28 +33,6 @@ CUresult sim_no_context(void)
     return depth > 0 && stack[depth - 1].ctx ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
-{
-    struct sim_machine *m = sim_driver.machine;
-    uint32_t index = sim_driver.device[device];
-    sim_machine_lock(m);
-    int refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
-    if (refused) {
-        sim_machine_reap(m);
-        refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
-    }
-    sim_machine_unlock(m);
-    return refused ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
-}
-
-void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
-{
-    struct sim_machine *m = sim_driver.machine;
-    sim_machine_lock(m);
-    sim_memory_release(m, sim_driver.process, sim_driver.device[device], kind, bytes);
-    sim_machine_unlock(m);
-}
-
 /* -------- making and unmaking -------- */
 
 static const size_t default_limit[CU_LIMIT_SETTABLE] = {

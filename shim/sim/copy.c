@@ -100,7 +100,8 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
         free((void *)c->source);
     if (result != CUDA_SUCCESS || !synchronous)
         return result;
-    return sim_point_wait(sim_stream_now(stream));
+    sim_point_wait(sim_stream_now(stream));
+    return atomic_load(&stream->context->sticky);
 }
 
 CUresult sim_fill_submit(struct sim_stream *stream, const struct sim_fill *fill)

@@ -27,7 +27,7 @@ static bool is_dead(struct sim_process *process)
     if (!process->has_life) /* no helper yet, so no contexts: only its record is at stake */
         return kill((pid_t)process->pid, 0) != 0 && errno == ESRCH;
     int result = pthread_mutex_trylock(&process->life);
-    if (result == 0 || result == EOWNERDEAD) /* left in our hands, it would stay on this thread's list of them */
+    if (result == 0 || result == EOWNERDEAD) /* kept, it would stay on this thread's list of locks */
         pthread_mutex_unlock(&process->life);
     return result == 0 || result == EOWNERDEAD || result == ENOTRECOVERABLE;
 }

@@ -167,7 +167,6 @@ struct sim_shared_context {
     uint32_t running; /* kernels on the engine, or pre-empted there */
     uint64_t ticket;
     uint64_t gpu_ns;
-    uint64_t memory_bytes;
 };
 
 /* One event's state.  `stamped` is stored last, so a reader that sees it may read stamp_ns without the lock.

@@ -39,6 +39,28 @@ static enum sim_memory_kind memory_kind(enum sim_block_kind kind)
     }
 }
 
+CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    struct sim_machine *m = sim_driver.machine;
+    uint32_t index = sim_driver.device[device];
+    sim_machine_lock(m);
+    int refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
+    if (refused) {
+        sim_machine_reap(m);
+        refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
+    }
+    sim_machine_unlock(m);
+    return refused ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    struct sim_machine *m = sim_driver.machine;
+    sim_machine_lock(m);
+    sim_memory_release(m, sim_driver.process, sim_driver.device[device], kind, bytes);
+    sim_machine_unlock(m);
+}
+
 CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
 {
     CUresult result = sim_charge(device, kind, bytes);

@@ -77,13 +77,13 @@ static void unkeep_slot(struct sim_slot *slot)
 
 static bool is_done(const struct sim_slot *slot)
 {
-    return !slot->freed.stream || sim_point_passed(slot->freed);
+    return slot->freed.queue == 0 || sim_point_passed(slot->freed);
 }
 
 static struct sim_slot *find_kept(struct sim_pool *pool, uint64_t bytes, const struct sim_stream *stream)
 {
     for (struct sim_slot *slot = pool->bin[bin_of(bytes)]; slot; slot = slot->next)
-        if (slot->bytes == bytes && (slot->freed.stream == stream || is_done(slot)))
+        if (slot->bytes == bytes && (slot->freed.serial == stream->serial || is_done(slot)))
             return slot;
     return NULL;
 }

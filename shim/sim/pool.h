@@ -13,7 +13,7 @@ struct sim_slot {
     struct sim_slot *next, **link; /* of its bin, while it is free */
     uint64_t address, bytes;
     bool used;
-    struct sim_point freed; /* others may use it when that is done; stream NULL: at once */
+    struct sim_point freed; /* others may use it when that is done; queue 0: at once */
 };
 
 struct sim_segment {

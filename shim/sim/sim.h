@@ -256,9 +256,9 @@ struct sim_stream {
     struct sim_stream *next;
     uint32_t flags;
     int priority;
-    unsigned long long id;             /* cuStreamGetId */
-    _Atomic unsigned long long serial; /* never the same twice; 0 when closed */
-    void *capture;                     /* capture.c: not NULL while capturing */
+    unsigned long long id;     /* cuStreamGetId */
+    unsigned long long serial; /* never the same twice */
+    void *capture;             /* capture.c: not NULL while capturing */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */
@@ -274,15 +274,15 @@ CUresult sim_context_synchronize(struct sim_context *ctx);
 
 /* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
 struct sim_point {
-    struct sim_stream *stream;
-    unsigned long long serial;
+    uint32_t queue;
+    unsigned long long serial; /* the stream's */
     uint64_t command;
 };
 
 struct sim_point sim_stream_now(struct sim_stream *stream);
 bool sim_point_passed(struct sim_point point);
 /* Wait until all of it is done and its effects are visible. */
-CUresult sim_point_wait(struct sim_point point);
+void sim_point_wait(struct sim_point point);
 
 /* -------- events (event.c) -------- */
 

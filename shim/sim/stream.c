@@ -8,7 +8,8 @@
 #define GREATEST_PRIORITY (-5)
 
 static _Atomic unsigned long long last_id = 2; /* 1 and 2 are the default streams */
-static _Atomic unsigned long long last_serial;
+static unsigned long long last_serial;
+static unsigned long long serial_of[SIM_MAX_STREAMS + 1]; /* by queue, under the machine's lock; 0: closed */
 
 CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, enum sim_stream_role role,
                          struct sim_stream **out)
@@ -22,6 +23,7 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
     if (stream->effect != MAP_FAILED) {
         sim_machine_lock(m);
         stream->queue = sim_queue_open(m, ctx->shared, role, priority);
+        stream->serial = serial_of[stream->queue] = ++last_serial;
         sim_machine_unlock(m);
         if (!stream->queue)
             munmap(stream->effect, SIM_QUEUE_DEPTH * sizeof(struct sim_work));
@@ -33,7 +35,6 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
     stream->context = ctx;
     stream->flags = flags;
     stream->priority = priority;
-    stream->serial = ++last_serial;
     stream->id = role == SIM_ROLE_LEGACY ? 1 : ++last_id;
     sim_effects_add(stream);
     pthread_mutex_lock(&ctx->lock);
@@ -54,7 +55,7 @@ void sim_stream_close(struct sim_stream *stream)
     sim_capture_leave(stream);
     sim_effects_remove(stream);
     sim_machine_lock(m);
-    stream->serial = 0; /* whoever waits for it looks under this lock */
+    serial_of[stream->queue] = 0;
     sim_queue_close(m, stream->queue);
     sim_machine_unlock(m);
     sim_wake(&m->process[sim_driver.process].wake);
@@ -75,7 +76,8 @@ static __thread int own_count;
 CUresult sim_per_thread_stream(struct sim_context *ctx, struct sim_stream **stream)
 {
     for (int i = 0; i < own_count; i++)
-        if (own[i].context_id == ctx->id && own[i].stream->serial == own[i].serial) {
+        if (own[i].context_id == ctx->id && sim_is(own[i].stream, SIM_STREAM) &&
+            own[i].stream->serial == own[i].serial) {
             *stream = own[i].stream;
             return CUDA_SUCCESS;
         }
@@ -108,7 +110,7 @@ struct sim_point sim_stream_now(struct sim_stream *stream)
 {
     struct sim_machine *m = sim_driver.machine;
     sim_machine_lock(m);
-    struct sim_point point = {stream, stream->serial, m->queue[stream->queue].tail};
+    struct sim_point point = {stream->queue, stream->serial, m->queue[stream->queue].tail};
     sim_machine_unlock(m);
     return point;
 }
@@ -116,8 +118,8 @@ struct sim_point sim_stream_now(struct sim_stream *stream)
 /* With the machine's lock held. */
 static bool passed(const struct sim_point *point)
 {
-    return point->stream->serial != point->serial ||
-           sim_driver.machine->queue[point->stream->queue].head >= point->command;
+    return serial_of[point->queue] != point->serial ||
+           sim_driver.machine->queue[point->queue].head >= point->command;
 }
 
 bool sim_point_passed(struct sim_point point)
@@ -128,23 +130,20 @@ bool sim_point_passed(struct sim_point point)
     return result;
 }
 
-CUresult sim_point_wait(struct sim_point point)
+void sim_point_wait(struct sim_point point)
 {
     struct sim_machine *m = sim_driver.machine;
     struct sim_process *self = &m->process[sim_driver.process];
     sim_machine_lock(m);
     while (!passed(&point)) {
         uint32_t seen = atomic_load(&self->wake);
-        uint64_t at = sim_queue_predict(m, point.stream->queue, point.command);
+        uint64_t at = sim_queue_predict(m, point.queue, point.command);
         sim_machine_unlock(m);
         sim_sleep_until(&self->wake, seen, at);
         sim_machine_lock(m);
     }
-    struct sim_context *ctx = point.stream->serial == point.serial ? point.stream->context : NULL;
-    CUresult result = ctx ? atomic_load(&ctx->sticky) : CUDA_SUCCESS;
     sim_machine_unlock(m);
     sim_effects_run();
-    return result;
 }
 
 CUresult sim_stream_synchronize(struct sim_stream *stream)
@@ -153,9 +152,9 @@ CUresult sim_stream_synchronize(struct sim_stream *stream)
         struct sim_work marker = {.kind = SIM_WORK_EMPTY};
         SIM_TRY(sim_submit_now(stream, &marker));
     }
-    CUresult result = sim_point_wait(sim_stream_now(stream));
+    sim_point_wait(sim_stream_now(stream));
     sim_pools_settle();
-    return result;
+    return atomic_load(&stream->context->sticky);
 }
 
 CUresult sim_context_synchronize(struct sim_context *ctx)

@@ -72,7 +72,7 @@ static CUresult wait_for_room(struct sim_stream *stream)
         if (full)
             sim_sleep_until(&self->wake, seen, at);
         sim_machine_lock(m);
-        if (stream->serial != serial)
+        if (!sim_is(stream, SIM_STREAM) || stream->serial != serial)
             return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
     return CUDA_SUCCESS;

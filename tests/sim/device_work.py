@@ -150,5 +150,3 @@ def from_device(address: int, bytes_: int) -> tuple[int, bytes]:
     data = ctypes.create_string_buffer(bytes_)
     code: int = cuda.cuMemcpyDtoH_v2(data, u64(address), size(bytes_))
     return code, data.raw
-
-

@@ -20,7 +20,9 @@ class Machine:
 
     def __init__(self, path: Path, profile: str, **variables: str) -> None:
         self.path = str(path)
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("LD_", "GSHARE_", "SIMGPU_", "CUDA_"))}
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith(("LD_", "GSHARE_", "SIMGPU_", "CUDA_"))
+        }
         folders = [str(ROOT / "tests" / name) for name in ("sim", "shim")]
         self.environ = {
             **clean,
@@ -30,7 +32,7 @@ class Machine:
         }
 
     def start(self, code: str, **variables: str) -> subprocess.Popen[str]:
-        """Start a program; `out(value)` in it writes one line of JSON, `wait()` waits for a line from the test."""
+        """Start a program; `out(value)` in it writes a line of JSON, `wait()` waits for one from the test."""
         return subprocess.Popen(
             [sys.executable, "-c", PREAMBLE + code],
             env={**self.environ, **variables},

@@ -76,9 +76,11 @@ out(same)
 
 def test_pitched_memory_and_rectangles(machine: Machine) -> None:
     code = """
+side = (("X", size), ("Y", size), ("Type", ctypes.c_uint), ("Host", ctypes.c_void_p), ("Device", u64),
+        ("Array", u64), ("Pitch", size))
+sides = [(way + name, kind) for way in ("src", "dst") for name, kind in side]
 class Shape(ctypes.Structure):
-    _fields_ = [(s + n, t) for s in ("src", "dst") for n, t in (("X", size), ("Y", size), ("Type", ctypes.c_uint),
-        ("Host", ctypes.c_void_p), ("Device", u64), ("Array", u64), ("Pitch", size))] + [("w", size), ("h", size)]
+    _fields_ = [*sides, ("w", size), ("h", size)]
 start(); before = info()[0]
 address, pitch = u64(), size()
 code = cuda.cuMemAllocPitch_v2(ctypes.byref(address), ctypes.byref(pitch), size(1000), size(10), 4)
@@ -155,7 +157,8 @@ first = [c, reserved(), used(), before - info()[0]]
 must("cuMemFreeAsync", a, lane)
 second = [used(), before - info()[0] == reserved()]
 must("cuStreamSynchronize", lane)
-out([first, second, [reserved(), used(), before - info()[0], pool_attribute(pool, 6), pool_attribute(pool, 8)]])
+third = [reserved(), used(), before - info()[0], pool_attribute(pool, 6), pool_attribute(pool, 8)]
+out([first, second, third])
 """
     first, second, third = machine.run(POOL_HELP + code)
     assert first == [0, 2 * MIB, 1024, 2 * MIB]
@@ -193,7 +196,8 @@ out([a == again, a != b, later == a, reserved()])
 def test_pool_memory_is_given_up_before_anything_is_refused(machine: Machine) -> None:
     code = """
 threshold(1 << 40)
-c, a = new("cuMemAllocAsync", 2000 * MIB, lane); must("cuMemFreeAsync", a, lane); must("cuStreamSynchronize", lane)
+c, a = new("cuMemAllocAsync", 2000 * MIB, lane)
+must("cuMemFreeAsync", a, lane); must("cuStreamSynchronize", lane)
 kept = reserved(); c, p = alloc(info()[0] + 1000 * MIB)
 out([kept, c, reserved()])
 """
@@ -235,7 +239,8 @@ steps += [call("cuMemMap", address + 8 * MIB, 4 * MIB, 0, handle, 0)]     # the 
 open_access(address + 8 * MIB, 4 * MIB); twice = from_device(address + 8 * MIB, 4)[1] == b"data"
 steps += [call("cuMemRelease", handle), taken()]
 steps += [call("cuMemAddressFree", address, 16 * MIB), call("cuMemUnmap", address, 2 * MIB)]
-steps += [call("cuMemUnmap", address, 4 * MIB), taken(), call("cuMemUnmap", address + 8 * MIB, 4 * MIB), taken()]
+steps += [call("cuMemUnmap", address, 4 * MIB), taken()]
+steps += [call("cuMemUnmap", address + 8 * MIB, 4 * MIB), taken()]
 steps += [to_device(address, b"gone"), call("cuMemAddressFree", address, 16 * MIB)]
 out([steps, twice])
 """

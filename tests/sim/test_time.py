@@ -19,7 +19,8 @@ def total(machine: Machine, index: int = 0) -> None:
 
 def test_a_kernel_takes_the_time_it_is_asked_to(machine: Machine) -> None:
     elapsed = machine.run(
-        "start(); a = event(); b = event(); plug(); record(a); spin(5*MS); record(b); sync(); out(elapsed_ns(a, b))"
+        "start(); a, b = event(), event(); plug(); record(a); spin(5*MS); record(b); sync()\n"
+        "out(elapsed_ns(a, b))"
     )
     assert elapsed == 5_000_000
     device = machine.device()
@@ -83,7 +84,8 @@ def test_a_long_kernel_is_interrupted_and_its_events_show_it(machine: Machine) -
     line(other)
     tell(other)
     pid, elapsed = machine.run(
-        "start(); function(); time.sleep(0.05); a, b = event(), event(); record(a); spin(50*MS); record(b); sync()\n"
+        "start(); function(); time.sleep(0.05); a, b = event(), event()\n"
+        "record(a); spin(50*MS); record(b); sync()\n"
         "out([os.getpid(), elapsed_ns(a, b)])"
     )
     assert other.wait(30) == 0
@@ -135,7 +137,7 @@ start(); function()
 def order(flags, default="cuLaunchKernel"):
     lane = stream(flags); a, b, c = event(), event(), event()
     spin(20*MS, lane); record(a, lane)          # a long kernel in the stream
-    launch(5*MS, 0, name=default); b_code = call("cuEventRecord" + ("_ptsz" if default.endswith("_ptsz") else ""), b, 0)
+    launch(5*MS, 0, name=default); must(default.replace("LaunchKernel", "EventRecord"), b, 0)
     spin(5*MS, lane); record(c, lane); sync()
     return [elapsed_ns(a, b), elapsed_ns(a, c)]
 out([order(0), order(1), order(0, "cuLaunchKernel_ptsz")])
@@ -180,15 +182,16 @@ def test_a_full_queue_blocks_the_caller(machine: Machine) -> None:
 def test_events_are_not_ready_before_their_time(machine: Machine) -> None:
     code = """
 start(); function(); e, other = event(), event()
-codes = [call("cuEventQuery", e), call("cuEventElapsedTime", ctypes.byref(ctypes.c_float()), e, e)]
+span = lambda first: call("cuEventElapsedTime", ctypes.byref(ctypes.c_float()), first, first)
+codes = [call("cuEventQuery", e), span(e)]
 spin(100*MS); record(e)
-codes += [call("cuEventQuery", e), call("cuStreamQuery", 0), call("cuEventElapsedTime", ctypes.byref(ctypes.c_float()), e, e)]
+codes += [call("cuEventQuery", e), call("cuStreamQuery", 0), span(e)]
 must("cuEventSynchronize", e)
 codes += [call("cuEventQuery", e), call("cuStreamQuery", 0)]
 must("cuEventDestroy_v2", e)
 codes += [call("cuEventQuery", e)]
 untimed = event(2); record(untimed); sync()
-codes += [call("cuEventElapsedTime", ctypes.byref(ctypes.c_float()), untimed, untimed)]
+codes += [span(untimed)]
 out(codes)
 """
     assert machine.run("import ctypes\n" + code) == [0, 400, 600, 600, 600, 0, 0, 400, 400]
