@@ -76,7 +76,8 @@ __attribute__((destructor)) static void leave(void)
     sim_driver.state = SIM_DRIVER_ENDED;
     sim_helper_stop();
     sim_machine_lock(sim_driver.machine);
-    if (sim_driver.machine->process[sim_driver.process].state == SIM_PROCESS_LIVE) /* not yet reaped as dead */
+    /* Unless another process has noticed already that the helper is gone. */
+    if (sim_driver.machine->process[sim_driver.process].state == SIM_PROCESS_LIVE)
         sim_process_end(sim_driver.machine, sim_driver.process);
     sim_machine_unlock(sim_driver.machine);
 }
