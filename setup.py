@@ -12,8 +12,8 @@ CFLAGS = "-std=gnu17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-
 LDFLAGS = "-shared -Wl,-z,defs -Wl,-z,relro".split()
 
 # libgshare.so lives in other people's processes: distributions' hardening would add symbols of a new C
-# library, thread-local storage must not need the loader, and another preloaded library must not change what our
-# own names mean inside it.
+# library, thread-local storage must not need the loader, and another preloaded library must not change what
+# our own names mean inside it.
 GUEST_CFLAGS = "-U_FORTIFY_SOURCE -fno-stack-protector -ftls-model=initial-exec".split()
 GUEST_LDFLAGS = "-nodefaultlibs -Wl,--no-as-needed -l:libc_nonshared.a -lgcc".split()
 FIRST_GLIBC = {"x86_64": "2.2.5", "aarch64": "2.17"}
@@ -96,7 +96,7 @@ class BuildExt(build_ext):
         target = self.get_ext_fullpath(ext.name)
         self.mkpath(os.path.dirname(target))
         cc = os.environ.get("CC", "cc").split()
-        cflags = [*CFLAGS, *os.environ.get("CFLAGS", "").split()]  # -Werror and sanitizers in CI
+        cflags = [*CFLAGS, *os.environ.get("GSHARE_CFLAGS", "").split()]  # CI: -Werror, sanitizers
         ldflags = [*LDFLAGS, f"-Wl,-soname,{ext.file_name}"]
         libraries = ext.extra_link_args
         if isinstance(ext, Driver):
