@@ -77,7 +77,7 @@ static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t ha
     noted = gs_ledger_put(handle, &hold->entry, &stale);
     if (noted == GS_NOT_NOTED)
         hold_drop(hold);
-    else if (noted == GS_NOTED_OVER)
+    else if (noted == GS_NOTED_OVER && stale.kind != GS_POOL) /* a pool's charge is its own */
         gs_quota_release(stale.device, stale.bytes);
     return noted != GS_NOT_NOTED;
 }
@@ -176,7 +176,8 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
 }
 
 /* After the driver's free.  The note was taken before it: once freed, another thread may get the same address. */
-static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry)
+static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry,
+                      CUstream stream)
 {
     struct gs_entry stale;
 
@@ -185,8 +186,8 @@ static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const str
     if (result)
         gs_ledger_put(pointer, entry, &stale); /* room for it was there a moment ago */
     else if (entry->kind == GS_POOL)
-        gs_pool_freed(entry);
-    else
+        gs_pool_freed(entry, stream);
+    else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))
         gs_quota_release(entry->device, entry->bytes);
     return result;
 }
@@ -196,7 +197,7 @@ GSHARE_HOOK(cuMemFree_v2, (CUdeviceptr dptr))
     struct gs_entry entry;
     int known = gs_region() && gs_ledger_take(dptr, &entry);
 
-    return freed(REAL(cuMemFree_v2)(dptr), known, dptr, &entry);
+    return freed(REAL(cuMemFree_v2)(dptr), known, dptr, &entry, GS_ANY_STREAM);
 }
 
 GSHARE_HOOK(cuMemFree, (CUdeviceptr_v1 dptr))
@@ -204,16 +205,7 @@ GSHARE_HOOK(cuMemFree, (CUdeviceptr_v1 dptr))
     struct gs_entry entry;
     int known = gs_region() && gs_ledger_take(dptr, &entry);
 
-    return freed(REAL(cuMemFree)(dptr), known, dptr, &entry);
-}
-
-/* Linear memory is the driver's until the stream gets there; so its charge is, too. */
-static CUresult freed_in_order(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry,
-                               CUstream stream)
-{
-    if (!result && known && entry->kind != GS_POOL && gs_later_release(entry, stream))
-        return result;
-    return freed(result, known, pointer, entry);
+    return freed(REAL(cuMemFree)(dptr), known, dptr, &entry, GS_ANY_STREAM);
 }
 
 GSHARE_HOOK(cuMemFreeAsync, (CUdeviceptr dptr, CUstream hStream))
@@ -221,7 +213,7 @@ GSHARE_HOOK(cuMemFreeAsync, (CUdeviceptr dptr, CUstream hStream))
     struct gs_entry entry;
     int known = gs_region() && gs_ledger_take(dptr, &entry);
 
-    return freed_in_order(REAL(cuMemFreeAsync)(dptr, hStream), known, dptr, &entry, hStream);
+    return freed(REAL(cuMemFreeAsync)(dptr, hStream), known, dptr, &entry, hStream);
 }
 
 GSHARE_HOOK(cuMemFreeAsync_ptsz, (CUdeviceptr dptr, CUstream hStream))
@@ -229,6 +221,6 @@ GSHARE_HOOK(cuMemFreeAsync_ptsz, (CUdeviceptr dptr, CUstream hStream))
     struct gs_entry entry;
     int known = gs_region() && gs_ledger_take(dptr, &entry);
 
-    return freed_in_order(REAL(cuMemFreeAsync_ptsz)(dptr, hStream), known, dptr, &entry,
-                          hStream ? hStream : CU_STREAM_PER_THREAD);
+    return freed(REAL(cuMemFreeAsync_ptsz)(dptr, hStream), known, dptr, &entry,
+                 hStream ? hStream : CU_STREAM_PER_THREAD);
 }

@@ -4,6 +4,7 @@
  * charge becomes what the driver says the pool has reserved, plus the bounds of calls still going on.  Asking the driver
  * for that figure waits for nothing. */
 #define _GNU_SOURCE /* mremap */
+#include <string.h>
 #include <sys/mman.h>
 
 #include "device.h"
@@ -14,10 +15,20 @@
 #include "region.h"
 
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
-#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
+#define CU_STREAM_CAPTURE_MODE_RELAXED       2
 
 #define FIRST_GRAIN ((uint64_t)2 << 20) /* pools grow by whole pages of the device */
 #define MOST_GRAIN  ((uint64_t)1 << 30)
+
+#define FREED_KINDS 8
+
+/* Memory that the program has freed and the pool still has: an allocation of that size in that stream gets it again,
+ * and the pool does not grow. */
+struct freed {
+    CUstream stream; /* GS_ANY_STREAM: all have come to the free */
+    uint64_t bytes;
+    uint32_t times;
+};
 
 struct pool {
     CUmemoryPool handle;  /* NULL: destroyed, or the record is free */
@@ -25,6 +36,8 @@ struct pool {
     uint64_t going_on;    /* bounds of allocations between the decision and the driver's answer */
     uint64_t allocations; /* alive: a destroyed pool keeps its memory until the last one goes */
     int device;
+    uint32_t freed_next;             /* to be forgotten */
+    struct freed freed[FREED_KINDS]; /* the latest ones */
 };
 
 int gs_pools_in_use;
@@ -80,6 +93,8 @@ static int reconcile(struct pool *pool)
         pool->going_on;
     int within = target <= pool->charged || gs_quota_try(pool->device, target - pool->charged);
 
+    if (target - pool->going_on < settled)
+        memset(pool->freed, 0, sizeof pool->freed); /* given back to the device */
     if (target < pool->charged)
         gs_quota_release(pool->device, pool->charged - target);
     else if (!within)
@@ -99,13 +114,55 @@ void gs_pool_refresh(void)
     gs_unlock(&lock);
 }
 
-void gs_pool_freed(const struct gs_entry *entry)
+void gs_pool_trim(int device)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+    if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
+        return;
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+    gs_lock(&lock);
+    for (uint32_t i = 0; i < count; i++)
+        if (pools[i].handle && pools[i].device == device && pools[i].charged > pools[i].going_on) {
+            REAL(cuMemPoolTrimTo)(pools[i].handle, 0);
+            reconcile(&pools[i]);
+        }
+    gs_unlock(&lock);
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+}
+
+static void note_freed(struct pool *pool, CUstream stream, uint64_t bytes)
+{
+    for (int i = 0; i < FREED_KINDS; i++)
+        if (pool->freed[i].times && pool->freed[i].bytes == bytes && pool->freed[i].stream == stream) {
+            pool->freed[i].times++;
+            return;
+        }
+    pool->freed[pool->freed_next++ % FREED_KINDS] = (struct freed){stream, bytes, 1};
+}
+
+static int take_freed(struct pool *pool, CUstream stream, uint64_t bytes)
+{
+    for (int i = 0; i < FREED_KINDS; i++) {
+        struct freed *freed = &pool->freed[i];
+
+        if (freed->times && freed->bytes == bytes &&
+            (freed->stream == stream || freed->stream == GS_ANY_STREAM)) {
+            freed->times--;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
 {
     struct pool *pool;
 
     gs_lock(&lock);
     pool = &pools[entry->owner];
     pool->allocations--;
+    note_freed(pool, stream, entry->bytes);
     if (pool->handle) {
         reconcile(pool);
     } else if (!pool->allocations) {
@@ -123,17 +180,7 @@ void gs_pool_forget(void)
     gs_pools_in_use = 0;
 }
 
-/* -------- allocations -------- */
-
-/* One allocation, from the decision to the driver's answer. */
-struct growth {
-    CUmemoryPool pool;
-    uint64_t wanted;
-    uint64_t bound; /* reserved */
-    uint64_t before;
-    uint32_t record;
-    int device; /* < 0: nothing is charged */
-};
+/* -------- growth -------- */
 
 static uint64_t round_up(uint64_t bytes, uint64_t to)
 {
@@ -152,66 +199,61 @@ static uint64_t reserve_part(int device, uint64_t bytes)
     return gs_quota_try(device, part) ? part : 0;
 }
 
-/* The bound, as tight as the pool's state allows.  False: over the quota. */
-static int reserve_bound(struct growth *growth)
+/* False: over the quota, unless the pool has just what is wanted, and so does not grow. */
+static int reserve_bound(struct gs_growth *growth, struct pool *pool)
 {
-    uint64_t reserved, used;
-
-    growth->bound = round_up(growth->wanted, __atomic_load_n(&grain, __ATOMIC_RELAXED));
-    if (gs_reserve(growth->device, growth->bound))
+    growth->bound = round_up(growth->bytes, __atomic_load_n(&grain, __ATOMIC_RELAXED));
+    if (gs_quota_try(growth->device, growth->bound))
         return 1;
-    /* What the pool has and does not use may do: then it does not grow at all. */
-    reserved = ask(growth->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, 0);
-    used = ask(growth->pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, reserved);
-    if (reserved < used || reserved - used < growth->wanted)
-        return 0;
-    growth->bound = reserve_part(growth->device, growth->bound);
-    return 1;
+    growth->reuses = take_freed(pool, growth->stream, growth->bytes);
+    if (growth->reuses)
+        growth->bound = reserve_part(growth->device, growth->bound);
+    return growth->reuses;
 }
 
-static int begin(struct growth *growth)
+int gs_pool_grow(struct gs_growth *growth)
 {
     struct pool *pool;
+    int done = 0;
 
-    if (growth->device == GS_NO_DEVICE)
-        return 1;
-    if (growth->device < 0 || !reserve_bound(growth))
+    if (growth->device < 0)
         return 0;
-    gs_lock(&lock);
-    pool = record_of(growth->pool, growth->device);
-    if (pool) {
-        growth->record = (uint32_t)(pool - pools);
-        growth->before = pool->charged - pool->going_on;
-        pool->charged += growth->bound;
-        pool->going_on += growth->bound;
+    for (int asked = 0; !done && asked < 2; asked++) {
+        gs_lock(&lock);
+        pool = record_of(growth->pool, growth->device);
+        done = pool && reserve_bound(growth, pool);
+        if (done) {
+            growth->record = (uint32_t)(pool - pools);
+            growth->before = pool->charged - pool->going_on;
+            pool->charged += growth->bound;
+            pool->going_on += growth->bound;
+        }
+        gs_unlock(&lock);
+        if (!done && !asked && gs_reserve_after_asking(growth->device, growth->bound))
+            gs_quota_release(growth->device, growth->bound); /* there is room now: once more */
     }
-    gs_unlock(&lock);
-    if (!pool)
-        gs_quota_release(growth->device, growth->bound);
-    return pool != NULL;
+    return done;
 }
 
 /* Pools grow by more than we thought: from now on we reckon with that. */
-static void learn_grain(const struct growth *growth, uint64_t grown)
+static void learn_grain(const struct gs_growth *growth, uint64_t grown)
 {
     uint64_t learnt = grain;
 
-    while (learnt < MOST_GRAIN && round_up(growth->wanted, learnt) < grown)
+    while (learnt < MOST_GRAIN && round_up(growth->bytes, learnt) < grown)
         learnt *= 2;
     __atomic_store_n(&grain, learnt, __ATOMIC_RELAXED);
 }
 
-/* What the program gets, given what the driver said. */
-static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr pointer, CUstream stream)
+CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdeviceptr pointer)
 {
-    struct gs_entry entry = {.owner = growth->record, .device = growth->device, .kind = GS_POOL};
+    struct gs_entry entry = {
+        .bytes = growth->bytes, .owner = growth->record, .device = growth->device, .kind = GS_POOL};
     enum gs_noted noted = GS_NOT_NOTED;
     struct gs_entry stale;
     struct pool *pool;
     int within;
 
-    if (growth->device == GS_NO_DEVICE)
-        return result;
     gs_lock(&lock);
     pool = &pools[growth->record];
     pool->going_on -= growth->bound;
@@ -220,12 +262,14 @@ static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr po
         learn_grain(growth, pool->charged - growth->before);
     if (!result && within)
         noted = gs_ledger_put(pointer, &entry, &stale);
-    if (noted == GS_NOTED_OVER)
+    if (noted == GS_NOTED_OVER && stale.kind != GS_POOL)
         gs_quota_release(stale.device, stale.bytes);
     if (noted != GS_NOT_NOTED) {
         pool->allocations++;
+        if (!growth->reuses)
+            take_freed(pool, growth->stream, growth->bytes); /* which it may have got */
     } else if (!result) {
-        REAL(cuMemFreeAsync)(pointer, stream);
+        REAL(cuMemFreeAsync)(pointer, growth->stream);
         REAL(cuMemPoolTrimTo)(pool->handle, 0);
         reconcile(pool);
         result = gs_refuse(growth->device);
@@ -234,113 +278,16 @@ static CUresult end(const struct growth *growth, CUresult result, CUdeviceptr po
     return result;
 }
 
-/* The device of the stream, which need not be the current one. */
-static int device_of_stream(CUstream stream, CUdevice *ordinal)
+int gs_pool_device(CUmemoryPool handle, int otherwise)
 {
-    CUcontext current = NULL, context = NULL;
-    CUresult result;
+    int device = otherwise;
 
-    REAL(cuCtxGetCurrent)(&current);
-    if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD)
-        REAL(cuStreamGetCtx)(stream, &context);
-    if (!context || context == current)
-        return !REAL(cuCtxGetDevice)(ordinal);
-    if (REAL(cuCtxPushCurrent_v2)(context))
-        return 0;
-    result = REAL(cuCtxGetDevice)(ordinal);
-    REAL(cuCtxPopCurrent_v2)(&current);
-    return !result;
-}
-
-static int is_capturing(CUstream stream)
-{
-    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-
-    return !REAL(cuStreamIsCapturing)(stream, &status) && status != CU_STREAM_CAPTURE_STATUS_NONE;
-}
-
-/* False: nothing of this is ours to decide (#4 charges what graphs allocate), the driver is just asked. */
-static int from_current_pool(struct growth *growth, const CUdeviceptr *pointer, size_t bytes, CUstream stream)
-{
-    CUdevice ordinal;
-
-    *growth = (struct growth){.wanted = bytes, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || !bytes || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
-        REAL(cuDeviceGetMemPool)(&growth->pool, ordinal))
-        return 0;
-    growth->device = gs_device_index(ordinal);
-    return growth->device != GS_NO_DEVICE;
-}
-
-static int from_pool(struct growth *growth, const CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool,
-                     CUstream stream)
-{
-    *growth = (struct growth){.wanted = bytes, .pool = pool, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || !bytes || !pool || is_capturing(stream))
-        return 0;
-    growth->device = gs_current_device();
     gs_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
-        if (pools[i].handle == pool)
-            growth->device = pools[i].device;
+        if (pools[i].handle == handle)
+            device = pools[i].device;
     gs_unlock(&lock);
-    return growth->device != GS_NO_DEVICE;
-}
-
-GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
-{
-    struct growth growth;
-    CUresult result;
-
-    if (!from_current_pool(&growth, dptr, bytesize, hStream))
-        return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
-    if (!begin(&growth))
-        return gs_refuse(growth.device);
-    result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
-    return end(&growth, result, result ? 0 : *dptr, hStream);
-}
-
-GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
-{
-    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
-    struct growth growth;
-    CUresult result;
-
-    if (!from_current_pool(&growth, dptr, bytesize, stream))
-        return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
-    if (!begin(&growth))
-        return gs_refuse(growth.device);
-    result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
-    return end(&growth, result, result ? 0 : *dptr, stream);
-}
-
-GSHARE_HOOK(cuMemAllocFromPoolAsync,
-            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
-{
-    struct growth growth;
-    CUresult result;
-
-    if (!from_pool(&growth, dptr, bytesize, pool, hStream))
-        return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
-    if (!begin(&growth))
-        return gs_refuse(growth.device);
-    result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
-    return end(&growth, result, result ? 0 : *dptr, hStream);
-}
-
-GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
-            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
-{
-    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
-    struct growth growth;
-    CUresult result;
-
-    if (!from_pool(&growth, dptr, bytesize, pool, stream))
-        return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
-    if (!begin(&growth))
-        return gs_refuse(growth.device);
-    result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
-    return end(&growth, result, result ? 0 : *dptr, stream);
+    return device;
 }
 
 /* -------- pools themselves -------- */

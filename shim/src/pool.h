@@ -2,17 +2,42 @@
 #ifndef GS_POOL_H
 #define GS_POOL_H
 
+#include "driver.h"
 #include "ledger.h"
 
-/* A pool's memory has been freed by the program; what the pool did with it is asked. */
-void gs_pool_freed(const struct gs_entry *entry);
+/* All of a stream has been waited for, as cuMemFree does. */
+#define GS_ANY_STREAM ((CUstream)-1)
+
+/* Memory of a pool has been freed in stream order; what the pool did with it is asked. */
+void gs_pool_freed(const struct gs_entry *entry, CUstream stream);
 
 /* Asks every pool what it has reserved now: before refusing, before telling how much is free, and after the program has
  * waited for its work, when pools shrink.  Never waits for the GPU. */
 void gs_pool_refresh(void);
 
-/* The same, when there may be pools at all. */
-extern int gs_pools_in_use;
+/* Makes the device's pools give back what they keep and nobody uses, as the driver does on a full GPU. */
+void gs_pool_trim(int device);
+
+/* One allocation, from the decision to the driver's answer. */
+struct gs_growth {
+    CUmemoryPool pool;
+    CUstream stream;
+    uint64_t bytes;  /* wanted */
+    uint64_t bound;  /* reserved: the most that the pool may grow by */
+    uint64_t before; /* what the pool was charged */
+    uint32_t record;
+    int device;
+    int reuses; /* what has been freed just so */
+};
+
+/* Reserves what the pool may grow by.  False: over the quota. */
+int gs_pool_grow(struct gs_growth *growth);
+
+/* What the program gets, given what the driver said. */
+CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdeviceptr pointer);
+
+/* The device of a pool that we have seen. */
+int gs_pool_device(CUmemoryPool pool, int otherwise);
 
 void gs_pool_forget(void); /* in a fork's child */
 

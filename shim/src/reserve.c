@@ -6,7 +6,10 @@
 int gs_reserve_after_asking(int device, uint64_t bytes)
 {
     gs_after_wait();
-    return gs_quota_reserve(device, bytes);
+    if (gs_quota_reserve(device, bytes))
+        return 1;
+    gs_pool_trim(device);
+    return gs_quota_try(device, bytes);
 }
 
 void gs_after_wait(void)

@@ -83,42 +83,43 @@ p, _ = fill(100 * MIB, "cuMemAllocFromPoolAsync", pool, 0, most=5)
 for q in p: must("cuMemFreeAsync", q, 0)
 sync()
 retained = used() - base, reserved(pool)
-refused = alloc(600 * MIB)[0]
 again = new("cuMemAllocFromPoolAsync", 100 * MIB, pool, 0)
 same = used() - base
 must("cuMemFreeAsync", again[1], 0); sync()
 must("cuMemPoolTrimTo", pool, 0)
-out([retained[0] == retained[1] >= 500 * MIB, refused, again[0], same == retained[0], used() - base,
-     alloc(600 * MIB)[0]])
+out([retained[0] == retained[1] >= 500 * MIB, again[0], same == retained[0], used() - base])
 """
-    assert run(tenant, program) == [True, OUT_OF_MEMORY, 0, True, 0, 0]
+    assert run(tenant, program) == [True, 0, True, 0]
 
 
-def test_a_lowered_threshold_gives_back_at_the_next_synchronisation(tenant: Tenant) -> None:
-    program = """
+@pytest.mark.parametrize("name", ["cuMemAlloc_v2", "cuMemAllocAsync"])
+def test_what_a_pool_retains_is_given_back_before_anything_is_refused(tenant: Tenant, name: str) -> None:
+    """As on a full GPU of that size."""
+    more = ", 0" if name.endswith("Async") else ""
+    program = f"""
 start(); pool = new_pool(); keep(pool, 2**63)
 p = new("cuMemAllocFromPoolAsync", 500 * MIB, pool, 0)[1]
+in_use = new("{name}", 600 * MIB{more})[0]
 must("cuMemFreeAsync", p, 0); sync()
-first = alloc(600 * MIB)[0]
-keep(pool, 0); sync()
-out([first, alloc(600 * MIB)[0]])
+out([in_use, reserved(pool), new("{name}", 600 * MIB{more})[0], reserved(pool)])
 """
-    assert run(tenant, program) == [OUT_OF_MEMORY, 0]
+    assert run(tenant, program) == [OUT_OF_MEMORY, 500 * MIB, 0, 0]
+    assert tenant.physical_peak() <= GIB
 
 
-def test_a_full_pool_deals_out_again_what_it_has(tenant: Tenant) -> None:
-    """As on a GPU of that size: nothing new is taken, so nothing is refused, though all is reserved."""
+def test_a_pool_in_pieces_does_not_grow_past_the_quota(tenant: Tenant) -> None:
+    """Its unused pieces are given back for larger ones; to the byte, never more than the quota."""
     program = """
 start(); pool = new_pool(); keep(pool, 2**63)
-codes = []
-for _ in range(20):
-    code, p = new("cuMemAllocFromPoolAsync", 700 * MIB, pool, 0)
-    codes.append(code)
-    if code == 0: must("cuMemFreeAsync", p, 0)
+p, _ = fill(40 * MIB, "cuMemAllocFromPoolAsync", pool, 0)
+for q in p[::2]: must("cuMemFreeAsync", q, 0)
+codes = [new("cuMemAllocFromPoolAsync", n * MIB, pool, 0)[0] for n in (300, 100, 41, 40, 39)]
 out(codes)
 """
-    assert run(tenant, program) == [0] * 20
+    assert room(tenant) == 800 * MIB
+    assert run(tenant, program) == [0, 0, OUT_OF_MEMORY, OUT_OF_MEMORY, OUT_OF_MEMORY]
     assert tenant.physical_peak() <= GIB
+    assert tenant.usage.device(0).peak_bytes <= GIB
 
 
 @pytest.mark.parametrize("order", ["destroy-first", "free-first"])

@@ -1,0 +1,120 @@
+/* pool_alloc.c -- stream-ordered allocation, from the current pool and from a given one. */
+#include "device.h"
+#include "hooks.h"
+#include "pool.h"
+#include "region.h"
+#include "reserve.h"
+
+#define POOL_GRAIN 512ull
+
+/* How the driver deals memory of pools out. */
+static uint64_t rounded(uint64_t bytes)
+{
+    return bytes > UINT64_MAX - POOL_GRAIN ? UINT64_MAX : (bytes + POOL_GRAIN - 1) / POOL_GRAIN * POOL_GRAIN;
+}
+
+/* The device of the stream, which need not be the current one. */
+static int device_of_stream(CUstream stream, CUdevice *ordinal)
+{
+    CUcontext current = NULL, context = NULL;
+    CUresult result;
+
+    REAL(cuCtxGetCurrent)(&current);
+    if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD)
+        REAL(cuStreamGetCtx)(stream, &context);
+    if (!context || context == current)
+        return !REAL(cuCtxGetDevice)(ordinal);
+    if (REAL(cuCtxPushCurrent_v2)(context))
+        return 0;
+    result = REAL(cuCtxGetDevice)(ordinal);
+    REAL(cuCtxPopCurrent_v2)(&current);
+    return !result;
+}
+
+static int is_capturing(CUstream stream)
+{
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+
+    return !REAL(cuStreamIsCapturing)(stream, &status) && status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+/* False: nothing of this is ours to decide (#4 charges what graphs allocate), the driver is just asked. */
+static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_t bytes,
+                             CUstream stream)
+{
+    CUdevice ordinal;
+
+    *growth = (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .device = GS_NO_DEVICE};
+    if (!gs_region() || !pointer || !bytes || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
+        REAL(cuDeviceGetMemPool)(&growth->pool, ordinal))
+        return 0;
+    growth->device = gs_device_index(ordinal);
+    return growth->device != GS_NO_DEVICE;
+}
+
+static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool,
+                     CUstream stream)
+{
+    *growth =
+        (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .pool = pool, .device = GS_NO_DEVICE};
+    if (!gs_region() || !pointer || !bytes || !pool || is_capturing(stream))
+        return 0;
+    growth->device = gs_pool_device(pool, gs_current_device());
+    return growth->device != GS_NO_DEVICE;
+}
+
+GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
+{
+    struct gs_growth growth;
+    CUresult result;
+
+    if (!from_current_pool(&growth, dptr, bytesize, hStream))
+        return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
+    if (!gs_pool_grow(&growth))
+        return gs_refuse(growth.device);
+    result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
+    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+}
+
+GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
+{
+    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
+    struct gs_growth growth;
+    CUresult result;
+
+    if (!from_current_pool(&growth, dptr, bytesize, stream))
+        return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
+    if (!gs_pool_grow(&growth))
+        return gs_refuse(growth.device);
+    result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
+    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+}
+
+GSHARE_HOOK(cuMemAllocFromPoolAsync,
+            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
+{
+    struct gs_growth growth;
+    CUresult result;
+
+    if (!from_pool(&growth, dptr, bytesize, pool, hStream))
+        return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
+    if (!gs_pool_grow(&growth))
+        return gs_refuse(growth.device);
+    result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
+    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+}
+
+GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
+            (CUdeviceptr * dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream))
+{
+    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
+    struct gs_growth growth;
+    CUresult result;
+
+    if (!from_pool(&growth, dptr, bytesize, pool, stream))
+        return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
+    if (!gs_pool_grow(&growth))
+        return gs_refuse(growth.device);
+    result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
+    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+}
