@@ -66,7 +66,7 @@ static bool is_busy(const struct gs_meter_context *context)
     const struct gs_stream *stream = __atomic_load_n(&context->streams, __ATOMIC_ACQUIRE);
 
     while (stream != NULL && stream->head == stream->tail &&
-           __atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0)
+           __atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0)
         stream = stream->next;
     return stream != NULL;
 }

@@ -10,7 +10,7 @@
 
 #define GS_COST_BITS    10
 #define GS_COSTS        (1u << GS_COST_BITS)
-#define GS_SAMPLE_EVERY 16u /* windows whose first launch is measured on its own */
+#define GS_SAMPLE_EVERY 32u /* windows whose first launch is measured on its own */
 #define GS_SAMPLE_GAPPY 4u  /* where windows say little, because the stream runs dry in them */
 
 /* One kind of work.  A graph has its handle for a function, and no grid. */

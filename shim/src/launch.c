@@ -21,13 +21,22 @@ static int64_t left_ns(const struct gs_stream *stream)
 }
 
 /* Waits, sets the start marker where one is needed, and prepays for a window. */
-static void open_window(struct gs_stream *stream, int64_t cost_ns, bool alone)
+static void open_window(struct gs_stream *stream, struct gs_cost *cost, int64_t cost_ns, bool alone)
 {
     int64_t window_ns = alone ? 0 : gs_gate_window_ns(stream->device);
+
+    if (window_ns > cost_ns * stream->trust) /* cost_ns is at most hours */
+        window_ns = cost_ns * stream->trust;
     int64_t granted_ns = gs_gate_pass(stream->device, cost_ns, window_ns);
 
     if (alone || stream->idle)
         gs_meter_begin(stream, alone);
+    if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0) {
+        stream->open_cost = cost;
+        stream->open_mix = 0;
+        __atomic_fetch_add(&stream->launches_most, stream->trust, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&stream->launches_left, stream->trust, __ATOMIC_RELAXED);
+    }
     __atomic_fetch_add(&stream->granted_ns, granted_ns, __ATOMIC_RELAXED);
     __atomic_fetch_add(&stream->margin_ns, cost_ns, __ATOMIC_RELAXED);
     __atomic_fetch_add(&stream->credit_ns, granted_ns - cost_ns, __ATOMIC_RELAXED);
@@ -52,15 +61,11 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
     int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
     if (alone || stream->idle || left_ns(stream) < cost_ns) {
         launch.alone = alone || wants_sample(cost, stream);
-        open_window(stream, cost_ns, launch.alone);
+        open_window(stream, cost, cost_ns, launch.alone);
     }
     __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
-    if (__atomic_fetch_add(&stream->open_launches, 1, __ATOMIC_RELAXED) == 0) {
-        stream->open_cost = cost;
-        stream->open_mix = 0;
-    } else if (stream->open_cost != cost) {
-        stream->open_mix = 1;
-    }
+    __atomic_fetch_sub(&stream->launches_left, 1, __ATOMIC_RELAXED);
+    stream->open_mix |= (uintptr_t)stream->open_cost ^ (uintptr_t)cost;
     return launch;
 }
 
@@ -68,7 +73,8 @@ CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
 {
     struct gs_stream *stream = launch->stream;
 
-    if (stream != NULL && (launch->alone || __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) < 0))
+    if (stream != NULL && (launch->alone || __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) < 0 ||
+                           __atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) <= 0))
         gs_meter_mark(stream);
     return result;
 }

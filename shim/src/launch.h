@@ -15,7 +15,8 @@ static inline bool gs_launch_unlimited(void)
 }
 
 /* True: prepaid and counted, and the window goes on after it. */
-static inline bool gs_launch_covered(CUstream handle, const struct gs_work *work)
+static inline __attribute__((always_inline)) bool gs_launch_covered(CUstream handle,
+                                                                    const struct gs_work *work)
 {
     struct gs_stream *stream = gs_thread.stream;
     struct gs_cost *cost = gs_cost_place(work->function, work->grid_x);
@@ -23,12 +24,16 @@ static inline bool gs_launch_covered(CUstream handle, const struct gs_work *work
     if (__atomic_load_n(&stream->handle, __ATOMIC_RELAXED) != handle || cost->known != work->function ||
         !gs_cost_is(cost, work))
         return false;
-    int64_t cost_ns = (int64_t)__atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
+    int64_t cost_ns = (int64_t)cost->mean_ns;
     if (__atomic_sub_fetch(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED) < 0) {
         __atomic_fetch_add(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
         return false;
     }
-    __atomic_fetch_add(&stream->open_launches, 1, __ATOMIC_RELAXED);
+    if (__atomic_sub_fetch(&stream->launches_left, 1, __ATOMIC_RELAXED) < 0) {
+        __atomic_fetch_add(&stream->launches_left, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
+        return false;
+    }
     stream->open_mix |= (uintptr_t)stream->open_cost ^ (uintptr_t)cost;
     return true;
 }

@@ -114,10 +114,14 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
 
     stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
     if (window->cost != NULL && !stream->gappy)
-        gs_cost_learn(window->cost, own / window->launches);
+        gs_cost_learn(window->cost, own / (window->launches > 0 ? window->launches : 1));
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
     gs_longest_learn(&stream->longest_ns, own);
+    if (own > 2 * window->learnt_ns)
+        stream->trust = GS_FIRST_TRUST;
+    else if (stream->trust < GS_MOST_TRUST)
+        stream->trust *= 2;
     return fresh < (uint64_t)elapsed_ns ? (uint64_t)((unsigned __int128)own * fresh / (uint64_t)elapsed_ns)
                                         : own;
 }
@@ -155,7 +159,7 @@ static void harvest(struct gs_meter_context *context, struct gs_stream *stream, 
         charge(stream->device, window->learnt_ns, own, window->launches);
         retire_start(context, stream, window->end, end_at_ns);
     }
-    if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0)
         stream->idle = true;
 }
 
@@ -179,6 +183,13 @@ static CUevent record(struct gs_meter_context *context, const struct gs_stream *
     return event;
 }
 
+static uint32_t take_launches(struct gs_stream *stream)
+{
+    int32_t most = __atomic_exchange_n(&stream->launches_most, 0, __ATOMIC_RELAXED);
+
+    return (uint32_t)(most - __atomic_exchange_n(&stream->launches_left, 0, __ATOMIC_RELAXED));
+}
+
 /* Gives back what the open window has prepaid and not used; returns what it used. */
 static uint64_t take_used(struct gs_stream *stream)
 {
@@ -192,11 +203,11 @@ static uint64_t take_used(struct gs_stream *stream)
 
 static void close_window(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
 {
-    if (__atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 ||
+    if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0 ||
         stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
         return;
     struct gs_cost *cost = stream->open_mix == 0 ? stream->open_cost : NULL;
-    uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
+    uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
     CUevent end = record(context, stream);
     if (end == NULL) {
@@ -241,7 +252,7 @@ void gs_meter_begin(struct gs_stream *stream, bool alone)
     harvest(context, stream, now_ns);
     if (alone)
         close_window(context, stream, now_ns);
-    if (stream->head == stream->tail && __atomic_load_n(&stream->open_launches, __ATOMIC_RELAXED) == 0 &&
+    if (stream->head == stream->tail && __atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0 &&
         may_mark(stream)) {
         gs_busy_look(context, now_ns);
         retire_start(context, stream, record(context, stream), GS_NOT_PLACED);
@@ -280,10 +291,9 @@ uint32_t gs_meter_settle(struct gs_meter_device *device)
     return in_flight;
 }
 
-/* What was prepaid stands for what will never be measured. */
-static void give_up(struct gs_stream *stream)
+void gs_meter_give_up(struct gs_stream *stream)
 {
-    uint32_t launches = __atomic_exchange_n(&stream->open_launches, 0, __ATOMIC_RELAXED);
+    uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
 
     charge(stream->device, learnt_ns, learnt_ns, launches);
@@ -299,14 +309,14 @@ void gs_meter_all_done(struct gs_meter_context *context)
     /* Nobody can set a marker into another thread's default stream. */
     for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
         if (stream->owner != NULL && stream->owner != &gs_thread)
-            give_up(stream);
+            gs_meter_give_up(stream);
     leave(context, &mode);
 }
 
 void gs_meter_abandon(struct gs_meter_context *context)
 {
     for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next) {
-        give_up(stream);
+        gs_meter_give_up(stream);
         for (; stream->head != stream->tail; stream->head++) {
             const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
             charge(stream->device, window->learnt_ns, window->learnt_ns, window->launches);

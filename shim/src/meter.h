@@ -20,6 +20,8 @@
 #define GS_WINDOWS          16u       /* closed and not through yet, per stream */
 #define GS_WINDOW_NS        10000000u /* of work, while alone on the device */
 #define GS_SHARED_WINDOW_NS 400000u   /* less than half a slice: what slice decoding needs */
+#define GS_FIRST_TRUST      4         /* launches in a window, at first and after a surprise */
+#define GS_MOST_TRUST       128       /* and once windows take what was expected */
 #define GS_SPARE_EVENTS     64u       /* kept per context */
 #define GS_NOT_PLACED       INT64_MIN
 
@@ -47,16 +49,19 @@ struct gs_window {
 };
 
 /* One stream of a context.  Its open window has prepaid for some work: a launch takes its learnt cost from the
- * credit, and while that stays above zero, nothing else has to be done. */
+ * credit and itself from the launches left, and while both stay above zero, nothing else has to be done. */
 struct gs_stream {
-    CUstream handle; /* NULL: none */
     int64_t credit_ns;
+    CUstream handle;           /* NULL: none */
     struct gs_cost *open_cost; /* what the open window began with */
     uintptr_t open_mix;        /* not 0: there is other work in it, too */
-    uint32_t open_launches;
-    bool idle;          /* nothing is in flight: the next launch needs a start marker */
-    int64_t margin_ns;  /* prepaid beyond the credit, for the last launch of the window */
-    int64_t granted_ns; /* prepaid in all */
+    int32_t
+        launches_left; /* of the open window, before it has to be measured whatever they were thought to take */
+    int32_t launches_most; /* what launches_left began with; 0: no window is open */
+    int32_t trust;         /* the same for the next window: grows while windows take what was expected */
+    bool idle;             /* nothing is in flight: the next launch needs a start marker */
+    int64_t margin_ns;     /* prepaid beyond the credit, for the last launch of the window */
+    int64_t granted_ns;    /* prepaid in all */
     struct gs_meter_device *device;
 
     bool gappy;              /* the newest window that was read said little */
@@ -104,6 +109,9 @@ void gs_meter_mark(struct gs_stream *stream);
 /* The same for all streams of a device.  Returns the number of launches still in flight, as far as anything is
  * known to tell when they end. */
 uint32_t gs_meter_settle(struct gs_meter_device *device);
+
+/* The open window will never be measured: what it has used stands, and the rest of its prepayment is given back. */
+void gs_meter_give_up(struct gs_stream *stream);
 
 /* The driver says that all work of the context has ended. */
 void gs_meter_all_done(struct gs_meter_context *context);

@@ -186,6 +186,7 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
     stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
     stream->idle = true;
     stream->longest_ns = 0;
+    stream->trust = GS_FIRST_TRUST;
     stream->next_bucket = *bucket_of(handle);
     *bucket_of(handle) = stream;
     return stream;
@@ -218,6 +219,14 @@ struct gs_stream *gs_stream_find(CUstream handle)
     return stream;
 }
 
+/* A process that ends without having waited for its work gives back what it has prepaid and not used. */
+static __attribute__((destructor)) void at_exit(void)
+{
+    for (struct gs_meter_context *context = gs_meter_contexts; context != NULL; context = context->next)
+        for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
+            gs_meter_give_up(stream);
+}
+
 void gs_meter_stream_gone(CUstream handle)
 {
     struct gs_stream *stream;
@@ -228,6 +237,7 @@ void gs_meter_stream_gone(CUstream handle)
     if (stream == NULL)
         return;
     gs_meter_mark(stream); /* its events outlive it: what is in flight will still be measured */
+    gs_meter_give_up(stream);
     pthread_mutex_lock(&tables);
     unlink_stream(stream);
     __atomic_store_n(&stream->handle, NULL, __ATOMIC_RELAXED);

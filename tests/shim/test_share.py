@@ -38,6 +38,8 @@ KINDS = {
     "four streams": ("kernel", 200 * US, 0, 0, 4),
     "batches with synchronises": ("kernel", 100 * US, 8, 100),
     "one at a time": ("kernel", MS, 1),
+    "copies that wait": ("copy", 300 * US, 3, 50),
+    "long kernels": ("kernel", 40 * MS),
 }
 
 
