@@ -1,17 +1,17 @@
 /* context.c -- what a context takes of the device by existing, and the end of all that was allocated in it.
  *
- * One lock is held across the driver's creating and destroying, so that the handle of a context that goes is not given
- * to a new one before the old one's memory has been released. */
+ * One lock is held across the driver's creating and destroying, so that the handle of a context that goes is
+ * not given to a new one before the old one's memory has been released. */
 
 #include "context.h"
 #include "device.h"
-#include "reserve.h"
 #include "hooks.h"
 #include "ledger.h"
 #include "lock.h"
 #include "meter.h"
 #include "pool.h"
 #include "region.h"
+#include "reserve.h"
 
 /* The primary context of each ordinal, while it exists: how much it is charged, and its handle. */
 static struct primary {

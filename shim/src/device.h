@@ -5,13 +5,13 @@
 #include "abi.h"
 #include "driver.h"
 
-#define GS_NO_DEVICE      (-1) /* no context is current, the number means no device, or no limit is in force */
+#define GS_NO_DEVICE      (-1) /* no current context, no such device, or no limit in force */
 #define GS_FOREIGN_DEVICE (-2) /* limits are in force, and the controller granted nothing on this one */
 
 #define GS_MOST_ORDINALS 64
 
-/* What an ordinal means, less the most negative answer and plus 1, so that 0 is: not asked yet.  An ordinal means one
- * device for a process's life. */
+/* What an ordinal means, less the most negative answer and plus 1, so that 0 is: not asked yet.  An ordinal
+ * means one device for a process's life. */
 extern int8_t gs_device_cache[GS_MOST_ORDINALS];
 
 int gs_device_look_up(CUdevice device);

@@ -5,8 +5,8 @@
 #include "driver.h"
 #include "ledger.h"
 
-/* Releases the entry's bytes once all that is in the stream now is done.  False, with nothing done, where this cannot
- * be told. */
+/* Releases the entry's bytes once all that is in the stream now is done.  False, with nothing done, where
+ * this cannot be told. */
 int gs_later_release(const struct gs_entry *entry, CUstream stream);
 
 /* Releases what is done by now; asks the driver, waits for nothing. */

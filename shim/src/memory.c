@@ -1,10 +1,10 @@
 /* memory.c -- linear, pitched and managed memory, and every way to free it. */
-#include "reserve.h"
+#include "device.h"
 #include "hooks.h"
 #include "later.h"
-#include "device.h"
 #include "pool.h"
 #include "region.h"
+#include "reserve.h"
 
 #define LINEAR_GRAIN 512ull
 
@@ -175,7 +175,8 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
                   GS_PITCHED);
 }
 
-/* After the driver's free.  The note was taken before it: once freed, another thread may get the same address. */
+/* After the driver's free.  The note was taken before it: once freed, another thread may get the same
+ * address. */
 static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry,
                       CUstream stream)
 {

@@ -1,18 +1,18 @@
 /* pool.c -- memory pools are charged for what they have reserved of the device, in use or not.
  *
- * A pool's growth cannot be known before the call.  So an allocation reserves an upper bound, and afterwards the pool's
- * charge becomes what the driver says the pool has reserved, plus the bounds of calls still going on.  Asking the driver
- * for that figure waits for nothing. */
+ * A pool's growth cannot be known before the call.  So an allocation reserves an upper bound, and afterwards
+ * the pool's charge becomes what the driver says the pool has reserved, plus the bounds of calls still going
+ * on.  Asking the driver for that figure waits for nothing. */
 #define _GNU_SOURCE /* mremap */
 #include <string.h>
 #include <sys/mman.h>
 
 #include "device.h"
-#include "reserve.h"
 #include "hooks.h"
 #include "lock.h"
 #include "pool.h"
 #include "region.h"
+#include "reserve.h"
 
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
 #define CU_STREAM_CAPTURE_MODE_RELAXED       2
@@ -22,8 +22,8 @@
 
 #define FREED_KINDS 8
 
-/* Memory that the program has freed and the pool still has: an allocation of that size in that stream gets it again,
- * and the pool does not grow. */
+/* Memory that the program has freed and the pool still has: an allocation of that size in that stream gets
+ * it again, and the pool does not grow. */
 struct freed {
     CUstream stream; /* GS_ANY_STREAM: all have come to the free */
     uint64_t bytes;
@@ -84,7 +84,8 @@ static uint64_t ask(CUmemoryPool handle, int attribute, uint64_t otherwise)
     return REAL(cuMemPoolGetAttribute)(handle, attribute, &value) ? otherwise : value;
 }
 
-/* Makes the charge what the driver says.  False: the pool has grown past the quota, which is charged all the same. */
+/* Makes the charge what the driver says.  False: the pool has grown past the quota, which is charged all the
+ * same. */
 static int reconcile(struct pool *pool)
 {
     uint64_t settled = pool->charged - pool->going_on;

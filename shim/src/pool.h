@@ -11,8 +11,8 @@
 /* Memory of a pool has been freed in stream order; what the pool did with it is asked. */
 void gs_pool_freed(const struct gs_entry *entry, CUstream stream);
 
-/* Asks every pool what it has reserved now: before refusing, before telling how much is free, and after the program has
- * waited for its work, when pools shrink.  Never waits for the GPU. */
+/* Asks every pool what it has reserved now: before refusing, before telling how much is free, and after the
+ * program has waited for its work, when pools shrink.  Never waits for the GPU. */
 void gs_pool_refresh(void);
 
 /* Makes the device's pools give back what they keep and nobody uses, as the driver does on a full GPU. */

@@ -84,8 +84,8 @@ static __attribute__((noinline)) int carry_out(struct gs_usage *usage, uint32_t 
     return 1;
 }
 
-/* The slot, whose words on the device are `own`, holds `held` from now on, where it held `before`.  False: the total
- * would pass the limit, and nothing has changed. */
+/* The slot, whose words on the device are `own`, holds `held` from now on, where it held `before`.  False:
+ * the total would pass the limit, and nothing has changed. */
 static inline __attribute__((always_inline)) int change(struct gs_usage *usage, struct gs_slot_device *own,
                                                         uint32_t slot, uint32_t device, uint64_t sequence,
                                                         uint64_t before, uint64_t held, uint64_t limit)

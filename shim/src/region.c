@@ -185,8 +185,9 @@ static int is_taken(int error)
     return error == EAGAIN || error == EACCES;
 }
 
-/* A slot that somebody empties looks like one whose owner lives.  So whoever empties one has its repair lock, too,
- * and whoever wants to know waits for that: microseconds, unless the repairer has been stopped just there. */
+/* A slot that somebody empties looks like one whose owner lives.  So whoever empties one has its repair
+ * lock, too, and whoever wants to know waits for that: microseconds, unless the repairer has been stopped
+ * just there. */
 static int take_repair_lock(int fd, uint32_t slot)
 {
     const struct timespec pause = {.tv_nsec = 50000};

@@ -1,9 +1,9 @@
 /* view.c -- a quota looks like a smaller GPU, whoever asks and however. */
 #include "device.h"
-#include "reserve.h"
 #include "hooks.h"
 #include "quota.h"
 #include "region.h"
+#include "reserve.h"
 
 struct view {
     uint64_t limit_bytes;
