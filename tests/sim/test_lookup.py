@@ -15,7 +15,7 @@ import pytest
 from gshare.shim import sim
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL = os.environ.get("GSHARE_TEST_REAL_LIBCUDA", "")
+REAL = os.environ.get("GSHARE_TEST_REAL_LIBCUDA", "").split(":")[0]  # of several, the first
 SUCCESS, NOT_FOUND, VERSION_NOT_SUFFICIENT = 0, 1, 2
 UNTOUCHED = "untouched"
 
