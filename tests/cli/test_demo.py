@@ -96,6 +96,8 @@ def test_interrupted_it_leaves_no_process_and_no_file(tmp_path: Path, number: in
         if "workload" in str(child.cmdline())
     ]
     assert len(tenants) == 2
+    machine = Path(tenants[0].environ()["SIMGPU_MACHINE"])
+    assert machine.exists()
     sent = time.monotonic()
     demo.send_signal(number)
     _, errors = demo.communicate(timeout=60)
@@ -104,3 +106,4 @@ def test_interrupted_it_leaves_no_process_and_no_file(tmp_path: Path, number: in
     assert time.monotonic() - sent < 30
     assert not any(tenant.is_running() for tenant in tenants)
     assert list(tmp_path.iterdir()) == []
+    assert not machine.parent.exists()
