@@ -60,12 +60,20 @@ static inline struct gs_cost *gs_cost_of(const struct gs_work *work)
     return cost;
 }
 
-/* A launch that took `own_ns`. */
-static inline void gs_cost_learn(struct gs_cost *cost, uint64_t own_ns)
+/* A window that began with this work took `own_ns`, where `learnt_ns` was expected.  Alone in it, the work is known by
+ * that; else it takes its part of the surprise, and windows of its own put right what others caused. */
+static inline void gs_cost_learn(struct gs_cost *cost, uint32_t launches, uint64_t learnt_ns, uint64_t own_ns)
 {
     uint64_t mean_ns = cost->mean_ns;
 
-    mean_ns = mean_ns == 0 ? own_ns : mean_ns - mean_ns / 8 + own_ns / 8;
+    if (launches > 1 && mean_ns != 0 && learnt_ns != 0) {
+        uint64_t seen_ns = own_ns < 2 * learnt_ns ? own_ns : 2 * learnt_ns;
+        if (own_ns > seen_ns)
+            cost->countdown = 0; /* a great surprise: measure it alone */
+        mean_ns = mean_ns - mean_ns / 8 + (uint64_t)((unsigned __int128)mean_ns * seen_ns / learnt_ns) / 8;
+    } else if (launches == 1) {
+        mean_ns = own_ns / 4 > mean_ns ? own_ns : mean_ns - mean_ns / 8 + own_ns / 8;
+    }
     cost->mean_ns = mean_ns == 0 ? 1 : mean_ns;
     __atomic_store_n(&cost->known, cost->work.function, __ATOMIC_RELEASE);
 }

@@ -21,12 +21,6 @@ GSHARE_HOOK(cuGraphLaunch_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
 
 /* -------- captures -------- */
 
-/* Counted before the driver begins one, so that no other thread finds none while there is one. */
-static void capture_begins(void)
-{
-    __atomic_add_fetch(&gs_captures, 1, __ATOMIC_SEQ_CST);
-}
-
 /* A capture that ends with its stream's destruction is never taken off: then streams are asked needlessly. */
 static void capture_ends(void)
 {
@@ -53,20 +47,20 @@ static CUresult capture_ended(CUresult result)
 
 GSHARE_HOOK(cuStreamBeginCapture, (CUstream hStream))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCapture)(hStream));
 }
 
 GSHARE_HOOK(cuStreamBeginCapture_v2, (CUstream hStream, int mode))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCapture_v2)(hStream, mode));
 }
 
 GSHARE_HOOK(cuStreamBeginCaptureToGraph, (CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies,
                                           const void *dependencyData, size_t numDependencies, int mode))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCaptureToGraph)(hStream, hGraph, dependencies, dependencyData,
                                                            numDependencies, mode));
 }
@@ -74,7 +68,7 @@ GSHARE_HOOK(cuStreamBeginCaptureToGraph, (CUstream hStream, CUgraph hGraph, cons
 GSHARE_HOOK(cuStreamBeginRecaptureToGraph,
             (CUstream hStream, int mode, CUgraph hGraph, void *callbackFunc, void *userData))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginRecaptureToGraph)(hStream, mode, hGraph, callbackFunc, userData));
 }
 
@@ -85,13 +79,13 @@ GSHARE_HOOK(cuStreamEndCapture, (CUstream hStream, CUgraph *phGraph))
 
 GSHARE_HOOK(cuStreamBeginCapture_ptsz, (CUstream hStream))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCapture_ptsz)(hStream));
 }
 
 GSHARE_HOOK(cuStreamBeginCapture_v2_ptsz, (CUstream hStream, int mode))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCapture_v2_ptsz)(hStream, mode));
 }
 
@@ -99,7 +93,7 @@ GSHARE_HOOK(cuStreamBeginCaptureToGraph_ptsz,
             (CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies, const void *dependencyData,
              size_t numDependencies, int mode))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(REAL(cuStreamBeginCaptureToGraph_ptsz)(hStream, hGraph, dependencies, dependencyData,
                                                                 numDependencies, mode));
 }
@@ -107,7 +101,7 @@ GSHARE_HOOK(cuStreamBeginCaptureToGraph_ptsz,
 GSHARE_HOOK(cuStreamBeginRecaptureToGraph_ptsz,
             (CUstream hStream, int mode, CUgraph hGraph, void *callbackFunc, void *userData))
 {
-    capture_begins();
+    gs_meter_capture_begins();
     return capture_began(
         REAL(cuStreamBeginRecaptureToGraph_ptsz)(hStream, mode, hGraph, callbackFunc, userData));
 }

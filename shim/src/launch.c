@@ -1,4 +1,4 @@
-/* launch.c -- kernel launches, in all their spellings. */
+/* launch.c -- what every launch does, and the launches of kernels in all spellings but the common one. */
 #include "gate.h"
 #include "launch.h"
 
@@ -33,13 +33,13 @@ static void open_window(struct gs_stream *stream, struct gs_cost *cost, int64_t 
         gs_meter_begin(stream, alone);
     if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0) {
         stream->open_cost = cost;
-        stream->open_mix = 0;
         __atomic_fetch_add(&stream->launches_most, stream->trust, __ATOMIC_RELAXED);
         __atomic_fetch_add(&stream->launches_left, stream->trust, __ATOMIC_RELAXED);
     }
     __atomic_fetch_add(&stream->granted_ns, granted_ns, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&stream->margin_ns, cost_ns, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&stream->credit_ns, granted_ns - cost_ns, __ATOMIC_RELAXED);
+    int64_t margin_ns = __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) == 0 ? cost_ns : granted_ns;
+    __atomic_fetch_add(&stream->margin_ns, margin_ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stream->credit_ns, granted_ns - margin_ns, __ATOMIC_RELAXED);
 }
 
 struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bool alone)
@@ -65,7 +65,6 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
     }
     __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&stream->launches_left, 1, __ATOMIC_RELAXED);
-    stream->open_mix |= (uintptr_t)stream->open_cost ^ (uintptr_t)cost;
     return launch;
 }
 
@@ -77,120 +76,6 @@ CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
                            __atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) <= 0))
         gs_meter_mark(stream);
     return result;
-}
-
-/* -------- the common one -------- */
-
-/* A hook jumps to what comes next, so that no argument is copied; but a compiler that sees a branch before the jump
- * loads all arguments on the stack, and stores them again.  So the first choice, which an unlimited program pays for,
- * is made without a branch, and the second in a function that takes the arguments on the stack as what they are in
- * the x86-64 ABI: one piece of memory.  Elsewhere they are taken one by one. */
-typedef CUresult launch_function(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                 unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                 unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-                                 void **kernelParams, void **extra);
-
-#ifdef __x86_64__
-struct on_stack {
-    _Alignas(8) unsigned int blockDimZ;
-    _Alignas(8) unsigned int sharedMemBytes;
-    CUstream hStream;
-    void **kernelParams;
-    void **extra;
-};
-_Static_assert(sizeof(struct on_stack) == 40, "five arguments of eight bytes each");
-
-typedef CUresult launch_as_passed(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                  unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                  struct on_stack rest);
-#define REST_PARAMETER struct on_stack rest
-#define REST_ARGUMENT  rest
-#define REST(name)     rest.name
-#else
-typedef launch_function launch_as_passed;
-#define REST_PARAMETER                                                                                       \
-    unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra
-#define REST_ARGUMENT blockDimZ, sharedMemBytes, hStream, kernelParams, extra
-#define REST(name)    name
-#endif
-
-static CUresult metered_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                       unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                       unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-                                       void **kernelParams, void **extra)
-{
-    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
-    struct gs_launch launch = gs_launch_begin(gs_legacy(hStream), &work, false);
-
-    return gs_launch_end(&launch,
-                         REAL(cuLaunchKernel)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                              blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
-}
-
-static CUresult limited_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                       unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                       REST_PARAMETER)
-{
-    struct gs_work work = {f,         gridDimX,  gridDimY,        gridDimZ,
-                           blockDimX, blockDimY, REST(blockDimZ), REST(sharedMemBytes)};
-    launch_function *next = metered_cuLaunchKernel;
-
-    if (gs_launch_covered(gs_legacy(REST(hStream)), &work))
-        next = &REAL(cuLaunchKernel);
-    return ((launch_as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                              REST_ARGUMENT);
-}
-
-GSHARE_HOOK(cuLaunchKernel,
-            (CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
-             unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
-             unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
-{
-    static launch_function *const limited = (launch_function *)(void *)limited_cuLaunchKernel;
-    static launch_function *const *const next[] = {&limited, &gs_real.cuLaunchKernel};
-
-    return (*next[gs_launch_unlimited_index()])(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
-}
-
-static CUresult metered_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                            unsigned int gridDimZ, unsigned int blockDimX,
-                                            unsigned int blockDimY, unsigned int blockDimZ,
-                                            unsigned int sharedMemBytes, CUstream hStream,
-                                            void **kernelParams, void **extra)
-{
-    struct gs_work work = {f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes};
-    struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), &work, false);
-
-    return gs_launch_end(&launch,
-                         REAL(cuLaunchKernel_ptsz)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                   blockDimZ, sharedMemBytes, hStream, kernelParams, extra));
-}
-
-static CUresult limited_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                            unsigned int gridDimZ, unsigned int blockDimX,
-                                            unsigned int blockDimY, REST_PARAMETER)
-{
-    struct gs_work work = {f,         gridDimX,  gridDimY,        gridDimZ,
-                           blockDimX, blockDimY, REST(blockDimZ), REST(sharedMemBytes)};
-    launch_function *next = metered_cuLaunchKernel_ptsz;
-
-    if (gs_launch_covered(gs_per_thread(REST(hStream)), &work))
-        next = &REAL(cuLaunchKernel_ptsz);
-    return ((launch_as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                              REST_ARGUMENT);
-}
-
-GSHARE_HOOK(cuLaunchKernel_ptsz,
-            (CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ,
-             unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ,
-             unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra))
-{
-    static launch_function *const limited = (launch_function *)(void *)limited_cuLaunchKernel_ptsz;
-    static launch_function *const *const next[] = {&limited, &gs_real.cuLaunchKernel_ptsz};
-
-    return (*next[gs_launch_unlimited_index()])(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY,
-                                                blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
 }
 
 /* -------- with attributes -------- */

@@ -34,7 +34,6 @@ static inline __attribute__((always_inline)) bool gs_launch_covered(CUstream han
         __atomic_fetch_add(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
         return false;
     }
-    stream->open_mix |= (uintptr_t)stream->open_cost ^ (uintptr_t)cost;
     return true;
 }
 

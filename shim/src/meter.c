@@ -26,6 +26,18 @@ bool gs_meter_capturing(CUstream handle)
            status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
+void gs_meter_capture_begins(void)
+{
+    struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
+
+    __atomic_add_fetch(&gs_captures, 1, __ATOMIC_SEQ_CST);
+    for (; context != NULL; context = context->next)
+        for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
+            __atomic_fetch_add(&stream->margin_ns,
+                               __atomic_exchange_n(&stream->credit_ns, 0, __ATOMIC_RELAXED),
+                               __ATOMIC_RELAXED);
+}
+
 /* -------- one thread at a time -------- */
 
 /* Event calls would invalidate a capture that another thread has begun in global mode, unless this thread says
@@ -113,8 +125,8 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
     uint64_t submit_ns = window->closed_ns - window->opened_ns;
 
     stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
-    if (window->cost != NULL && !stream->gappy)
-        gs_cost_learn(window->cost, own / (window->launches > 0 ? window->launches : 1));
+    if (!stream->gappy)
+        gs_cost_learn(window->cost, window->launches, window->learnt_ns, own);
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
     gs_longest_learn(&stream->longest_ns, own);
@@ -206,7 +218,6 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
     if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0 ||
         stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
         return;
-    struct gs_cost *cost = stream->open_mix == 0 ? stream->open_cost : NULL;
     uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
     CUevent end = record(context, stream);
@@ -219,7 +230,7 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
         .learnt_ns = learnt_ns,
         .opened_ns = stream->marked_ns,
         .closed_ns = now_ns,
-        .cost = cost,
+        .cost = stream->open_cost,
         .launches = launches,
         .contiguous = stream->head != stream->tail,
     };

@@ -43,7 +43,7 @@ struct gs_window {
     CUevent end;
     uint64_t learnt_ns;
     uint64_t opened_ns, closed_ns; /* host time of its two markers */
-    struct gs_cost *cost;          /* of the one kind of work in it, or NULL: mixed */
+    struct gs_cost *cost;          /* of its first launch */
     uint32_t launches;
     bool contiguous; /* its start marker was not through when it closed: the stream cannot have run dry */
 };
@@ -52,16 +52,15 @@ struct gs_window {
  * credit and itself from the launches left, and while both stay above zero, nothing else has to be done. */
 struct gs_stream {
     int64_t credit_ns;
-    CUstream handle;           /* NULL: none */
-    struct gs_cost *open_cost; /* what the open window began with */
-    uintptr_t open_mix;        /* not 0: there is other work in it, too */
+    CUstream handle; /* NULL: none */
     int32_t
         launches_left; /* of the open window, before it has to be measured whatever they were thought to take */
-    int32_t launches_most; /* what launches_left began with; 0: no window is open */
-    int32_t trust;         /* the same for the next window: grows while windows take what was expected */
-    bool idle;             /* nothing is in flight: the next launch needs a start marker */
-    int64_t margin_ns;     /* prepaid beyond the credit, for the last launch of the window */
-    int64_t granted_ns;    /* prepaid in all */
+    int32_t launches_most;     /* what launches_left began with; 0: no window is open */
+    int32_t trust;             /* the same for the next window: grows while windows take what was expected */
+    bool idle;                 /* nothing is in flight: the next launch needs a start marker */
+    struct gs_cost *open_cost; /* of the launch that began the open window */
+    int64_t margin_ns;         /* prepaid beyond the credit, for the last launch of the window */
+    int64_t granted_ns;        /* prepaid in all */
     struct gs_meter_device *device;
 
     bool gappy;              /* the newest window that was read said little */
@@ -122,8 +121,12 @@ void gs_meter_abandon(struct gs_meter_context *context);
 /* True while the stream records instead of running: nothing of ours may touch it then. */
 bool gs_meter_capturing(CUstream handle);
 
-/* How many captures this process has begun and not ended, at least; above 0, streams are asked. */
+/* How many captures this process has begun and not ended, at least; above 0, streams are asked, and no launch takes
+ * the short way, which does not ask: credit then goes to the margin. */
 extern uint32_t gs_captures;
+
+/* Before the driver begins one, so that nobody finds none while there is one. */
+void gs_meter_capture_begins(void);
 
 /* -------- neighbours (busy.c) -------- */
 
