@@ -93,7 +93,8 @@ class Model:
         available = core().core_look(ctypes.byref(t.spent), ctypes.byref(t.line), self.now)
         if not core().core_open(ctypes.byref(t.line), available, t.closed):
             t.closed = True
-            return self.now + min(2 * MS, max(20 * US, core().core_wait_ns(ctypes.byref(t.line), available)))
+            wait_ns: int = core().core_wait_ns(ctypes.byref(t.line), available)
+            return self.now + min(2 * MS, max(20 * US, wait_ns))
         t.closed = False
         limit = t.line.in_flight_ns / 2 if t.full else t.line.in_flight_ns
         t.full = t.in_flight_ns >= limit and len(t.queue) >= 2
