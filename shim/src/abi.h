@@ -65,8 +65,8 @@ struct gs_device_limits {
 
 struct gs_limits {
     struct gs_header header;
-    char tenant[64];       /* NUL-terminated */
-    uint32_t tenant_index; /* whose record in the activity file is ours */
+    char tenant[64];        /* NUL-terminated */
+    uint32_t tenant_index;  /* whose record in the activity file is ours */
     uint32_t tenants_bound; /* one more than the highest index in use: how far neighbours need to look */
     uint32_t device_count;
     uint32_t priority; /* place for priorities; 0 = normal */
@@ -94,8 +94,9 @@ struct gs_device_usage {
 struct gs_slot_device {
     uint64_t held_bytes[2];
     uint64_t sequence; /* of the change being made, or of the last one made */
-    uint64_t applied;  /* highest sequence known to have taken effect: set by whoever overwrites gs_total.last */
-    uint64_t gpu_ns;   /* measured and charged */
+    uint64_t
+        applied; /* highest sequence known to have taken effect: set by whoever overwrites gs_total.last */
+    uint64_t gpu_ns; /* measured and charged */
     uint64_t launches;
     uint64_t throttled_ns;
     uint64_t denied; /* allocations refused over quota */
@@ -130,7 +131,7 @@ struct gs_device_activity {
     uint64_t throttled_ns;
     uint64_t virtual_ns; /* place for weights */
     uint64_t waiting;    /* place for turns */
-    uint64_t lanes; /* bit n: lane n has been used, and is worth a look */
+    uint64_t lanes;      /* bit n: lane n has been used, and is worth a look */
     uint8_t pad[16];
     uint64_t lane_busy_until_ns[GS_MAX_LANES];
 };

@@ -28,10 +28,3 @@ int gs_device_look_up(CUdevice device)
     __atomic_store_n(&gs_device_cache[device], (int8_t)(index - GS_FOREIGN_DEVICE + 1), __ATOMIC_RELAXED);
     return index;
 }
-
-int gs_current_device(void)
-{
-    CUdevice device;
-
-    return REAL(cuCtxGetDevice)(&device) ? GS_NO_DEVICE : gs_device_index(device);
-}

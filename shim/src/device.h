@@ -3,7 +3,7 @@
 #define GS_DEVICE_H
 
 #include "abi.h"
-#include "driver.h"
+#include "hooks.h"
 
 #define GS_NO_DEVICE      (-1) /* no current context, no such device, or no limit in force */
 #define GS_FOREIGN_DEVICE (-2) /* limits are in force, and the controller granted nothing on this one */
@@ -30,6 +30,11 @@ static inline int gs_device_index(CUdevice device)
 int gs_device_of_uuid(const struct gs_limits *limits, const CUuuid *uuid);
 
 /* The same for the calling thread's current context. */
-int gs_current_device(void);
+static inline int gs_current_device(void)
+{
+    CUdevice device;
+
+    return REAL(cuCtxGetDevice)(&device) ? GS_NO_DEVICE : gs_device_index(device);
+}
 
 #endif

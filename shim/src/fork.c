@@ -23,7 +23,7 @@ static void in_parent(void)
 
 static void in_child(void)
 {
-    gs_quota_forget_locks();
+    gs_quota_forget();
     gs_ledger_forget();
     gs_later_forget();
     gs_pool_forget();

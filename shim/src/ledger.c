@@ -27,28 +27,28 @@ struct shard {
 static struct shard shards[SHARDS];
 
 /* The golden ratio spreads aligned addresses over the top bits. */
-static uint64_t hash(uint64_t handle)
+static uint64_t hash_of(uint64_t handle)
 {
     return handle * 0x9e3779b97f4a7c15ull;
 }
 
-static uint64_t home_of(const struct shard *shard, uint64_t handle)
+static uint64_t home_of(const struct shard *shard, uint64_t hash)
 {
-    return hash(handle) << SHARD_BITS >> shard->shift;
+    return hash << SHARD_BITS >> shard->shift;
 }
 
-static struct shard *lock_shard(uint64_t handle)
+static struct shard *lock_shard(uint64_t hash)
 {
-    struct shard *shard = &shards[hash(handle) >> (64 - SHARD_BITS)];
+    struct shard *shard = &shards[hash >> (64 - SHARD_BITS)];
 
     gs_lock(&shard->lock);
     return shard;
 }
 
-/* Where the handle is, or where it would go. */
-static uint64_t place_of(const struct shard *shard, uint64_t handle)
+/* Where the handle of that hash is, or where it would go. */
+static uint64_t place_of(const struct shard *shard, uint64_t handle, uint64_t hash)
 {
-    uint64_t at = home_of(shard, handle);
+    uint64_t at = home_of(shard, hash);
 
     while (shard->slots[at].handle && shard->slots[at].handle != handle)
         at = (at + 1) & shard->mask;
@@ -69,32 +69,39 @@ static __attribute__((noinline)) int grow(struct shard *shard)
     shard->shift = 64 - __builtin_ctzll(count);
     for (uint64_t i = 0; old.slots && i <= old.mask; i++)
         if (old.slots[i].handle)
-            shard->slots[place_of(shard, old.slots[i].handle)] = old.slots[i];
+            shard->slots[place_of(shard, old.slots[i].handle, hash_of(old.slots[i].handle))] = old.slots[i];
     if (old.slots)
         munmap(old.slots, (old.mask + 1) * sizeof(struct slot));
     return 1;
 }
 
-/* Closes the hole at `at`: whatever was pushed past it by a collision moves back. */
-static void erase(struct shard *shard, uint64_t at)
+/* Closes the hole at `hole`: whatever was pushed past it by a collision moves back. */
+static __attribute__((noinline)) uint64_t shift_back(struct shard *shard, uint64_t hole)
 {
-    uint64_t hole = at;
-
-    for (uint64_t next = (at + 1) & shard->mask; shard->slots[next].handle; next = (next + 1) & shard->mask) {
-        uint64_t home = home_of(shard, shard->slots[next].handle);
+    for (uint64_t next = (hole + 1) & shard->mask; shard->slots[next].handle;
+         next = (next + 1) & shard->mask) {
+        uint64_t home = home_of(shard, hash_of(shard->slots[next].handle));
 
         if (((next - home) & shard->mask) >= ((next - hole) & shard->mask)) {
             shard->slots[hole] = shard->slots[next];
             hole = next;
         }
     }
-    shard->slots[hole].handle = 0;
+    return hole;
+}
+
+static inline void erase(struct shard *shard, uint64_t at)
+{
+    if (__builtin_expect(shard->slots[(at + 1) & shard->mask].handle != 0, 0))
+        at = shift_back(shard, at);
+    shard->slots[at].handle = 0;
     shard->used--;
 }
 
 enum gs_noted gs_ledger_put(uint64_t handle, const struct gs_entry *entry, struct gs_entry *stale)
 {
-    struct shard *shard = lock_shard(handle);
+    const uint64_t hash = hash_of(handle);
+    struct shard *shard = lock_shard(hash);
     enum gs_noted noted = GS_NOTED;
     struct slot *slot;
 
@@ -102,7 +109,7 @@ enum gs_noted gs_ledger_put(uint64_t handle, const struct gs_entry *entry, struc
         gs_unlock(&shard->lock);
         return GS_NOT_NOTED;
     }
-    slot = &shard->slots[place_of(shard, handle)];
+    slot = &shard->slots[place_of(shard, handle, hash)];
     if (slot->handle) {
         *stale = slot->entry;
         noted = GS_NOTED_OVER;
@@ -117,14 +124,20 @@ enum gs_noted gs_ledger_put(uint64_t handle, const struct gs_entry *entry, struc
 
 static inline __attribute__((always_inline)) int look_up(uint64_t handle, struct gs_entry *entry, int take)
 {
-    struct shard *shard = lock_shard(handle);
-    uint64_t at = shard->slots ? place_of(shard, handle) : 0;
-    int found = handle && shard->slots && shard->slots[at].handle;
+    const uint64_t hash = hash_of(handle);
+    struct shard *shard = lock_shard(hash);
+    int found = 0;
 
-    if (found) {
-        *entry = shard->slots[at].entry;
-        if (take)
-            erase(shard, at);
+    if (__builtin_expect(handle && shard->slots, 1)) {
+        uint64_t at = place_of(shard, handle, hash);
+        const struct slot *slot = &shard->slots[at];
+
+        if (slot->handle) {
+            found = 1;
+            *entry = slot->entry;
+            if (take)
+                erase(shard, at);
+        }
     }
     gs_unlock(&shard->lock);
     return found;

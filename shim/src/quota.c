@@ -7,9 +7,9 @@
  *   WRITE_SEQUENCE  sequence = q
  *   READ_TOTAL      total is (used, last = slot and sequence of the change that made it)
  *     over limit:   GO_BACK  sequence = q - 1, and the number q is free again
- *   HELP            raise applied of last's slot to last's sequence: its change took effect, and the trace of
- * that in total is about to go SWAP            (used, last) becomes (used + change, (s, q)), or READ_TOTAL
- * again
+ *   HELP            raise applied of last's slot to last's sequence: its change took effect, and the trace
+ *                   of that in total is about to go
+ *   SWAP            (used, last) becomes (used + change, (s, q)), or READ_TOTAL again
  *
  * The change takes effect with SWAP.  Whoever finds s dead knows whether q did: total.last is (s, q), or
  * applied is at least q.  So the sum of what slots hold is total.used at all times.
@@ -26,8 +26,19 @@
 #define NAME(slot, sequence) ((uint64_t)(slot) << 48 | (sequence))
 #define SLOT_OF(name)        ((uint32_t)((name) >> 48))
 #define SEQUENCE_OF(name)    ((name) & (((uint64_t)1 << 48) - 1))
-/* A slot makes one change at a time on a device. */
-static struct gs_lock locks[GS_MAX_DEVICES];
+
+/* No device has as much, and sums of less cannot overflow. */
+#define ABSURD_BYTES ((uint64_t)1 << 56)
+
+/* This process on a device: its words, found once.  A slot makes one change at a time on a device. */
+static struct here {
+    struct gs_lock lock;
+    uint32_t slot;
+    struct gs_usage *usage;
+    struct gs_device_usage *shared;
+    const uint64_t *limit;
+    struct gs_slot_device *own; /* stored last: NULL until all are there */
+} here[GS_MAX_DEVICES];
 
 /* Out of the way of who need not. */
 static __attribute__((noinline)) void raise_to(uint64_t *word, uint64_t value)
@@ -52,14 +63,14 @@ static uint64_t effective_sequence(const struct gs_usage *usage, uint32_t slot, 
     return last == NAME(slot, sequence) || applied >= sequence ? sequence : sequence - 1;
 }
 
-static inline int is_over(uint64_t used_bytes, uint64_t before, uint64_t held, uint64_t limit)
+static inline int is_over(uint64_t used_bytes, uint64_t more, uint64_t limit)
 {
-    return held > before && (used_bytes > limit || held - before > limit - used_bytes);
+    return used_bytes > limit || more > limit - used_bytes;
 }
 
-/* From READ_TOTAL on, for a change whose words are written.  Out of the way of who runs alone. */
-static __attribute__((noinline)) int carry_out(struct gs_usage *usage, uint32_t slot, uint32_t device,
-                                               uint64_t limit)
+/* From READ_TOTAL on, for a change whose words are written.  False: the total would pass the limit, and nothing
+ * has changed. */
+static int carry_out(struct gs_usage *usage, uint32_t slot, uint32_t device, uint64_t limit)
 {
     struct gs_device_usage *shared = &usage->device[device];
     struct gs_slot_device *own = &usage->slot[slot].device[device];
@@ -70,7 +81,7 @@ static __attribute__((noinline)) int carry_out(struct gs_usage *usage, uint32_t 
 
     do {
         old = gs_total_read(&shared->total); /* READ_TOTAL */
-        if (is_over(old.used_bytes, before, held, limit)) {
+        if (held > before && is_over(old.used_bytes, held - before, limit)) {
             __atomic_store_n(&own->sequence, sequence - 1, __ATOMIC_RELEASE); /* GO_BACK */
             return 0;
         }
@@ -84,28 +95,11 @@ static __attribute__((noinline)) int carry_out(struct gs_usage *usage, uint32_t 
     return 1;
 }
 
-/* The slot, whose words on the device are `own`, holds `held` from now on, where it held `before`.  False:
- * the total would pass the limit, and nothing has changed. */
-static inline __attribute__((always_inline)) int change(struct gs_usage *usage, struct gs_slot_device *own,
-                                                        uint32_t slot, uint32_t device, uint64_t sequence,
-                                                        uint64_t before, uint64_t held, uint64_t limit)
+/* The slot, whose words on the device are `own`, is about to hold `held`. */
+static inline void write_words(struct gs_slot_device *own, uint64_t sequence, uint64_t held)
 {
-    struct gs_device_usage *shared = &usage->device[device];
-    struct gs_total old, new;
-
     __atomic_store_n(&own->held_bytes[sequence & 1], held, __ATOMIC_RELEASE); /* WRITE_HELD */
     __atomic_store_n(&own->sequence, sequence, __ATOMIC_RELEASE);             /* WRITE_SEQUENCE */
-
-    /* What carry_out does, for the most frequent case: nobody to help, room enough, no new peak. */
-    old = gs_total_read(&shared->total);
-    new.used_bytes = old.used_bytes + (held - before);
-    new.last = NAME(slot, sequence);
-    if (__builtin_expect(SLOT_OF(old.last) == slot && !is_over(old.used_bytes, before, held, limit) &&
-                             new.used_bytes <= __atomic_load_n(&shared->peak_bytes, __ATOMIC_RELAXED) &&
-                             gs_total_swap(&shared->total, old, new),
-                         1))
-        return 1;
-    return carry_out(usage, slot, device, limit);
 }
 
 void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
@@ -115,10 +109,12 @@ void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
         uint64_t effective = effective_sequence(usage, slot, device);
         uint64_t held = own->held_bytes[effective & 1];
 
-        if (held)
-            change(usage, own, slot, device, effective + 1, held, 0, GS_NO_LIMIT_BYTES);
-        else
+        if (held) {
+            write_words(own, effective + 1, 0);
+            carry_out(usage, slot, device, GS_NO_LIMIT_BYTES);
+        } else {
             __atomic_store_n(&own->sequence, effective, __ATOMIC_RELEASE);
+        }
     }
     __atomic_store_n(&usage->slot[slot].pid, 0, __ATOMIC_RELEASE);
 }
@@ -147,35 +143,98 @@ void gs_quota_repair(int device)
     }
 }
 
-/* Adds to, or takes from, what this process holds. */
-static inline __attribute__((always_inline)) int change_own(const struct gs_region *region, int device,
-                                                            uint64_t more, uint64_t less, uint64_t limit)
+/* Threads that race here all find the same.  NULL: no limit was asked for. */
+static __attribute__((noinline)) struct here *look_here(int device)
 {
-    struct gs_slot_device *own = &region->own->device[device];
-    uint64_t sequence, held;
-    int done = 0;
+    const struct gs_region *region = gs_region();
 
-    gs_lock(&locks[device]);
-    sequence = own->sequence; /* effective: this lock's last holder left it so */
-    held = own->held_bytes[sequence & 1];
-    if (more <= UINT64_MAX - held)
-        done = change(region->usage, own, region->slot, (uint32_t)device, sequence + 1, held,
-                      held + more - (less < held ? less : held), limit);
-    gs_unlock(&locks[device]);
+    if (!region)
+        return NULL;
+    here[device].slot = region->slot;
+    here[device].usage = region->usage;
+    here[device].shared = &region->usage->device[device];
+    here[device].limit = &region->limits->device[device].memory_limit_bytes;
+    __atomic_store_n(&here[device].own, &region->own->device[device], __ATOMIC_RELEASE);
+    return &here[device];
+}
+
+/* What change() does when it is not alone: these finish it, and are the last that it calls, so that it need not
+ * save a register for them. */
+static __attribute__((noinline)) int carry_out_here(struct here *at, uint64_t limit)
+{
+    int done = carry_out(at->usage, at->slot, (uint32_t)(at - here), limit);
+
+    gs_unlock(&at->lock);
     return done;
+}
+
+static __attribute__((noinline)) int wait_and_change(struct here *at, uint64_t more, uint64_t less,
+                                                     uint64_t limit)
+{
+    uint64_t held;
+
+    gs_lock_wait(&at->lock);
+    held = at->own->held_bytes[at->own->sequence & 1];
+    write_words(at->own, at->own->sequence + 1, held + more - (less < held ? less : held));
+    return carry_out_here(at, limit);
+}
+
+static __attribute__((noinline)) int wake_after_change(struct gs_lock *lock)
+{
+    gs_lock_wake(lock);
+    return 1;
+}
+
+/* Adds to, or takes from, what this process holds. */
+static inline __attribute__((always_inline)) int change(struct here *at, uint64_t more, uint64_t less,
+                                                        uint64_t limit)
+{
+    struct gs_slot_device *own = at->own;
+    uint64_t sequence, before, held;
+    struct gs_total old, new;
+
+    if (__builtin_expect(!gs_lock_try(&at->lock), 0))
+        return wait_and_change(at, more, less, limit);
+    sequence = own->sequence + 1; /* the one before is effective: this lock's last holder left it so */
+    before = own->held_bytes[(sequence - 1) & 1];
+    held = before + more - (less < before ? less : before);
+    write_words(own, sequence, held);
+
+    /* carry_out() for the most frequent case: nobody to help, room enough, no new peak. */
+    old = gs_total_read(&at->shared->total);
+    new.used_bytes = old.used_bytes + (held - before);
+    new.last = NAME(at->slot, sequence);
+    if (__builtin_expect(
+            SLOT_OF(old.last) != at->slot ||
+                (more && (is_over(old.used_bytes, more, limit) ||
+                          new.used_bytes > __atomic_load_n(&at->shared->peak_bytes, __ATOMIC_RELAXED))) ||
+                !gs_total_swap(&at->shared->total, old, new),
+            0))
+        return carry_out_here(at, limit);
+    if (__builtin_expect(!gs_unlock_try(&at->lock), 0))
+        return wake_after_change(&at->lock);
+    return 1;
+}
+
+static __attribute__((noinline)) int try_after_looking(int device, uint64_t bytes)
+{
+    return look_here(device) ? gs_quota_try(device, bytes) : 1;
 }
 
 int gs_quota_try(int device, uint64_t bytes)
 {
-    const struct gs_region *region = gs_region();
-    const uint64_t *limit;
+    struct here *at;
 
-    if (!region || device == GS_NO_DEVICE || !bytes)
+    if (__builtin_expect(device < 0, 0))
+        return device == GS_NO_DEVICE;
+    at = &here[device];
+    if (__builtin_expect(!__atomic_load_n(&at->own, __ATOMIC_ACQUIRE), 0))
+        return try_after_looking(device, bytes);
+    if (!bytes)
         return 1;
-    if (device < 0)
+    if (bytes > ABSURD_BYTES)
         return 0;
-    limit = &region->limits->device[device].memory_limit_bytes;
-    return change_own(region, device, bytes, 0, __atomic_load_n(limit, __ATOMIC_RELAXED));
+    return change(at, bytes, 0, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
 }
 
 int gs_quota_reserve(int device, uint64_t bytes)
@@ -194,23 +253,20 @@ void gs_quota_count_refusal(int device)
         __atomic_fetch_add(&region->own->device[device].denied, 1, __ATOMIC_RELAXED);
 }
 
+/* Who has something to release has been here before; a fork's child, which has not, holds nothing. */
 void gs_quota_release(int device, uint64_t bytes)
 {
-    const struct gs_region *region = gs_region();
-
-    if (region && device >= 0 && bytes)
-        change_own(region, device, 0, bytes, GS_NO_LIMIT_BYTES);
+    if (device >= 0 && bytes && __atomic_load_n(&here[device].own, __ATOMIC_ACQUIRE))
+        change(&here[device], 0, bytes, GS_NO_LIMIT_BYTES);
 }
 
 void gs_quota_charge(int device, uint64_t bytes)
 {
-    const struct gs_region *region = gs_region();
-
-    if (region && device >= 0)
-        change_own(region, device, bytes, 0, GS_NO_LIMIT_BYTES);
+    if (device >= 0 && look_here(device))
+        change(&here[device], bytes, 0, GS_NO_LIMIT_BYTES);
 }
 
-void gs_quota_forget_locks(void)
+void gs_quota_forget(void)
 {
-    memset(locks, 0, sizeof locks);
+    memset(here, 0, sizeof here);
 }

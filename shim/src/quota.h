@@ -35,6 +35,6 @@ void gs_quota_repair(int device);
  * lock: killed anywhere in here, it leaves what the next one needs. */
 void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot);
 
-void gs_quota_forget_locks(void); /* in a fork's child */
+void gs_quota_forget(void); /* in a fork's child */
 
 #endif
