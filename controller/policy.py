@@ -82,6 +82,14 @@ def granted(limits: Limits, device: Capacity) -> Grant:
     return Grant(size, limits.compute_ppm)
 
 
+def is_metered(grants: Iterable[Grant]) -> bool:
+    """Whether tenants without a share must be measured all the same, given what all have on a device.
+
+    A capped tenant tells its own GPU time from that of its neighbours by what these say of theirs.
+    """
+    return any(grant.compute_ppm is not None for grant in grants)
+
+
 def check_promises(
     device: Capacity, wanted: Grant, others: Mapping[str, Grant], overcommit: float = 1.0
 ) -> None:

@@ -19,6 +19,8 @@ from gshare.shim import abi
 
 NOTE = "tenant.json"
 
+UNCAPPED = (abi.NO_CAP_PPM, abi.METERED_PPM)
+
 NO_DEVICE = bytes(16)
 """UUID of an entry of the device table that stands for nothing."""
 
@@ -74,7 +76,7 @@ class TenantFiles:
         device = self.limits.device(row)
         return Grant(
             None if device.memory_limit_bytes == abi.NO_LIMIT_BYTES else device.memory_limit_bytes,
-            None if device.cap_ppm == abi.NO_CAP_PPM else device.cap_ppm,
+            None if device.cap_ppm in UNCAPPED else device.cap_ppm,
         )
 
     def grants(self) -> dict[str, Grant]:
@@ -99,14 +101,20 @@ class TenantFiles:
         before = self.grant(row).compute_ppm
         if grant.compute_ppm == before:
             return
-        if grant.compute_ppm is None:
-            self.limits.set_cap(row, abi.NO_CAP_PPM, now_ns())
-            return
+        self._set_cap(row, abi.NO_CAP_PPM if grant.compute_ppm is None else grant.compute_ppm, before is None)
+
+    def meter(self, row: int, metered: bool) -> None:
+        """Measure the tenant on one device where it has no share there, or stop measuring it."""
+        cap_ppm = abi.METERED_PPM if metered else abi.NO_CAP_PPM
+        if self.limits.device(row).cap_ppm in UNCAPPED and self.limits.device(row).cap_ppm != cap_ppm:
+            self._set_cap(row, cap_ppm, True)
+
+    def _set_cap(self, row: int, cap_ppm: int, from_none: bool) -> None:
         self.limits.set_cap(
             row,
-            grant.compute_ppm,
+            cap_ppm,
             now_ns(),
-            spent_ns=self.usage.device(row).spent_ns if before is None else None,
+            spent_ns=self.usage.device(row).spent_ns if from_none else None,
             burst_ns=BURST_NS,
             resume_ns=RESUME_NS,
             in_flight_ns=IN_FLIGHT_NS,

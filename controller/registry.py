@@ -205,6 +205,7 @@ class Registry:
             tenant.files.change(rows[uuid], grant)
             new = tenant.files.grant(rows[uuid])
             changes.append(Changed(index[uuid], uuid, old[0], new[0], old[1], new[1]))
+        self.tenants.meter_neighbours()
         self.tenants.on_change("limits", tenant.name)
         return LimitsSet(tenant.name, len(self.tenants.processes()[tenant.name]), changes)
 

@@ -9,7 +9,7 @@ from gshare.controller import region
 from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
 from gshare.controller.paths import Runtime
-from gshare.controller.policy import Capacity, Grant
+from gshare.controller.policy import Capacity, Grant, is_metered
 from gshare.controller.processes import Run, members
 from gshare.controller.protocol import Limits
 from gshare.controller.region import Note, TenantFiles
@@ -102,6 +102,7 @@ class Tenants:
         tenant = Tenant(name, machine, gpus, limits, files, [run])
         self.by_name[name] = tenant
         self._tell_bound()
+        self.meter_neighbours()
         self.on_change("started", name)
         return tenant
 
@@ -147,6 +148,7 @@ class Tenants:
         tenant.files.close()
         region.remove_tenant(self.runtime.tenants / name)
         self._tell_bound()
+        self.meter_neighbours()
         self.on_change("ended", name)
 
     def close(self) -> None:
@@ -161,6 +163,14 @@ class Tenants:
         if self._activity is None:
             self._activity = region.open_activity(self.runtime)
         return self._activity
+
+    def meter_neighbours(self) -> None:
+        """Measure tenants without a share on the devices where another one has a share, and only there."""
+        for uuid in {uuid for tenant in self.by_name.values() for uuid in tenant.files.grants()}:
+            metered = is_metered(self.grants(uuid).values())
+            for tenant in self.by_name.values():
+                if uuid in tenant.files.grants():
+                    tenant.files.meter(tenant.files.rows()[uuid], metered)
 
     def _tell_bound(self) -> None:
         """Tell every tenant how far it has to look for neighbours."""

@@ -20,7 +20,7 @@ cdef extern from "abi.h":
     const uint32_t GS_ABI_VERSION
     const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES
     const uint64_t GS_NO_LIMIT_BYTES
-    const uint32_t GS_NO_CAP_PPM, GS_FULL_PPM
+    const uint32_t GS_NO_CAP_PPM, GS_METERED_PPM, GS_FULL_PPM
     const uint32_t GS_FILE_LIMITS, GS_FILE_USAGE, GS_FILE_ACTIVITY
     const int64_t GS_SLOT_LOCK_BASE
 
@@ -138,6 +138,7 @@ MAX_TENANTS = GS_MAX_TENANTS
 MAX_LANES = GS_MAX_LANES
 NO_LIMIT_BYTES = GS_NO_LIMIT_BYTES
 NO_CAP_PPM = GS_NO_CAP_PPM
+METERED_PPM = GS_METERED_PPM
 FULL_PPM = GS_FULL_PPM
 LIMITS_BYTES = sizeof(gs_limits)
 USAGE_BYTES = sizeof(gs_usage)
@@ -354,6 +355,11 @@ cdef _check_device(index, uint32_t count):
         raise IndexError(f"device {index} of {count}")
 
 
+def _rate_ppm(cap_ppm):
+    """The slope of the line that goes with a cap; where there is none, one that no device can follow."""
+    return {GS_NO_CAP_PPM: 0, GS_METERED_PPM: 10 * GS_FULL_PPM}.get(cap_ppm, cap_ppm)
+
+
 cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     if len(device.uuid) != 16:
         raise ValueError(f"a device's UUID has 16 bytes, not {len(device.uuid)}")
@@ -363,7 +369,7 @@ cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     to.device_memory_bytes = device.device_memory_bytes
     to.context_bytes = device.context_bytes
     to.cap_ppm = device.cap_ppm
-    to.rate_ppm = 0 if device.cap_ppm == GS_NO_CAP_PPM else device.cap_ppm
+    to.rate_ppm = _rate_ppm(device.cap_ppm)
     to.t0_ns = now_ns
     to.burst_ns = device.burst_ns
     to.resume_ns = device.resume_ns
@@ -493,7 +499,7 @@ cdef class Limits(_File):
 
     def set_cap(self, index, cap_ppm, now_ns, *, spent_ns=None, rate_ppm=None, burst_ns=None, resume_ns=None,
                 in_flight_ns=None):
-        """Change the share of one device's time; NO_CAP_PPM ends metering.
+        """Change the share of one device's time; NO_CAP_PPM ends metering, METERED_PPM measures and caps nothing.
 
         The allowance goes on from what the old line says at `now_ns`, so that debt and savings stay what they are; with
         `spent_ns` (what the tenant has been charged so far) it starts afresh, in balance.  A device that was not metered
@@ -501,13 +507,13 @@ cdef class Limits(_File):
         """
         cdef gs_device_limits *row = self._writable_device(index)
         metered = load32(&row.cap_ppm) != GS_NO_CAP_PPM
-        if cap_ppm != GS_NO_CAP_PPM and not 0 <= cap_ppm <= GS_FULL_PPM:
+        if cap_ppm not in (GS_NO_CAP_PPM, GS_METERED_PPM) and not 0 <= cap_ppm <= GS_FULL_PPM:
             raise ValueError(f"a cap of {cap_ppm} ppm; the most is {GS_FULL_PPM}")
         if spent_ns is None and not metered and cap_ppm != GS_NO_CAP_PPM:
             raise ValueError(f"device {index} was not metered: spent_ns must be given")
         allowance_ns = self.line(index).at(now_ns) if spent_ns is None else spent_ns
         if rate_ppm is None:
-            rate_ppm = 0 if cap_ppm == GS_NO_CAP_PPM else cap_ppm
+            rate_ppm = _rate_ppm(cap_ppm)
         cdef uint64_t t0 = now_ns
         cdef int64_t allowance = allowance_ns
         cdef uint32_t rate = rate_ppm

@@ -57,9 +57,7 @@ def start(machine: str | None = None, profile: str | None = None) -> None:
         raise SimulationError(str(error)) from None
     if profile and has != wanted:
         running = ",".join(has)
-        raise SimulationError(
-            f"{profile}: the simulated machine has {running} (gshare sim stop ends it)"
-        )
+        raise SimulationError(f"{profile}: the simulated machine has {running} (gshare sim stop ends it)")
 
 
 def stat(machine: str | None = None) -> dict[str, Any]:

@@ -198,6 +198,21 @@ def test_limits_change_while_it_runs_and_are_read_back(house: House) -> None:
     assert limits_of(admitted).cap_ppm == 500_000
 
 
+def test_beside_a_share_those_without_one_are_measured_and_not_capped(house: House) -> None:
+    free = house.registry.admit(house.request())
+    capped = house.registry.admit(house.request(Limits(None, 300_000)))
+    late = house.registry.admit(house.request())
+    for admitted in (free, late):
+        assert limits_of(admitted).cap_ppm == abi.METERED_PPM
+        with abi.Limits(Path(admitted.directory) / "limits") as limits:
+            assert limits.line(0).rate_ppm > abi.FULL_PPM
+    full = house.registry.admit(house.request(Limits(None, 700_000)))  # nothing is promised to the others
+    for admitted in (capped, full):
+        house.registry.set_limits(SetLimits(admitted.tenant, Change(lift_compute=True)))
+    for admitted in (free, capped, late, full):
+        assert limits_of(admitted).cap_ppm == abi.NO_CAP_PPM
+
+
 def test_limits_are_lifted_and_come_back(house: House) -> None:
     admitted = house.registry.admit(house.request(FOUR))
     house.registry.set_limits(SetLimits(admitted.tenant, Change(lift_memory=True, lift_compute=True)))
