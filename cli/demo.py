@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +51,23 @@ class Tenant:
         return round(FULL_PPM * progress["gpu_ns"] / progress["elapsed_ns"]) if progress else 0
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect at the end: a program that was started must be known, or nobody stops it."""
+    pending: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: pending.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if pending:
+        raise KeyboardInterrupt
+
+
 class Workloads:
     """The running tenants; their lines are read by one thread each and handed over by a queue."""
 
@@ -59,7 +78,7 @@ class Workloads:
 
     def start(self, name: str, asked_ppm: int | None, limits: list[str], options: list[str]) -> Tenant:
         errors_path = self._sandbox.directory / f"{name}.stderr"
-        with errors_path.open("w") as errors:
+        with uninterrupted(), errors_path.open("w") as errors:
             process = subprocess.Popen(
                 self._sandbox.run(limits, [*WORKLOAD, *options]),
                 env=self._sandbox.environment,
@@ -69,8 +88,8 @@ class Workloads:
                 text=True,
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
-        tenant = Tenant(name, asked_ppm, process, errors_path)
-        self.tenants.append(tenant)
+            tenant = Tenant(name, asked_ppm, process, errors_path)
+            self.tenants.append(tenant)
         threading.Thread(target=self._read, args=(tenant,), daemon=True).start()
         return tenant
 
@@ -147,7 +166,7 @@ class Simulation:
             self._before["elapsed_ns"] - self._before["switch_ns"]
         )
         return [
-            round(FULL_PPM * (_gpu_ns(after, tenant) - _gpu_ns(self._before, tenant)) / usable_ns)
+            round(FULL_PPM * (_gpu_ns(after, tenant) - _gpu_ns(self._before, tenant)) / max(usable_ns, 1))
             for tenant in tenants
         ]
 
@@ -199,7 +218,7 @@ def run_demo(sandbox: Sandbox, seconds: float, view: View) -> dict[str, Any]:
         with view.live():
             while (elapsed := time.monotonic() - start) < seconds:
                 workloads.listen(min(REFRESH_S, seconds - elapsed))
-                view.show(sharing, greedy, time.monotonic() - start)
+                view.show(sharing, truth.shares_ppm(sharing), greedy, time.monotonic() - start)
         got_ppm = truth.shares_ppm(sharing)
         workloads.wait_for([greedy], "memory")
     finally:

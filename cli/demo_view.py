@@ -51,12 +51,15 @@ class View:
             yield
         self._live = None
 
-    def show(self, sharing: list[Tenant], greedy: Tenant, elapsed_s: float) -> None:
+    def show(self, sharing: list[Tenant], got_ppm: list[int], greedy: Tenant, elapsed_s: float) -> None:
+        """`got_ppm`: the shares so far, measured as in the table at the end."""
         if self._live:
-            self._live.update(_bars([*sharing, greedy]))
+            self._live.update(_bars(sharing, got_ppm, greedy))
         elif elapsed_s >= self._next_line_s:
             self._next_line_s += PLAIN_EVERY_S
-            shares = "   ".join(f"{t.name} {t.got_ppm / 1e4:5.1f} %" for t in sharing)
+            shares = "   ".join(
+                f"{t.name} {got / 1e4:5.1f} %" for t, got in zip(sharing, got_ppm, strict=True)
+            )
             self.console.print(f"{elapsed_s:4.1f} s   {shares}", highlight=False)
 
     def end(self, result: dict[str, Any]) -> None:
@@ -87,18 +90,17 @@ class Silent(View):
         super().__init__(Console(quiet=True))
 
 
-def _bars(tenants: list[Tenant]) -> Table:
+def _bars(sharing: list[Tenant], got_ppm: list[int], greedy: Tenant) -> Table:
     table = Table.grid(padding=(0, 2))
-    for tenant in tenants:
-        if tenant.asked_ppm is None:
-            memory = tenant.said.get("memory")
-            state = f"{memory['refused']} at {format_size(memory['got_bytes'])}" if memory else "starting"
-            table.add_row(tenant.name, "", state, "")
-        else:
-            got = min(tenant.got_ppm, FULL_PPM)
-            bar = ProgressBar(FULL_PPM, got, width=50, complete_style="cyan", finished_style="cyan")
-            asked = f"asked {format_percent(tenant.asked_ppm)}"
-            table.add_row(tenant.name, asked, bar, f"got {tenant.got_ppm / 1e4:5.1f} %")
+    for tenant, got in zip(sharing, got_ppm, strict=True):
+        bar = ProgressBar(
+            FULL_PPM, min(got, FULL_PPM), width=50, complete_style="cyan", finished_style="cyan"
+        )
+        asked = f"asked {format_percent(tenant.asked_ppm or 0)}"
+        table.add_row(tenant.name, asked, bar, f"got {got / 1e4:5.1f} %")
+    memory = greedy.said.get("memory")
+    state = f"{memory['refused']} at {format_size(memory['got_bytes'])}" if memory else "starting"
+    table.add_row(greedy.name, "", state, "")
     return table
 
 
