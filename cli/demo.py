@@ -53,7 +53,7 @@ class Tenant:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect at the end: a program that was started must be known, or nobody stops it."""
+    """Ctrl-C and SIGTERM take effect at the end: what is started must be known, or nobody stops it."""
     pending: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _: pending.append(number))

@@ -57,9 +57,8 @@ class View:
             self._live.update(_bars(sharing, got_ppm, greedy))
         elif elapsed_s >= self._next_line_s:
             self._next_line_s += PLAIN_EVERY_S
-            shares = "   ".join(
-                f"{t.name} {got / 1e4:5.1f} %" for t, got in zip(sharing, got_ppm, strict=True)
-            )
+            pairs = zip(sharing, got_ppm, strict=True)
+            shares = "   ".join(f"{tenant.name} {got / 1e4:5.1f} %" for tenant, got in pairs)
             self.console.print(f"{elapsed_s:4.1f} s   {shares}", highlight=False)
 
     def end(self, result: dict[str, Any]) -> None:
