@@ -36,8 +36,14 @@ def stat(as_json: bool) -> None:
 
 
 @sim.command()
-def stop() -> None:
-    """End the simulated machine and forget what it did; programs on it lose their device."""
+@json_option
+def stop(as_json: bool) -> None:
+    """End the simulated machine and forget what it did; programs on it lose their device.
+
+    With --json the last that `stat` had to say is printed.
+    """
+    if as_json:
+        _print(as_json)
     with _errors():
         simulator.stop()
 
