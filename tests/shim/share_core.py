@@ -70,11 +70,12 @@ class History(ctypes.Structure):
 @cache
 def core() -> ctypes.CDLL:
     """The compiled functions, with the result types that ctypes cannot guess."""
-    target = Path(tempfile.mkdtemp(prefix="gshare-core-")) / "libcore.so"
     source = ROOT / "tests/programs/share_core.c"
     flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["cc", *flags, f"-I{ROOT}/shim/src", str(source), "-o", str(target)], check=True)
-    library = ctypes.CDLL(str(target))
+    with tempfile.TemporaryDirectory(prefix="gshare-core-") as folder:
+        target = Path(folder, "libcore.so")
+        subprocess.run(["cc", *flags, f"-I{ROOT}/shim/src", str(source), "-o", str(target)], check=True)
+        library = ctypes.CDLL(str(target))  # stays mapped when the file is gone
     for name, result in {
         "line_read": ctypes.c_bool,
         "line_at": ctypes.c_int64,
