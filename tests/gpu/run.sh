@@ -10,7 +10,7 @@
 #
 #   pip download --python-version 3.12 --only-binary=:all: --platform manylinux_2_28_x86_64 \
 #       --platform manylinux2014_x86_64 -d wheels setuptools cython cffi click msgspec nvidia-ml-py \
-#       platformdirs psutil pyzmq rich pytest pytest-timeout hypothesis
+#       psutil pyzmq rich pytest pytest-timeout hypothesis
 set -u
 
 # This script calls itself for the one phase that is more than one command.
@@ -18,7 +18,7 @@ if [ "${1:-}" = --build ]; then
     set -e
     pip="$python -m pip install --quiet --no-index --no-cache-dir --target $site"
     if [ -d "$wheels" ]; then
-        $pip --find-links "$wheels" setuptools cython cffi click msgspec nvidia-ml-py platformdirs psutil pyzmq \
+        $pip --find-links "$wheels" setuptools cython cffi click msgspec nvidia-ml-py psutil pyzmq \
             rich pytest pytest-timeout hypothesis
     fi
     mkdir "$work/source"
