@@ -25,7 +25,7 @@
 #define GS_MAX_LANES   56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
 
 #define GS_NO_LIMIT_BYTES UINT64_MAX
-#define GS_NO_CAP_PPM     UINT32_MAX /* not metered at all */
+#define GS_NO_CAP_PPM     UINT32_MAX       /* not metered at all */
 #define GS_METERED_PPM    (UINT32_MAX - 1) /* measured and not capped: a neighbour's cap needs to know */
 #define GS_FULL_PPM       1000000u
 
