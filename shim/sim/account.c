@@ -54,6 +54,8 @@ uint32_t sim_process_open(struct sim_machine *m)
     if (!process)
         return 0;
     struct sim_process *p = &m->process[process];
+    for (uint32_t d = 0; d < m->device_count && p->state == SIM_PROCESS_ENDED; d++)
+        SIM_PUT(m, m->device[d].forgotten_gpu_ns, m->device[d].forgotten_gpu_ns + p->device[d].gpu_ns);
     SIM_PUT(m, p->state, SIM_PROCESS_FREE); /* until it is whole */
     sim_commit(m);
     memset(p, 0, sizeof(*p));

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SIM_MAGIC   0x317570676d6973ull /* "simgpu1" */
-#define SIM_VERSION 1u
+#define SIM_VERSION 2u
 
 #define SIM_MAX_DEVICES   16
 #define SIM_MAX_PROCESSES 4096 /* live and ended; the oldest ended record is reused when all are taken */
@@ -197,6 +197,7 @@ struct sim_device {
     uint64_t phase_end_ns; /* end of the switch, or of the slice (UINT64_MAX: nobody else wants it) */
     uint64_t next_ns;      /* when anything on this device happens next */
     uint64_t idle_ns, switch_ns, busy_ns, switches;
+    uint64_t forgotten_gpu_ns; /* of ended processes whose records were reused */
     uint64_t copy_busy_ns[2];
     uint64_t used_bytes;
 };
@@ -283,7 +284,8 @@ uint64_t sim_queue_predict(const struct sim_machine *, uint32_t queue, uint64_t 
 /* Bring the model to machine->now_ns, with the lock held (sched.c). */
 void sim_advance(struct sim_machine *);
 
-/* Truth, with the lock held (account.c).  Compute engine: sum of gpu_ns + idle + switch == elapsed, exactly. */
+/* Truth, with the lock held (account.c).  Compute engine: sum of gpu_ns + forgotten + idle + switch ==
+ * elapsed, exactly. */
 uint64_t sim_device_elapsed_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_idle_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_switch_ns(const struct sim_machine *, uint32_t device);

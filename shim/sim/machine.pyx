@@ -25,7 +25,7 @@ cdef extern from "profile.h":
     struct sim_device:
         sim_profile profile
         uint8_t uuid[16]
-        uint64_t switches, used_bytes
+        uint64_t switches, forgotten_gpu_ns, used_bytes
 
     struct sim_machine:
         uint64_t now_ns
@@ -128,7 +128,10 @@ cdef processes_of(const sim_machine *m, uint32_t d):
 
 
 def stat(path):
-    """What the machine has done so far: times in nanoseconds, memory in bytes."""
+    """What the machine has done so far: times in nanoseconds, memory in bytes.
+
+    Processes that ended stay listed, up to 4096 of them; forgotten_gpu_ns is what older ones used.
+    """
     cdef sim_machine *m = open_machine(path, "", False)
     cdef char uuid[64]
     cdef uint32_t d
@@ -149,6 +152,7 @@ def stat(path):
                     "idle_ns": sim_device_idle_ns(m, d),
                     "switch_ns": sim_device_switch_ns(m, d),
                     "switches": m.device[d].switches,
+                    "forgotten_gpu_ns": m.device[d].forgotten_gpu_ns,
                     "memory_bytes": m.device[d].profile.memory_bytes,
                     "used_bytes": m.device[d].used_bytes,
                     "processes": processes_of(m, d),

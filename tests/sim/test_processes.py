@@ -19,8 +19,8 @@ MIB = 1 << 20
 
 def total(machine: Machine) -> None:
     device = machine.device()
-    spent = sum(p["gpu_ns"] for p in device["processes"]) + device["idle_ns"] + device["switch_ns"]
-    assert spent == device["elapsed_ns"]
+    used = sum(p["gpu_ns"] for p in device["processes"]) + device["forgotten_gpu_ns"]
+    assert used + device["idle_ns"] + device["switch_ns"] == device["elapsed_ns"]
     assert device["used_bytes"] == sum(p["used_bytes"] for p in device["processes"])
 
 
@@ -173,7 +173,7 @@ def kill_and_count(machine: Machine, churn: Path, seconds: float, seed: int) -> 
     return killed
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(120, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(120, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
 def test_processes_killed_at_any_moment_leave_nothing_behind(
     make_machine: Callable[..., Machine], churn: Path, seconds: float
 ) -> None:
