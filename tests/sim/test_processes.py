@@ -173,7 +173,10 @@ def kill_and_count(machine: Machine, churn: Path, seconds: float, seed: int) -> 
     return killed
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(120, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
+LONG = pytest.param(120, marks=[pytest.mark.soak, pytest.mark.timeout(400)])
+
+
+@pytest.mark.parametrize("seconds", [6, LONG])
 def test_processes_killed_at_any_moment_leave_nothing_behind(
     make_machine: Callable[..., Machine], churn: Path, seconds: float
 ) -> None:
