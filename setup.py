@@ -38,44 +38,48 @@ class Driver(Library):
     """
 
 
-def headers(folder: str) -> list[str]:
-    return sorted(glob(f"{folder}/*.h") + glob(f"{folder}/*.def") + glob(f"{folder}/*.txt"))
+def files(folders: list[str], *suffixes: str) -> list[str]:
+    return sorted(name for folder in folders for suffix in suffixes for name in glob(f"{folder}/*{suffix}"))
 
 
-def library(
-    name: str, folder: str, file_name: str, sources: list[str], kind: type[Library] = Library
-) -> Library:
+def library(name: str, file_name: str, folders: list[str], kind: type[Library] = Library) -> Library:
     return kind(
         name,
-        sources,
+        files(folders, ".c"),
         file_name,
-        depends=headers(folder),
+        include_dirs=folders,
+        depends=files(folders, ".h", ".def", ".txt"),
         extra_link_args=["-ldl", "-lpthread"],
     )
 
 
+def sim(*folders: str) -> list[str]:
+    return [f"shim/sim/{folder}" for folder in folders]
+
+
 # The simulated GPU: the machine itself is in both of its libraries and in the Python module that reads it.
-MACHINE = [
-    f"shim/sim/{name}.c"
-    for name in ("account", "clock", "file", "lock", "predict", "profile", "queue", "sched")
-]
-NVML = sorted(glob("shim/sim/nvml*.c"))
-CUDA = sorted(set(glob("shim/sim/*.c")) - {*NVML, "shim/sim/machine.c"})  # which Cython makes
+MACHINE = sim("core")
+CUDA = sim("core", "driver", "stream", "memory", "graph", "code")
 
 LIBRARIES = [
-    library("gshare.shim.libgshare", "shim/src", "libgshare.so", sorted(glob("shim/src/*.c")), Guest),
-    library("gshare.shim.sim.libcuda", "shim/sim", "libcuda.so.1", CUDA, Driver),
-    library("gshare.shim.sim.libcuda_unversioned", "shim/sim", "libcuda.so", [], Driver),
-    library("gshare.shim.sim.libnvidia_ml", "shim/sim", "libnvidia-ml.so.1", [*NVML, *MACHINE], Driver),
-    library("gshare.benchmarks.libloops", "benchmarks", "libloops.so", ["benchmarks/loops.c"]),
+    library("gshare.shim.libgshare", "libgshare.so", ["shim/src"], Guest),
+    library("gshare.shim.sim.libcuda", "libcuda.so.1", CUDA, Driver),
+    library("gshare.shim.sim.libcuda_unversioned", "libcuda.so", [], Driver),
+    library("gshare.shim.sim.libnvidia_ml", "libnvidia-ml.so.1", [*MACHINE, *sim("nvml")], Driver),
+    library("gshare.benchmarks.libloops", "libloops.so", ["benchmarks"]),
 ]
 MODULES = [
-    Extension("gshare.shim.abi", ["shim/abi.pyx"], include_dirs=["shim/src"], depends=headers("shim/src")),
+    Extension(
+        "gshare.shim.abi",
+        ["shim/abi.pyx"],
+        include_dirs=["shim/src"],
+        depends=files(["shim/src"], ".h", ".def"),
+    ),
     Extension(
         "gshare.shim.sim.machine",
-        ["shim/sim/machine.pyx", *MACHINE],
-        include_dirs=["shim/sim"],
-        depends=headers("shim/sim"),
+        ["shim/sim/machine.pyx", *files(MACHINE, ".c")],
+        include_dirs=MACHINE,
+        depends=files(MACHINE, ".h"),
     ),
 ]
 FILE_NAMES = {lib.name.rpartition(".")[2]: lib.file_name for lib in LIBRARIES}
@@ -111,6 +115,7 @@ class BuildExt(build_ext):
             sanitized = any(flag.startswith("-fsanitize") for flag in cflags)
             if not sanitized:  # their runtimes need this system's libc
                 libraries = [*GUEST_LDFLAGS, *self.old_libc(cc)]
+        cflags += [f"-I{folder}" for folder in ext.include_dirs]
         self.spawn([*cc, *cflags, *ext.sources, *ldflags, *libraries, "-o", target])
 
     def old_libc(self, cc: list[str]) -> list[str]:

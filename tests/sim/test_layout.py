@@ -52,5 +52,5 @@ def describe(folder: Path, header: str, include: Path) -> str:
 def test_declarations_have_nvidias_layout(tmp_path: Path) -> None:
     if not (TOOLKIT / "cuda.h").exists():
         pytest.skip(f"no cuda.h in {TOOLKIT} to compare with")
-    ours = describe(tmp_path, "cuda_types.h", ROOT / "shim" / "sim")
+    ours = describe(tmp_path, "cuda_types.h", ROOT / "shim" / "sim" / "driver")
     assert ours.splitlines() == describe(tmp_path, "cuda.h", TOOLKIT).splitlines()

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    text = (ROOT / "shim" / "sim" / "api.def").read_text()
+    text = (ROOT / "shim" / "sim" / "driver" / "api.def").read_text()
     found = re.findall(r"^API\((\w+), (\w+), (\d+), (PLAIN|PER_THREAD)\)$", text, re.M)
     return [
         Row(symbol, name, int(version), stream == "PER_THREAD") for symbol, name, version, stream in found

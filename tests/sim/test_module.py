@@ -284,9 +284,10 @@ def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(__file__).resolve().parents[2] / "shim" / "sim"
     target = tmp_path_factory.mktemp("parser") / "parse"
     main = IMAGES / "parse.c"
-    files = [str(source / f"{name}.c") for name in ("image", "ptx", "elf", "fatbin")]
+    files = [str(source / "code" / f"{name}.c") for name in ("image", "ptx", "elf", "fatbin")]
+    include = [f"-I{source / folder}" for folder in ("code", "driver", "core")]
     flags = ["-std=gnu17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run(["gcc", *flags, f"-I{source}", str(main), *files, "-ldl", "-o", str(target)], check=True)
+    subprocess.run(["gcc", *flags, *include, str(main), *files, "-ldl", "-o", str(target)], check=True)
     return target
 
 

@@ -144,7 +144,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("churn") / "churn"
     source = ROOT / "tests" / "programs" / "churn.c"
     library = Path(sim.LIBRARY_DIR, "libcuda.so.1")
-    options = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/shim/sim", "-lpthread"]
+    options = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/shim/sim/driver", "-lpthread"]
     subprocess.run(["gcc", str(source), str(library), *options, "-o", str(target)], check=True)
     return target
 
@@ -154,6 +154,7 @@ def kill_and_count(machine: Machine, churn: Path, seconds: float, seed: int) -> 
     chance = random.Random(seed)
     running: list[subprocess.Popen[bytes]] = []
     killed = 0
+    assert machine.run("start(); out(1)") == 1  # a first victim may die before it has made the machine
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         while len(running) < 4:

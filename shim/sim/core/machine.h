@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SIM_MAGIC   0x317570676d6973ull /* "simgpu1" */
-#define SIM_VERSION 2u
+#define SIM_VERSION 3u
 
 #define SIM_MAX_DEVICES   16
 #define SIM_MAX_PROCESSES 4096 /* live and ended; the oldest ended record is reused when all are taken */
