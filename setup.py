@@ -73,7 +73,10 @@ MODULES = [
         "gshare.shim.abi",
         ["shim/abi.pyx"],
         include_dirs=["shim/src"],
-        depends=files(["shim/src"], ".h", ".def"),
+        depends=["shim/abi.pxi", *files(["shim/src"], ".h")],
+    ),
+    Extension(
+        "gshare.shim.hooks", ["shim/hooks.pyx"], include_dirs=["shim/src"], depends=["shim/src/hooks.def"]
     ),
     Extension(
         "gshare.shim.sim.machine",

@@ -1,6 +1,6 @@
 """`python -m gshare.shim`: the hook table as Markdown."""
 
-from gshare.shim.abi import HOOKS
+from gshare.shim.hooks import HOOKS
 
 
 def main() -> None:

@@ -17,14 +17,6 @@ SLOT_LOCK_BASE: Final[int]
 
 class AbiError(Exception): ...
 
-class Hook(NamedTuple):
-    library: str
-    hook_class: str
-    name: str
-    hooked: bool
-
-HOOKS: Final[tuple[Hook, ...]]
-
 class DeviceLimits(NamedTuple):
     uuid: bytes
     device_memory_bytes: int

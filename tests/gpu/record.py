@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gshare.benchmarks.driver import SPIN_PTX
-from gshare.shim.abi import HOOKS
+from gshare.shim.hooks import HOOKS
 
 VERSIONS = (2000, 3020, 4000, 10000, 11030, 12000, 13000)
 SUFFIX = re.compile(r"(_v\d+)?(_ptsz|_ptds)?$")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gshare.shim import LIBRARY
-from gshare.shim.abi import HOOKS
+from gshare.shim.hooks import HOOKS
 
 DRIVER = "libcuda.so.1"
 IS_SANITIZED = b"__asan_init" in LIBRARY.read_bytes()

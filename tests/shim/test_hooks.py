@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import ROOT
 from interception import names
 
-from gshare.shim.abi import HOOKS
+from gshare.shim.hooks import HOOKS
 
 ENV = "GSHARE_TEST_CUDA_HEADERS"
 RELEASES = ["11.8", "12.9", "13.0", "newest"]
@@ -80,3 +81,16 @@ def test_a_function_is_hooked_in_every_spelling_or_in_none() -> None:
     torn = {base: found for base, found in spellings.items() if len(set(found.values())) > 1}
 
     assert torn == {}
+
+
+def test_the_hook_table_is_c_s_own() -> None:
+    names = [hook.name for hook in HOOKS]
+    assert len(set(names)) == len(names) > 600
+    hooked = {hook.name for hook in HOOKS if hook.hooked}
+    assert {"cuInit", "cuMemAlloc_v2", "nvmlDeviceGetMemoryInfo"} <= hooked
+    assert "cuDeviceGetName" not in hooked
+    printed = subprocess.run(
+        [sys.executable, "-m", "gshare.shim"], capture_output=True, text=True, check=True
+    ).stdout
+    assert len(printed.splitlines()) == len(names) + 2
+    assert "| CUDA | ALLOC | `cuMemAlloc_v2` | hooked |" in printed
