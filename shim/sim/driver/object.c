@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGICS 16
+#define MAGICS 64
 
 struct free_object {
     uint32_t magic; /* SIM_DEAD */

@@ -77,13 +77,8 @@ SIM_API(cuDeviceTotalMem, (unsigned *bytes, CUdevice device))
     return CUDA_SUCCESS;
 }
 
-SIM_API(cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))
+CUresult sim_device_attribute(CUdevice device, int attribute, int *value)
 {
-    SIM_ENTER(cuDeviceGetAttribute);
-    if (!value)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
     const struct sim_profile *p = &sim_device_of(device)->profile;
     uint32_t index = sim_driver.device[device];
     switch (attribute) {
@@ -98,6 +93,16 @@ SIM_API(cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))
     default:
         return CUDA_ERROR_INVALID_VALUE;
     }
+}
+
+SIM_API(cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))
+{
+    SIM_ENTER(cuDeviceGetAttribute);
+    if (!value)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    return sim_device_attribute(device, attribute, value);
 }
 
 SIM_API(cuDeviceComputeCapability, (int *major, int *minor, CUdevice device))

@@ -79,6 +79,9 @@ CUresult sim_not_ready(void);
  * CUDA_SUCCESS. */
 CUresult sim_fault(const char *name);
 
+/* properties.c: cuDeviceGetAttribute of a valid device; CUDA_ERROR_INVALID_VALUE when there is no such attribute. */
+CUresult sim_device_attribute(CUdevice device, int attribute, int *value);
+
 /* visible.c: the machine's devices that CUDA_VISIBLE_DEVICES lets this process see; returns how many. */
 int sim_devices_choose(const struct sim_machine *, uint32_t device[SIM_MAX_DEVICES]);
 
@@ -113,6 +116,11 @@ enum sim_magic {
     SIM_ARRAY,
     SIM_PHYSICAL,
     SIM_LINK,
+    SIM_MIPMAP,
+    SIM_TEXTURE,
+    SIM_TEXTURE_REFERENCE,
+    SIM_SURFACE,
+    SIM_SURFACE_REFERENCE,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
@@ -169,7 +177,8 @@ enum sim_work_kind {
     SIM_WORK_WAIT,
     SIM_WORK_WRITE_VALUE,
     SIM_WORK_WAIT_VALUE,
-    SIM_WORK_EMPTY, /* only its place in the stream */
+    SIM_WORK_MIGRATE, /* managed memory on its way between host and device: only time */
+    SIM_WORK_EMPTY,   /* only its place in the stream */
 };
 
 struct sim_launch {
@@ -224,6 +233,10 @@ struct sim_work {
             uint32_t flags;
             uint32_t bytes; /* 4 or 8 */
         } value;
+        struct {
+            uint64_t bytes;
+            bool to_host;
+        } migrate;
     };
 };
 

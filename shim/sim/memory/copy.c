@@ -15,6 +15,9 @@ void sim_transfer_cost(const struct sim_context *ctx, struct sim_work *work)
     if (work->kind == SIM_WORK_FILL) {
         bytes = work->fill.width * work->fill.element_bytes * work->fill.height;
         per_us = profile->memory_bytes_per_us;
+    } else if (work->kind == SIM_WORK_MIGRATE) {
+        bytes = work->migrate.bytes;
+        per_us = profile->host_bytes_per_us;
     } else {
         bool host = work->copy.source_host || work->copy.destination_host;
         bytes =

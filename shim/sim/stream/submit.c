@@ -37,6 +37,10 @@ static struct sim_command command_of(const struct sim_work *work)
     case SIM_WORK_WAIT_VALUE:
         c.kind = SIM_CMD_HOST;
         break;
+    case SIM_WORK_MIGRATE:
+        c.engine = work->migrate.to_host ? SIM_ENGINE_D2H : SIM_ENGINE_H2D;
+        c.bytes = work->migrate.bytes;
+        break;
     case SIM_WORK_EMPTY:
         break;
     }
