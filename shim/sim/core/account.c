@@ -1,5 +1,5 @@
 /* account.c -- who is on the machine, what memory they hold, and the truth about both. */
-#include "machine.h"
+#include "model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +54,10 @@ uint32_t sim_process_open(struct sim_machine *m)
     if (!process)
         return 0;
     struct sim_process *p = &m->process[process];
-    for (uint32_t d = 0; d < m->device_count && p->state == SIM_PROCESS_ENDED; d++)
+    for (uint32_t d = 0; d < m->device_count && p->state == SIM_PROCESS_ENDED; d++) {
         SIM_PUT(m, m->device[d].forgotten_gpu_ns, m->device[d].forgotten_gpu_ns + p->device[d].gpu_ns);
+        SIM_PUT(m, m->device[d].forgotten_sm_ns, m->device[d].forgotten_sm_ns + p->device[d].sm_ns);
+    }
     SIM_PUT(m, p->state, SIM_PROCESS_FREE); /* until it is whole */
     sim_commit(m);
     memset(p, 0, sizeof(*p));
@@ -128,6 +130,64 @@ void sim_memory_release(struct sim_machine *m, uint32_t process, uint32_t device
     sim_commit(m);
 }
 
+/* -------- time -------- */
+
+/* A nanosecond of several contexts is divided among them as they divide the SMs in use: of `spent` ns, what belongs to
+ * those up to and with the `upto`-th SM. */
+static uint64_t part(uint64_t spent, uint32_t upto, uint32_t all)
+{
+    return all ? (uint64_t)((unsigned __int128)spent * upto / all) : 0;
+}
+
+static uint32_t sms_of_group(const struct sim_machine *m, uint32_t context)
+{
+    uint32_t sms = 0;
+    for (uint32_t c = context; c; c = sim_mate_after(m, context, c))
+        sms += m->context[c].sms_in_use;
+    return sms;
+}
+
+static void add_gpu_ns(struct sim_machine *m, uint32_t context, uint64_t ns)
+{
+    struct sim_shared_context *ctx = &m->context[context];
+    struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
+    SIM_PUT(m, ctx->gpu_ns, ctx->gpu_ns + ns);
+    SIM_PUT(m, usage->gpu_ns, usage->gpu_ns + ns);
+}
+
+/* Without a kernel that holds SMs all of it is the first one's. */
+static void divide(struct sim_machine *m, const struct sim_device *d, uint64_t spent)
+{
+    uint32_t all = sms_of_group(m, d->current), before = 0;
+    if (!all)
+        return add_gpu_ns(m, d->current, spent);
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c)) {
+        uint32_t own = m->context[c].sms_in_use;
+        if (own)
+            add_gpu_ns(m, c, part(spent, before + own, all) - part(spent, before, all));
+        before += own;
+    }
+}
+
+void sim_account(struct sim_machine *m, struct sim_device *d)
+{
+    uint64_t spent = m->now_ns - d->phase_start_ns;
+    if (spent == 0)
+        return;
+    if (d->phase == SIM_PHASE_IDLE)
+        SIM_PUT(m, d->idle_ns, d->idle_ns + spent);
+    else if (d->phase == SIM_PHASE_SWITCH)
+        SIM_PUT(m, d->switch_ns, d->switch_ns + spent);
+    else {
+        SIM_PUT(m, d->busy_ns, d->busy_ns + spent);
+        if (m->context[d->current].mate == d->current)
+            add_gpu_ns(m, d->current, spent);
+        else
+            divide(m, d, spent);
+    }
+    SIM_PUT(m, d->phase_start_ns, m->now_ns);
+}
+
 /* -------- truth -------- */
 
 static uint64_t in_phase(const struct sim_machine *m, uint32_t device, enum sim_phase phase)
@@ -151,19 +211,70 @@ uint64_t sim_device_switch_ns(const struct sim_machine *m, uint32_t device)
     return m->device[device].switch_ns + in_phase(m, device, SIM_PHASE_SWITCH);
 }
 
+/* Of the time that is not accounted yet. */
+static uint64_t open_gpu_ns(const struct sim_machine *m, uint32_t context)
+{
+    const struct sim_device *d = &m->device[m->context[context].device];
+    if (!sim_on_engine(m, context))
+        return 0;
+    uint64_t spent = m->now_ns - d->phase_start_ns;
+    uint32_t all = sms_of_group(m, d->current), before = 0;
+    if (!all)
+        return context == d->current ? spent : 0;
+    for (uint32_t c = d->current; c != context; c = m->context[c].mate)
+        before += m->context[c].sms_in_use;
+    return part(spent, before + m->context[context].sms_in_use, all) - part(spent, before, all);
+}
+
+uint64_t sim_context_gpu_ns(const struct sim_machine *m, uint32_t context)
+{
+    return m->context[context].gpu_ns + open_gpu_ns(m, context);
+}
+
+static uint64_t open_sm_ns(const struct sim_machine *m, uint32_t context)
+{
+    uint64_t sm_ns = 0;
+    for (uint32_t q = m->context[context].running ? m->context[context].first : 0; q; q = m->queue[q].next)
+        if (sim_is_running(&m->queue[q]))
+            sm_ns += sim_kernel_done_sm_ns(m, q);
+    return sm_ns;
+}
+
+uint64_t sim_context_sm_ns(const struct sim_machine *m, uint32_t context)
+{
+    return m->context[context].sm_ns + open_sm_ns(m, context);
+}
+
+uint64_t sim_context_queued(const struct sim_machine *m, uint32_t context)
+{
+    uint64_t queued = 0;
+    for (uint32_t q = m->context[context].first; q; q = m->queue[q].next)
+        queued += m->queue[q].tail - m->queue[q].head;
+    return queued;
+}
+
+static uint64_t sum_of(const struct sim_machine *m, uint32_t process, uint32_t device,
+                       uint64_t (*of)(const struct sim_machine *, uint32_t context))
+{
+    uint64_t sum = 0;
+    if (m->process[process].device[device].contexts)
+        for (uint32_t c = m->device[device].first_context; c; c = m->context[c].next)
+            if (m->context[c].process == process)
+                sum += of(m, c);
+    return sum;
+}
+
 uint64_t sim_process_gpu_ns(const struct sim_machine *m, uint32_t process, uint32_t device)
 {
-    const struct sim_device *d = &m->device[device];
-    bool on_engine = d->phase == SIM_PHASE_RUN && m->context[d->current].process == process;
-    return m->process[process].device[device].gpu_ns + (on_engine ? m->now_ns - d->phase_start_ns : 0);
+    return m->process[process].device[device].gpu_ns + sum_of(m, process, device, open_gpu_ns);
+}
+
+uint64_t sim_process_sm_ns(const struct sim_machine *m, uint32_t process, uint32_t device)
+{
+    return m->process[process].device[device].sm_ns + sum_of(m, process, device, open_sm_ns);
 }
 
 uint64_t sim_process_queued(const struct sim_machine *m, uint32_t process, uint32_t device)
 {
-    uint64_t queued = 0;
-    for (uint32_t c = m->device[device].first_context; c; c = m->context[c].next)
-        if (m->context[c].process == process)
-            for (uint32_t q = m->context[c].first; q; q = m->queue[q].next)
-                queued += m->queue[q].tail - m->queue[q].head;
-    return queued;
+    return sum_of(m, process, device, sim_context_queued);
 }

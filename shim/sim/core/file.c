@@ -104,6 +104,7 @@ static bool fill_machine(struct sim_machine *m, const char *profile)
     m->slice_ns = number("SIMGPU_SLICE_NS", DEFAULT_SLICE_NS);
     m->switch_ns = number("SIMGPU_SWITCH_NS", DEFAULT_SWITCH_NS);
     m->eager_stamps = (uint32_t)number("SIMGPU_EAGER_STAMPS", 0);
+    m->mps = number("SIMGPU_MPS", 0) != 0;
     if (m->slice_ns == 0 || !add_devices(m, profile))
         return false;
     atomic_store_explicit(&m->ready, 1, memory_order_release);

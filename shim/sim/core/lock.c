@@ -41,7 +41,6 @@ void sim_machine_reap(struct sim_machine *m)
         else
             i++;
     }
-    m->reap_ns = m->now_ns + REAP_INTERVAL_NS;
 }
 
 void sim_machine_lock(struct sim_machine *m)
@@ -51,12 +50,14 @@ void sim_machine_lock(struct sim_machine *m)
         pthread_mutex_consistent(&m->lock);
     }
     uint64_t now = sim_now_ns();
+    if (now >= m->reap_ns) { /* before the present: a dead process's work ended with it, not now */
+        sim_machine_reap(m);
+        m->reap_ns = now + REAP_INTERVAL_NS;
+    }
     if (now > m->now_ns)
         m->now_ns = now;
     if (m->now_ns >= m->next_ns)
         sim_advance(m);
-    if (m->now_ns >= m->reap_ns)
-        sim_machine_reap(m);
 }
 
 void sim_machine_unlock(struct sim_machine *m)

@@ -27,6 +27,7 @@
 #define SIM_EVENT_BLOCKS  8192
 #define SIM_BLOCK_EVENTS  64
 #define SIM_JOURNAL       2048
+#define SIM_MAX_SMS       192 /* of one device */
 
 #define SIM_MIB (1ull << 20)
 
@@ -83,6 +84,32 @@ struct sim_process_device {
     uint64_t peak_bytes;
     uint32_t contexts; /* living ones: NVML lists a process only then */
     uint32_t pad;
+    uint64_t sm_ns;  /* of finished kernels, SMs times ns: sim_process_sm_ns() adds what runs */
+    uint64_t copies; /* pieces of work that moved copy_bytes */
+    uint64_t denied; /* allocations refused because the device was full */
+};
+
+enum sim_request {
+    SIM_REQUEST_NONE,
+    SIM_REQUEST_LOCK,
+    SIM_REQUEST_SAVE,
+    SIM_REQUEST_RESTORE,
+    SIM_REQUEST_UNLOCK
+};
+
+#define SIM_ANSWERS 8
+
+/* What others ask of a process's helper thread, one thing at a time (checkpoint.c). */
+struct sim_inbox {
+    uint32_t state;                       /* CUprocessState */
+    uint32_t request;                     /* enum sim_request: being worked on */
+    uint64_t number;                      /* of the last request ever made */
+    uint64_t deadline_ns;                 /* LOCK: give up then */
+    uint32_t moves;                       /* RESTORE: devices go elsewhere, as new_device says */
+    _Atomic uint32_t turns;               /* futex word: a request was answered */
+    uint32_t new_device[SIM_MAX_DEVICES]; /* by old one */
+    uint64_t answered;                    /* number of the last one answered */
+    uint32_t answer[SIM_ANSWERS];         /* CUresult, by number modulo SIM_ANSWERS */
 };
 
 /* One loaded copy of the driver library.  Readers add up the records of one pid. */
@@ -96,6 +123,10 @@ struct sim_process {
     pthread_mutex_t life;
     char command[64];
     struct sim_process_device device[SIM_MAX_DEVICES];
+    uint64_t pid_space;    /* inode of its namespace of pids: its pid means something only there */
+    _Atomic uint32_t kick; /* futex word: its helper thread shall look */
+    uint32_t helper_tid;
+    struct sim_inbox inbox;
 };
 
 /* -------- contexts, streams, commands -------- */
@@ -113,22 +144,31 @@ enum sim_command_kind {
     SIM_CMD_STAMP,      /* event record, in its context's turn */
     SIM_CMD_WAIT_EVENT, /* until an event's stamp has reached event_sequence */
     SIM_CMD_HOST,       /* until the owner's helper has run it (host function, wait for a value) */
+    SIM_CMD_WAIT_QUEUE, /* until queue number `event` has done event_sequence commands */
+};
+
+enum sim_command_flag {
+    SIM_CMD_KERNEL = 1,       /* counted as one; its pace depends on its SMs */
+    SIM_CMD_WHOLE = 2,        /* starts only with all its SMs (cooperative) */
+    SIM_CMD_OWN_PRIORITY = 4, /* not its stream's */
 };
 
 struct sim_command {
     uint8_t kind;
     uint8_t engine;
-    uint8_t counts_kernel;
-    uint8_t pad;
-    uint32_t sms; /* of the device, while it runs */
-    uint32_t event;
-    uint32_t pad2;
+    uint8_t flags;   /* enum sim_command_flag */
+    int8_t priority; /* lower goes first */
+    uint32_t sms;    /* that it can use at a time; fewer make it slower */
+    uint32_t event;  /* of WORK: stamped when all blocks have begun */
+    uint32_t waves;  /* one after the other on those SMs: between two it gives way to a higher priority */
     uint64_t event_sequence;
     uint64_t ticket;  /* order of submission inside the context: legacy-stream barriers compare it */
-    uint64_t work_ns; /* engine time */
+    uint64_t work_ns; /* engine time, with all its SMs */
     uint64_t bytes;
     uint64_t total_ns; /* of all work submitted to the stream, this one included: for predictions */
     uint64_t end_ns;   /* when it was completed */
+    uint32_t fault;    /* CUresult with which it breaks its context when it ends; 0: none */
+    uint32_t dropped;  /* completed without effect, since its context had failed */
 };
 
 enum sim_stream_state {
@@ -141,6 +181,11 @@ enum sim_stream_state {
 
 enum sim_stream_role { SIM_ROLE_BLOCKING, SIM_ROLE_NON_BLOCKING, SIM_ROLE_LEGACY };
 
+/* A set of one device's SMs. */
+struct sim_sms {
+    uint64_t word[SIM_MAX_SMS / 64];
+};
+
 struct sim_queue {
     uint32_t context; /* 0: free */
     uint32_t next;    /* of the same context, or of the free list */
@@ -149,11 +194,16 @@ struct sim_queue {
     int32_t priority; /* lower goes first */
     uint32_t pad;
     uint32_t next_blocked;
-    uint64_t head, tail;   /* commands completed and submitted, ever */
-    uint64_t end_ns;       /* RUNNING and on its engine: when the head ends */
-    uint64_t left_ns;      /* RUNNING and pre-empted: what it still needs */
+    uint64_t head, tail;   /* commands completed and submitted, since the machine was made */
+    uint64_t end_ns;       /* RUNNING and on its engine: when the head ends at its present pace */
+    uint64_t left_sm_ns;   /* RUNNING on the compute engine: what it still needed at since_ns, SMs times ns */
     uint64_t submitted_ns; /* total work ever submitted */
     uint64_t queued_ns;    /* device time at which it entered its engine's queue: first come, first served */
+    uint64_t since_ns;     /* its pace is this old */
+    uint64_t wave_ns;      /* how far its blocks were at since_ns */
+    uint32_t granted;      /* SMs that it holds */
+    uint32_t pad2;
+    struct sim_sms held;
 };
 
 struct sim_shared_context {
@@ -167,6 +217,17 @@ struct sim_shared_context {
     uint32_t running; /* kernels on the engine, or pre-empted there */
     uint64_t ticket;
     uint64_t gpu_ns;
+    uint32_t mate;      /* contexts that are on the engine together form a ring: green ones, MPS clients */
+    uint32_t sms_limit; /* SMs that its kernels get at a time */
+    uint64_t group;     /* the same for all of a ring */
+    struct sim_sms allowed;
+    uint32_t level; /* MPS client priority: 0 goes before 1 */
+    /* A fatal fault of a client kills all clients of the device: sim_fault_clients() puts the CUresult here, for
+     * the context's owner to find; 0: none. */
+    _Atomic uint32_t fault;
+    uint64_t sm_ns, kernels, copies, copy_bytes; /* as in sim_process_device */
+    uint64_t switches;                           /* slices that began with a switch to it */
+    uint64_t id;                                 /* of its process: cuCtxGetId, cuGreenCtxGetId */
 };
 
 /* One event's state.  `stamped` is stored last, so a reader that sees it may read stamp_ns without the lock.
@@ -200,6 +261,10 @@ struct sim_device {
     uint64_t forgotten_gpu_ns; /* of ended processes whose records were reused */
     uint64_t copy_busy_ns[2];
     uint64_t used_bytes;
+    struct sim_sms busy; /* RUN: SMs of kernels that are on the engine */
+    uint64_t forgotten_sm_ns;
+    uint32_t failing; /* contexts of it have failed and are still to be emptied (fault.c) */
+    uint32_t lost;    /* fell off the bus: no context opens on it any more */
 };
 
 /* -------- the file -------- */
@@ -235,6 +300,10 @@ struct sim_machine {
     struct sim_queue queue[SIM_MAX_STREAMS + 1];
     struct sim_event_slot event[SIM_EVENT_BLOCKS * SIM_BLOCK_EVENTS];
     struct sim_command command[SIM_MAX_STREAMS + 1][SIM_QUEUE_DEPTH];
+    uint32_t mps; /* SIMGPU_MPS=1: all contexts of a device are on its engine together */
+    uint32_t pad;
+    uint64_t groups;  /* dealt out */
+    char boot_id[40]; /* of the kernel that runs */
 };
 
 /* The one clock, and the one way to wait for it (clock.c). */
@@ -270,6 +339,13 @@ void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device,
 
 /* Contexts and their streams' queues, with the lock held (queue.c).  0 when the machine has no more of them. */
 uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
+/* One that shares the engine with `leader` and uses only those SMs. */
+uint32_t sim_shared_context_join(struct sim_machine *, uint32_t leader, const struct sim_sms *allowed);
+/* No more than that many SMs at a time, for kernels queued from now on. */
+void sim_shared_context_limit(struct sim_machine *, uint32_t context, uint32_t sms);
+/* Under MPS a fatal fault of one client is every client's: sets `fault` of all contexts that share the engine with
+ * this one, this one included, and wakes their processes. */
+void sim_fault_clients(struct sim_machine *, uint32_t context, uint32_t error);
 void sim_shared_context_close(struct sim_machine *, uint32_t context);
 uint32_t sim_queue_open(struct sim_machine *, uint32_t context, enum sim_stream_role, int32_t priority);
 void sim_queue_close(struct sim_machine *, uint32_t queue);
@@ -281,16 +357,26 @@ void sim_queue_host_done(struct sim_machine *, uint32_t queue);
 /* predict.c */
 uint64_t sim_queue_predict(const struct sim_machine *, uint32_t queue, uint64_t command);
 
+/* Failures, with the lock held (fault.c).  All that is queued in failed contexts is dropped. */
+void sim_context_fail(struct sim_machine *, uint32_t context, uint32_t error);
+/* Every context on the device; where `lost`, no other will ever open. */
+void sim_device_fail(struct sim_machine *, uint32_t device, uint32_t error, bool lost);
+
 /* Bring the model to machine->now_ns, with the lock held (sched.c). */
 void sim_advance(struct sim_machine *);
 
 /* Truth, with the lock held (account.c).  Compute engine: sum of gpu_ns + forgotten + idle + switch ==
- * elapsed, exactly. */
+ * elapsed, exactly: a nanosecond in which several contexts run (MPS, green contexts) is divided among them as they
+ * divide the SMs in use.  sm_ns is what kernels took of the SMs themselves. */
 uint64_t sim_device_elapsed_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_idle_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_device_switch_ns(const struct sim_machine *, uint32_t device);
 uint64_t sim_process_gpu_ns(const struct sim_machine *, uint32_t process, uint32_t device);
+uint64_t sim_process_sm_ns(const struct sim_machine *, uint32_t process, uint32_t device);
 uint64_t sim_process_queued(const struct sim_machine *, uint32_t process, uint32_t device);
+uint64_t sim_context_gpu_ns(const struct sim_machine *, uint32_t context);
+uint64_t sim_context_sm_ns(const struct sim_machine *, uint32_t context);
+uint64_t sim_context_queued(const struct sim_machine *, uint32_t context);
 
 /* -------- changes that survive the death of their author -------- */
 

@@ -10,12 +10,7 @@
 static uint64_t until_turn(const struct sim_machine *m, uint32_t context)
 {
     const struct sim_device *d = &m->device[m->context[context].device];
-    if (d->phase == SIM_PHASE_IDLE || (d->phase == SIM_PHASE_RUN && d->current == context) ||
-        d->phase_end_ns == UINT64_MAX)
-        return 0;
-    uint64_t left = d->phase_end_ns - m->now_ns;
-    bool comes = d->phase == SIM_PHASE_SWITCH && d->next_current == context;
-    return comes || d->phase == SIM_PHASE_SWITCH ? left : 0;
+    return d->phase == SIM_PHASE_SWITCH ? d->phase_end_ns - m->now_ns : 0;
 }
 
 static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t command, int depth);
@@ -25,12 +20,13 @@ static uint64_t head_left(const struct sim_machine *m, uint32_t queue, int depth
 {
     const struct sim_queue *q = &m->queue[queue];
     const struct sim_command *c = &m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)];
-    const struct sim_device *d = &m->device[m->context[q->context].device];
+    uint64_t left;
     switch (q->state) {
     case SIM_STREAM_RUNNING:
-        if (q->engine != SIM_ENGINE_COMPUTE || (d->phase == SIM_PHASE_RUN && d->current == q->context))
+        if (q->engine != SIM_ENGINE_COMPUTE)
             return q->end_ns - m->now_ns;
-        return q->left_ns + until_turn(m, q->context);
+        left = (sim_kernel_left_sm_ns(m, queue) + c->sms - 1) / c->sms; /* should it get all its SMs now */
+        return left + until_turn(m, q->context);
     case SIM_STREAM_READY:
         return c->work_ns + (q->engine == SIM_ENGINE_COMPUTE ? until_turn(m, q->context) : 0);
     case SIM_STREAM_HOST:
@@ -43,6 +39,8 @@ static uint64_t head_left(const struct sim_machine *m, uint32_t queue, int depth
             if (other && m->queue[other].context)
                 return ahead(m, other, last & ((1ull << 48) - 1), depth - 1);
         }
+        if (c->kind == SIM_CMD_WAIT_QUEUE && depth > 0 && m->queue[c->event].context)
+            return ahead(m, c->event, c->event_sequence, depth - 1);
         return c->work_ns;
     default:
         return 0;

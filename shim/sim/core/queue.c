@@ -1,4 +1,4 @@
-/* queue.c -- contexts and the queues of their streams: what waits for what.
+/* queue.c -- the queues of streams: what waits for what.
  *
  * A queue is in exactly one state; sim_queue_place() keeps the counts that follow from it (how many streams of a
  * context want the compute engine, who waits for a copy engine, the list of blocked queues). */
@@ -40,27 +40,37 @@ void sim_queue_place(struct sim_machine *m, uint32_t queue, enum sim_stream_stat
     SIM_PUT(m, q->engine, (uint32_t)engine);
 }
 
+void sim_queue_stamp(struct sim_machine *m, const struct sim_command *c)
+{
+    struct sim_event_slot *slot = &m->event[c->event];
+    uint64_t stamped = atomic_load_explicit(&slot->stamped, memory_order_relaxed);
+    if (stamped >= c->event_sequence) /* overtaken by a later record in a faster stream */
+        return;
+    sim_journal(m, &slot->stamp_ns, atomic_load_explicit(&slot->stamp_ns, memory_order_relaxed), 0);
+    atomic_store_explicit(&slot->stamp_ns, m->now_ns, memory_order_relaxed);
+    sim_journal(m, &slot->stamped, stamped, 0);
+    atomic_store_explicit(&slot->stamped, c->event_sequence, memory_order_release);
+}
+
 void sim_queue_complete(struct sim_machine *m, uint32_t queue)
 {
     struct sim_queue *q = &m->queue[queue];
     struct sim_command *c = sim_queue_head(m, queue);
-    const struct sim_shared_context *ctx = &m->context[q->context];
+    struct sim_shared_context *ctx = &m->context[q->context];
     struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
     c->end_ns = m->now_ns;
-    if (c->counts_kernel)
+    if (c->flags & SIM_CMD_KERNEL) {
+        SIM_PUT(m, ctx->kernels, ctx->kernels + 1);
         SIM_PUT(m, usage->kernels, usage->kernels + 1);
-    if (c->bytes)
-        SIM_PUT(m, usage->copy_bytes, usage->copy_bytes + c->bytes);
-    if (c->kind == SIM_CMD_STAMP && c->event) {
-        struct sim_event_slot *slot = &m->event[c->event];
-        uint64_t stamped = atomic_load_explicit(&slot->stamped, memory_order_relaxed);
-        if (stamped < c->event_sequence) { /* not overtaken by a later record in a faster stream */
-            sim_journal(m, &slot->stamp_ns, atomic_load_explicit(&slot->stamp_ns, memory_order_relaxed), 0);
-            atomic_store_explicit(&slot->stamp_ns, m->now_ns, memory_order_relaxed);
-            sim_journal(m, &slot->stamped, stamped, 0);
-            atomic_store_explicit(&slot->stamped, c->event_sequence, memory_order_release);
-        }
     }
+    if (c->bytes) {
+        SIM_PUT(m, ctx->copies, ctx->copies + 1);
+        SIM_PUT(m, ctx->copy_bytes, ctx->copy_bytes + c->bytes);
+        SIM_PUT(m, usage->copies, usage->copies + 1);
+        SIM_PUT(m, usage->copy_bytes, usage->copy_bytes + c->bytes);
+    }
+    if (c->event && (c->kind == SIM_CMD_STAMP || c->kind == SIM_CMD_WORK))
+        sim_queue_stamp(m, c);
     SIM_PUT(m, q->head, q->head + 1);
 }
 
@@ -84,9 +94,12 @@ static bool barred(struct sim_machine *m, uint32_t queue)
     return false;
 }
 
-static bool stamped(const struct sim_machine *m, const struct sim_command *c)
+/* The head waits for an event or for another queue. */
+static bool waits(const struct sim_machine *m, const struct sim_command *c)
 {
-    return atomic_load_explicit(&m->event[c->event].stamped, memory_order_relaxed) >= c->event_sequence;
+    if (c->kind == SIM_CMD_WAIT_EVENT)
+        return atomic_load_explicit(&m->event[c->event].stamped, memory_order_relaxed) < c->event_sequence;
+    return c->kind == SIM_CMD_WAIT_QUEUE && m->queue[c->event].head < c->event_sequence;
 }
 
 void sim_queue_settle(struct sim_machine *m, uint32_t queue, enum sim_engine after)
@@ -110,7 +123,8 @@ void sim_queue_settle(struct sim_machine *m, uint32_t queue, enum sim_engine aft
                 return sim_queue_place(m, queue, SIM_STREAM_READY, SIM_ENGINE_COMPUTE);
             break;
         case SIM_CMD_WAIT_EVENT:
-            if (!stamped(m, c))
+        case SIM_CMD_WAIT_QUEUE:
+            if (waits(m, c))
                 return sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
             break;
         default:
@@ -126,7 +140,7 @@ void sim_queue_unblock(struct sim_machine *m)
     uint32_t queue = m->first_blocked;
     while (queue && !sim_journal_tight(m)) {
         struct sim_command *c = sim_queue_head(m, queue);
-        if (barred(m, queue) || (c->kind == SIM_CMD_WAIT_EVENT && !stamped(m, c))) {
+        if (barred(m, queue) || waits(m, c)) {
             queue = m->queue[queue].next_blocked;
             continue;
         }
@@ -141,10 +155,14 @@ void sim_queue_append(struct sim_machine *m, uint32_t queue, struct sim_command 
     struct sim_shared_context *ctx = &m->context[q->context];
     c.ticket = ctx->ticket;
     c.total_ns = q->submitted_ns + c.work_ns;
+    if (!(c.flags & SIM_CMD_OWN_PRIORITY))
+        c.priority = (int8_t)q->priority;
+    if (!(c.flags & SIM_CMD_KERNEL) && c.sms > ctx->sms_limit)
+        c.sms = ctx->sms_limit;             /* copies and fills are as fast with few SMs */
     *sim_command_at(m, queue, q->tail) = c; /* nobody reads beyond the tail */
     SIM_PUT(m, ctx->ticket, ctx->ticket + 1);
     SIM_PUT(m, q->submitted_ns, c.total_ns);
-    if (c.kind == SIM_CMD_STAMP && c.event) {
+    if (c.event && (c.kind == SIM_CMD_STAMP || c.kind == SIM_CMD_WORK)) {
         struct sim_event_slot *slot = &m->event[c.event];
         SIM_PUT(m, slot->stream_and_command, (uint64_t)queue << 48 | ((q->tail + 1) & LOW48));
         sim_journal(m, &slot->submitted, atomic_load_explicit(&slot->submitted, memory_order_relaxed), 0);
@@ -179,8 +197,13 @@ uint32_t sim_queue_open(struct sim_machine *m, uint32_t context, enum sim_stream
     } else
         return 0;
     struct sim_shared_context *ctx = &m->context[context];
-    m->queue[queue] = (struct sim_queue){.next = ctx->first, .role = role, .priority = priority};
-    SIM_PUT(m, m->queue[queue].context, context);
+    struct sim_queue *q = &m->queue[queue];
+    /* Its commands go on being numbered: who waits for one of before is not confused.  `next` still links it to the
+     * free queues, should this not come to its end. */
+    *q = (struct sim_queue){
+        .next = q->next, .role = role, .priority = priority, .head = q->tail, .tail = q->tail};
+    SIM_PUT(m, q->next, ctx->first);
+    SIM_PUT(m, q->context, context);
     SIM_PUT(m, ctx->first, queue);
     if (role == SIM_ROLE_LEGACY)
         SIM_PUT(m, ctx->legacy, queue);
@@ -194,10 +217,9 @@ void sim_queue_close(struct sim_machine *m, uint32_t queue)
     struct sim_queue *q = &m->queue[queue];
     struct sim_shared_context *ctx = &m->context[q->context];
     struct sim_device *device = &m->device[ctx->device];
-    if (q->state == SIM_STREAM_RUNNING && q->engine == SIM_ENGINE_COMPUTE) {
-        SIM_PUT(m, ctx->running, ctx->running - 1);
-        SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - sim_queue_head(m, queue)->sms);
-    } else if (q->state == SIM_STREAM_RUNNING)
+    if (sim_is_running(q))
+        sim_kernel_leave(m, queue);
+    else if (q->state == SIM_STREAM_RUNNING)
         SIM_PUT(m, device->copy_queue[q->engine - 1], 0);
     sim_queue_place(m, queue, SIM_STREAM_EMPTY, SIM_ENGINE_NONE);
     SIM_PUT(m, q->head, q->tail);
@@ -211,48 +233,5 @@ void sim_queue_close(struct sim_machine *m, uint32_t queue)
     SIM_PUT(m, q->context, 0);
     SIM_PUT(m, q->next, m->free_queue);
     SIM_PUT(m, m->free_queue, queue);
-    sim_commit(m);
-}
-
-uint32_t sim_shared_context_open(struct sim_machine *m, uint32_t process, uint32_t device)
-{
-    uint32_t context = m->free_context;
-    if (context)
-        SIM_PUT(m, m->free_context, m->context[context].next);
-    else if (m->contexts_made < SIM_MAX_CONTEXTS) {
-        context = m->contexts_made + 1;
-        SIM_PUT(m, m->contexts_made, context);
-    } else
-        return 0;
-    struct sim_process_device *usage = &m->process[process].device[device];
-    m->context[context] =
-        (struct sim_shared_context){.device = device, .next = m->device[device].first_context};
-    SIM_PUT(m, m->context[context].process, process);
-    SIM_PUT(m, m->device[device].first_context, context);
-    SIM_PUT(m, usage->contexts, usage->contexts + 1);
-    sim_commit(m);
-    return context;
-}
-
-void sim_shared_context_close(struct sim_machine *m, uint32_t context)
-{
-    struct sim_shared_context *ctx = &m->context[context];
-    struct sim_device *device = &m->device[ctx->device];
-    struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
-    while (ctx->first)
-        sim_queue_close(m, ctx->first);
-    sim_advance(m); /* off the engine, its time accounted */
-    uint32_t *link = &device->first_context;
-    while (*link != context)
-        link = &m->context[*link].next;
-    SIM_PUT(m, *link, ctx->next);
-    if (device->current == context)
-        SIM_PUT(m, device->current, 0);
-    if (device->next_current == context)
-        SIM_PUT(m, device->next_current, 0);
-    SIM_PUT(m, usage->contexts, usage->contexts - 1);
-    SIM_PUT(m, ctx->process, 0);
-    SIM_PUT(m, ctx->next, m->free_context);
-    SIM_PUT(m, m->free_context, context);
     sim_commit(m);
 }

@@ -3,10 +3,10 @@
  * The compute engine goes round robin over the contexts that want it.  A slice ends when its context has nothing
  * left (hand-over at once) or after slice_ns while another context wants the engine; kernels are pre-empted where
  * they are.  Going from one context that ran to another that waited costs switch_ns; a context that finds the
- * engine idle, or goes on, pays nothing.  Kernels of different streams of the context on the engine run side by
- * side as far as their SMs fit, in order of priority, then of readiness; all at full speed.
+ * engine idle, or goes on, pays nothing.  Contexts of one group (a context and its green ones; under MPS all of a
+ * device) are on the engine together: kernels.c divides the SMs among them.
  *
- * Every nanosecond of the engine is idle, switching, or some context's: account() adds it when the phase ends. */
+ * Every nanosecond of the engine is idle, switching, or some context's: sim_account() adds it when the phase ends. */
 #include "model.h"
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -14,118 +14,34 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void account(struct sim_machine *m, struct sim_device *d)
-{
-    uint64_t spent = m->now_ns - d->phase_start_ns;
-    if (d->phase == SIM_PHASE_IDLE)
-        SIM_PUT(m, d->idle_ns, d->idle_ns + spent);
-    else if (d->phase == SIM_PHASE_SWITCH)
-        SIM_PUT(m, d->switch_ns, d->switch_ns + spent);
-    else {
-        struct sim_shared_context *ctx = &m->context[d->current];
-        struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
-        SIM_PUT(m, d->busy_ns, d->busy_ns + spent);
-        SIM_PUT(m, ctx->gpu_ns, ctx->gpu_ns + spent);
-        SIM_PUT(m, usage->gpu_ns, usage->gpu_ns + spent);
-    }
-    SIM_PUT(m, d->phase_start_ns, m->now_ns);
-}
-
 static void enter_phase(struct sim_machine *m, struct sim_device *d, enum sim_phase phase, uint64_t end_ns)
 {
-    account(m, d);
+    sim_account(m, d);
     SIM_PUT(m, d->phase, (uint32_t)phase);
     SIM_PUT(m, d->phase_end_ns, end_ns);
 }
 
-/* The next context after the current one that wants the engine, the current one last; 0: none. */
+static bool group_wants(const struct sim_machine *m, uint32_t context)
+{
+    for (uint32_t c = context; c; c = sim_mate_after(m, context, c))
+        if (m->context[c].wants)
+            return true;
+    return false;
+}
+
+/* The next context after the current one that wants the engine and is not on it together with that one, which comes
+ * last; 0: none. */
 static uint32_t next_wanting(const struct sim_machine *m, const struct sim_device *d)
 {
     uint32_t first = d->current ? m->context[d->current].next : d->first_context;
+    uint64_t group = d->current ? m->context[d->current].group : 0;
     for (uint32_t c = first; c; c = m->context[c].next)
-        if (m->context[c].wants)
+        if (m->context[c].wants && m->context[c].group != group)
             return c;
     for (uint32_t c = d->first_context; c && c != first; c = m->context[c].next)
-        if (m->context[c].wants)
+        if (m->context[c].wants && m->context[c].group != group)
             return c;
-    return 0;
-}
-
-/* -------- inside a context -------- */
-
-static void start_kernel(struct sim_machine *m, struct sim_shared_context *ctx, uint32_t queue)
-{
-    const struct sim_command *c = sim_queue_head(m, queue);
-    sim_queue_place(m, queue, SIM_STREAM_RUNNING, SIM_ENGINE_COMPUTE);
-    SIM_PUT(m, m->queue[queue].end_ns, m->now_ns + c->work_ns);
-    SIM_PUT(m, ctx->running, ctx->running + 1);
-    SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use + c->sms);
-}
-
-static bool goes_before(struct sim_machine *m, uint32_t a, uint32_t b)
-{
-    const struct sim_queue *x = &m->queue[a], *y = &m->queue[b];
-    if (x->priority != y->priority)
-        return x->priority < y->priority;
-    if (x->queued_ns != y->queued_ns)
-        return x->queued_ns < y->queued_ns;
-    return sim_queue_head(m, a)->ticket < sim_queue_head(m, b)->ticket;
-}
-
-/* Start what fits; stamp the events whose context's turn this is. */
-static void run_ready(struct sim_machine *m, struct sim_device *d)
-{
-    struct sim_shared_context *ctx = &m->context[d->current];
-    while (!sim_journal_tight(m)) {
-        uint32_t best = 0;
-        for (uint32_t q = ctx->first; q; q = m->queue[q].next)
-            if (m->queue[q].state == SIM_STREAM_READY && m->queue[q].engine == SIM_ENGINE_COMPUTE &&
-                (!best || goes_before(m, q, best)))
-                best = q;
-        if (!best)
-            return;
-        const struct sim_command *c = sim_queue_head(m, best);
-        if (c->kind == SIM_CMD_STAMP) {
-            sim_queue_complete(m, best);
-            sim_queue_settle(m, best, SIM_ENGINE_COMPUTE);
-            sim_queue_unblock(m);
-        } else if (ctx->running == 0 || ctx->sms_in_use + c->sms <= d->profile.sm_count)
-            start_kernel(m, ctx, best);
-        else
-            return;
-    }
-}
-
-static void end_kernels(struct sim_machine *m, struct sim_device *d)
-{
-    struct sim_shared_context *ctx = &m->context[d->current];
-    for (uint32_t q = ctx->first; q && ctx->running && !sim_journal_tight(m); q = m->queue[q].next) {
-        const struct sim_queue *queue = &m->queue[q];
-        if (queue->state != SIM_STREAM_RUNNING || queue->engine != SIM_ENGINE_COMPUTE ||
-            queue->end_ns > m->now_ns)
-            continue;
-        SIM_PUT(m, ctx->running, ctx->running - 1);
-        SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - sim_queue_head(m, q)->sms);
-        sim_queue_complete(m, q);
-        sim_queue_settle(m, q, SIM_ENGINE_COMPUTE);
-    }
-}
-
-/* Off the engine: what runs remembers what it still needs. */
-static void preempt(struct sim_machine *m, struct sim_device *d)
-{
-    struct sim_shared_context *ctx = &m->context[d->current];
-    for (uint32_t q = ctx->first; q && ctx->running; q = m->queue[q].next)
-        if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
-            SIM_PUT(m, m->queue[q].left_ns, m->queue[q].end_ns - m->now_ns);
-}
-
-static void resume(struct sim_machine *m, struct sim_device *d)
-{
-    struct sim_shared_context *ctx = &m->context[d->current];
-    for (uint32_t q = ctx->first; q && ctx->running; q = m->queue[q].next)
-        if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
-            SIM_PUT(m, m->queue[q].end_ns, m->now_ns + m->queue[q].left_ns);
+    return d->current && group_wants(m, d->current) ? d->current : 0;
 }
 
 /* -------- between contexts -------- */
@@ -135,7 +51,7 @@ static void begin_slice(struct sim_machine *m, struct sim_device *d, uint32_t co
     enter_phase(m, d, SIM_PHASE_RUN, UINT64_MAX);
     SIM_PUT(m, d->current, context);
     SIM_PUT(m, d->slice_start_ns, m->now_ns);
-    resume(m, d);
+    sim_kernels_resume(m, d);
 }
 
 static void begin_switch(struct sim_machine *m, struct sim_device *d, uint32_t context)
@@ -143,6 +59,7 @@ static void begin_switch(struct sim_machine *m, struct sim_device *d, uint32_t c
     enter_phase(m, d, SIM_PHASE_SWITCH, m->now_ns + m->switch_ns);
     SIM_PUT(m, d->next_current, context);
     SIM_PUT(m, d->switches, d->switches + 1);
+    SIM_PUT(m, m->context[context].switches, m->context[context].switches + 1);
 }
 
 /* Slices run on from the moment the context got the engine; who comes in between waits for the end of the one. */
@@ -164,7 +81,7 @@ static bool turn(struct sim_machine *m, struct sim_device *d)
     case SIM_PHASE_SWITCH:
         if (m->now_ns < d->phase_end_ns)
             return false;
-        next = d->next_current && m->context[d->next_current].wants ? d->next_current : next_wanting(m, d);
+        next = d->next_current && group_wants(m, d->next_current) ? d->next_current : next_wanting(m, d);
         if (next)
             begin_slice(m, d, next);
         else
@@ -173,11 +90,11 @@ static bool turn(struct sim_machine *m, struct sim_device *d)
     default:
         break;
     }
-    end_kernels(m, d);
+    sim_kernels_end(m, d);
     sim_queue_unblock(m);
-    run_ready(m, d);
+    sim_kernels_start(m, d);
     next = next_wanting(m, d);
-    if (m->context[d->current].wants == 0) {
+    if (!group_wants(m, d->current)) {
         if (next)
             begin_switch(m, d, next);
         else
@@ -192,12 +109,22 @@ static bool turn(struct sim_machine *m, struct sim_device *d)
         SIM_PUT(m, d->phase_end_ns, slice_end(m, d));
     if (m->now_ns < d->phase_end_ns)
         return false;
-    preempt(m, d);
+    sim_kernels_preempt(m, d);
     begin_switch(m, d, next);
     return true;
 }
 
 /* -------- copy engines -------- */
+
+static bool goes_before(struct sim_machine *m, uint32_t a, uint32_t b)
+{
+    const struct sim_queue *x = &m->queue[a], *y = &m->queue[b];
+    if (x->priority != y->priority)
+        return x->priority < y->priority;
+    if (x->queued_ns != y->queued_ns)
+        return x->queued_ns < y->queued_ns;
+    return sim_queue_head(m, a)->ticket < sim_queue_head(m, b)->ticket;
+}
 
 static uint32_t next_copy(struct sim_machine *m, const struct sim_device *d, uint32_t engine)
 {
@@ -235,12 +162,8 @@ static void copy_engine(struct sim_machine *m, struct sim_device *d, uint32_t en
 static uint64_t next_event(struct sim_machine *m, const struct sim_device *d)
 {
     uint64_t next = d->phase == SIM_PHASE_IDLE ? UINT64_MAX : d->phase_end_ns;
-    if (d->phase == SIM_PHASE_RUN) {
-        const struct sim_shared_context *ctx = &m->context[d->current];
-        for (uint32_t q = ctx->first; q; q = m->queue[q].next)
-            if (m->queue[q].state == SIM_STREAM_RUNNING && m->queue[q].engine == SIM_ENGINE_COMPUTE)
-                next = least(next, m->queue[q].end_ns);
-    }
+    if (d->phase == SIM_PHASE_RUN)
+        next = least(next, sim_kernels_next(m, d));
     for (int e = 0; e < 2; e++)
         if (d->copy_queue[e])
             next = least(next, m->queue[d->copy_queue[e]].end_ns);

@@ -65,6 +65,10 @@ static void cost_of_launch(const struct sim_context *ctx, struct sim_work *work)
     uint32_t sm_count = sim_device_of(ctx->device)->profile.sm_count;
     uint64_t blocks = block_count(launch);
     work->sms = blocks < sm_count ? (uint32_t)blocks : sm_count;
+    uint64_t waves = (blocks + sm_count - 1) / sm_count;
+    work->waves = launch->function->model == SIM_MODEL_SPIN ? 1
+                  : waves < UINT32_MAX                      ? (uint32_t)waves
+                                                            : UINT32_MAX;
     switch (launch->function->model) {
     case SIM_MODEL_SPIN:
         work->duration_ns = first_param(launch);
@@ -73,7 +77,7 @@ static void cost_of_launch(const struct sim_context *ctx, struct sim_work *work)
         work->duration_ns = launch->function->model_ns;
         break;
     default:
-        work->duration_ns = START_NS + (blocks + sm_count - 1) / sm_count * PER_WAVE_NS;
+        work->duration_ns = START_NS + waves * PER_WAVE_NS;
     }
     if (work->duration_ns == 0)
         work->duration_ns = 1;
@@ -133,7 +137,11 @@ SIM_STREAM_API(cuLaunchKernel, cuLaunchKernel_ptsz,
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     struct sim_work work;
     work.kind = SIM_WORK_KERNEL;
-    work.launch = (struct sim_launch){NULL, {gx, gy, gz}, {bx, by, bz}, shared, 0, params, extra};
+    work.launch = (struct sim_launch){.grid = {gx, gy, gz},
+                                      .block = {bx, by, bz},
+                                      .shared_bytes = shared,
+                                      .params = params,
+                                      .extra = extra};
     return launch_on(stream, f, &work);
 }
 
@@ -147,7 +155,11 @@ SIM_STREAM_API(cuLaunchCooperativeKernel, cuLaunchCooperativeKernel_ptsz,
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     struct sim_work work;
     work.kind = SIM_WORK_KERNEL;
-    work.launch = (struct sim_launch){NULL, {gx, gy, gz}, {bx, by, bz}, shared, 1, params, NULL};
+    work.launch = (struct sim_launch){.grid = {gx, gy, gz},
+                                      .block = {bx, by, bz},
+                                      .shared_bytes = shared,
+                                      .cooperative = 1,
+                                      .params = params};
     return launch_on(stream, f, &work);
 }
 

@@ -1,0 +1,354 @@
+/* kernels.c -- what the contexts on the compute engine do with its SMs.
+ *
+ * A kernel that can use s SMs for t ns needs s*t SM-nanoseconds; while it holds g of them it gets through g of these a
+ * nanosecond.  SMs go to kernels in order of priority, then of readiness, and what the first leaves the next may have
+ * (the left-over policy): one that finds too few begins slower, and gets more as they become free.  A context's
+ * kernels use only its partition's SMs (green contexts) and no more than its limit (MPS thread percentage).  A kernel
+ * of more than one wave of blocks gives way to a higher priority between two waves; any other runs to its end. */
+#include "model.h"
+
+static uint32_t count(const struct sim_sms *s)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+        n += (uint32_t)__builtin_popcountll(s->word[i]);
+    return n;
+}
+
+/* The first `most` of `from` that are in `allowed` too. */
+static struct sim_sms choose(const struct sim_sms *from, const struct sim_sms *allowed, uint32_t most)
+{
+    struct sim_sms chosen = {{0}};
+    for (int i = 0; i < SIM_MAX_SMS / 64 && most > 0; i++) {
+        uint64_t word = from->word[i] & allowed->word[i];
+        uint32_t here = (uint32_t)__builtin_popcountll(word);
+        while (here > most) { /* give back the last ones */
+            word &= ~(1ull << (63 - __builtin_clzll(word)));
+            here--;
+        }
+        chosen.word[i] = word;
+        most -= here;
+    }
+    return chosen;
+}
+
+static void add(struct sim_machine *m, struct sim_sms *to, const struct sim_sms *more)
+{
+    for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+        if (more->word[i])
+            SIM_PUT(m, to->word[i], to->word[i] | more->word[i]);
+}
+
+static void take_away(struct sim_machine *m, struct sim_sms *from, const struct sim_sms *less)
+{
+    for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+        if (from->word[i] & less->word[i])
+            SIM_PUT(m, from->word[i], from->word[i] & ~less->word[i]);
+}
+
+bool sim_on_engine(const struct sim_machine *m, uint32_t context)
+{
+    const struct sim_device *d = &m->device[m->context[context].device];
+    return d->phase == SIM_PHASE_RUN && d->current &&
+           m->context[d->current].group == m->context[context].group;
+}
+
+/* -------- one kernel's progress -------- */
+
+static uint64_t needs_sm_ns(const struct sim_command *c)
+{
+    return c->sms * c->work_ns;
+}
+
+uint64_t sim_kernel_left_sm_ns(const struct sim_machine *m, uint32_t queue)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    uint64_t got = sim_on_engine(m, q->context) ? (m->now_ns - q->since_ns) * q->granted : 0;
+    return got < q->left_sm_ns ? q->left_sm_ns - got : 0;
+}
+
+uint64_t sim_kernel_done_sm_ns(const struct sim_machine *m, uint32_t queue)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    return needs_sm_ns(&m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)]) - sim_kernel_left_sm_ns(m, queue);
+}
+
+static uint64_t block_ns(const struct sim_command *c)
+{
+    uint64_t ns = c->work_ns / c->waves;
+    return ns ? ns : 1;
+}
+
+/* How far the blocks that run now are. */
+static uint64_t wave_ns(const struct sim_machine *m, const struct sim_queue *q, const struct sim_command *c)
+{
+    return c->waves > 1 ? (q->wave_ns + m->now_ns - q->since_ns) % block_ns(c) : 0;
+}
+
+/* Its pace changes now. */
+static void bring_up(struct sim_machine *m, uint32_t queue)
+{
+    struct sim_queue *q = &m->queue[queue];
+    if (q->since_ns == m->now_ns)
+        return;
+    SIM_PUT(m, q->wave_ns, wave_ns(m, q, sim_queue_head(m, queue)));
+    SIM_PUT(m, q->left_sm_ns, sim_kernel_left_sm_ns(m, queue));
+    SIM_PUT(m, q->since_ns, m->now_ns);
+}
+
+static void set_end(struct sim_machine *m, struct sim_queue *q)
+{
+    uint64_t left_ns = q->granted ? (q->left_sm_ns + q->granted - 1) / q->granted : 0;
+    SIM_PUT(m, q->end_ns, q->granted ? m->now_ns + left_ns : UINT64_MAX);
+}
+
+/* A division of the SMs ends here, if anybody is to be told from anybody. */
+static void divide_time(struct sim_machine *m, struct sim_device *d)
+{
+    if (m->context[d->current].mate != d->current)
+        sim_account(m, d);
+}
+
+static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *more)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    uint32_t sms = count(more);
+    divide_time(m, d);
+    if (!sim_is_running(q)) {
+        const struct sim_command *c = sim_queue_head(m, queue);
+        sim_queue_place(m, queue, SIM_STREAM_RUNNING, SIM_ENGINE_COMPUTE);
+        SIM_PUT(m, q->since_ns, m->now_ns);
+        SIM_PUT(m, q->wave_ns, 0);
+        SIM_PUT(m, q->left_sm_ns, needs_sm_ns(c));
+        SIM_PUT(m, ctx->running, ctx->running + 1);
+    } else
+        bring_up(m, queue);
+    SIM_PUT(m, q->granted, q->granted + sms);
+    SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use + sms);
+    add(m, &q->held, more);
+    add(m, &d->busy, more);
+    set_end(m, q);
+}
+
+static void take(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *less)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    uint32_t sms = count(less);
+    divide_time(m, d);
+    bring_up(m, queue);
+    SIM_PUT(m, q->granted, q->granted - sms);
+    SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - sms);
+    take_away(m, &q->held, less);
+    take_away(m, &d->busy, less);
+    set_end(m, q);
+}
+
+void sim_kernel_leave(struct sim_machine *m, uint32_t queue)
+{
+    struct sim_queue *q = &m->queue[queue];
+    struct sim_shared_context *ctx = &m->context[q->context];
+    struct sim_device *d = &m->device[ctx->device];
+    struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
+    bool on_engine = sim_on_engine(m, q->context);
+    uint64_t done = sim_kernel_done_sm_ns(m, queue);
+    SIM_PUT(m, ctx->sm_ns, ctx->sm_ns + done);
+    SIM_PUT(m, usage->sm_ns, usage->sm_ns + done);
+    if (on_engine) {
+        divide_time(m, d);
+        take_away(m, &d->busy, &q->held);
+    }
+    SIM_PUT(m, ctx->running, ctx->running - 1);
+    SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use - q->granted);
+    take_away(m, &q->held, &q->held);
+    SIM_PUT(m, q->granted, 0);
+}
+
+/* -------- who comes first -------- */
+
+static bool goes_before(struct sim_machine *m, uint32_t a, uint32_t b)
+{
+    const struct sim_queue *x = &m->queue[a], *y = &m->queue[b];
+    const struct sim_command *cx = sim_queue_head(m, a), *cy = sim_queue_head(m, b);
+    uint32_t level_x = m->context[x->context].level, level_y = m->context[y->context].level;
+    if (level_x != level_y)
+        return level_x < level_y;
+    if (cx->priority != cy->priority)
+        return cx->priority < cy->priority;
+    if (x->queued_ns != y->queued_ns)
+        return x->queued_ns < y->queued_ns;
+    return cx->ticket != cy->ticket ? cx->ticket < cy->ticket : a < b;
+}
+
+/* Whether a's blocks may take the place of b's. */
+static bool outranks(struct sim_machine *m, uint32_t a, uint32_t b)
+{
+    uint32_t level_a = m->context[m->queue[a].context].level, level_b = m->context[m->queue[b].context].level;
+    return level_a != level_b ? level_a < level_b
+                              : sim_queue_head(m, a)->priority < sim_queue_head(m, b)->priority;
+}
+
+/* SMs that the head could still use. */
+static uint32_t lacks(struct sim_machine *m, uint32_t queue)
+{
+    const struct sim_queue *q = &m->queue[queue];
+    const struct sim_shared_context *ctx = &m->context[q->context];
+    const struct sim_command *c = sim_queue_head(m, queue);
+    bool ready = q->state == SIM_STREAM_READY && q->engine == SIM_ENGINE_COMPUTE && c->kind == SIM_CMD_WORK;
+    if (!ready && !sim_is_running(q))
+        return 0;
+    uint32_t most = c->sms < ctx->sms_limit ? c->sms : ctx->sms_limit;
+    uint32_t more = most - q->granted, room = ctx->sms_limit - ctx->sms_in_use;
+    if (more > room)
+        more = c->flags & SIM_CMD_WHOLE ? 0 : room;
+    return more;
+}
+
+/* The first in order after `last` (0: of all) that lacks SMs. */
+static uint32_t next_lacking(struct sim_machine *m, const struct sim_device *d, uint32_t last)
+{
+    uint32_t best = 0;
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        if (m->context[c].wants)
+            for (uint32_t q = m->context[c].first; q; q = m->queue[q].next)
+                if (lacks(m, q) && q != last && (!last || goes_before(m, last, q)) &&
+                    (!best || goes_before(m, q, best)))
+                    best = q;
+    return best;
+}
+
+/* -------- starting and ending -------- */
+
+/* Event records wait for their context's turn, and for nothing else. */
+static bool stamp_ready(struct sim_machine *m, const struct sim_device *d)
+{
+    bool any = false;
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].wants ? m->context[c].first : 0; q; q = m->queue[q].next)
+            if (m->queue[q].state == SIM_STREAM_READY && m->queue[q].engine == SIM_ENGINE_COMPUTE &&
+                sim_queue_head(m, q)->kind == SIM_CMD_STAMP) {
+                if (sim_journal_tight(m))
+                    return false;
+                sim_queue_complete(m, q);
+                sim_queue_settle(m, q, SIM_ENGINE_COMPUTE);
+                any = true;
+            }
+    if (any)
+        sim_queue_unblock(m);
+    return any;
+}
+
+/* Between two waves lower ones give way to `queue`, as far as it lacks SMs. */
+static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue, uint32_t lacking)
+{
+    const struct sim_sms *allowed = &m->context[m->queue[queue].context].allowed;
+    for (uint32_t c = d->current; c && lacking; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q && lacking;
+             q = m->queue[q].next) {
+            const struct sim_command *head = sim_queue_head(m, q);
+            if (!sim_is_running(&m->queue[q]) || !m->queue[q].granted || head->waves <= 1 ||
+                wave_ns(m, &m->queue[q], head) != 0 || !outranks(m, queue, q))
+                continue;
+            struct sim_sms given = choose(&m->queue[q].held, allowed, lacking);
+            uint32_t sms = count(&given);
+            if (sms)
+                take(m, d, q, &given);
+            lacking -= sms;
+        }
+}
+
+static void give_out(struct sim_machine *m, struct sim_device *d)
+{
+    struct sim_sms kept = {{0}}; /* for a kernel that starts whole or not at all: nobody overtakes it there */
+    for (uint32_t q = 0; (q = next_lacking(m, d, q)) && !sim_journal_tight(m);) {
+        const struct sim_shared_context *ctx = &m->context[m->queue[q].context];
+        const struct sim_command *c = sim_queue_head(m, q);
+        struct sim_sms free;
+        for (int round = 0; round < 2; round++) {
+            for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+                free.word[i] = ~(d->busy.word[i] | kept.word[i]);
+            struct sim_sms more = choose(&free, &ctx->allowed, lacks(m, q));
+            uint32_t got = count(&more);
+            bool enough = got == lacks(m, q);
+            if (!enough && round == 0) {
+                make_way(m, d, q, lacks(m, q) - got);
+                continue;
+            }
+            if (got && (enough || !(c->flags & SIM_CMD_WHOLE))) {
+                give(m, d, q, &more);
+                if (c->event && c->waves <= 1)
+                    sim_queue_stamp(m, c);
+            } else if (c->flags & SIM_CMD_WHOLE)
+                for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+                    kept.word[i] |= ctx->allowed.word[i];
+            if (!enough && ctx->sms_limit == d->profile.sm_count)
+                return sim_queue_unblock(m); /* none is left for anybody */
+            break;
+        }
+    }
+    sim_queue_unblock(m);
+}
+
+void sim_kernels_start(struct sim_machine *m, struct sim_device *d)
+{
+    do {
+        while (stamp_ready(m, d))
+            ;
+        give_out(m, d);
+    } while (stamp_ready(m, d));
+}
+
+void sim_kernels_end(struct sim_machine *m, struct sim_device *d)
+{
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q && m->context[c].running;
+             q = m->queue[q].next) {
+            if (!sim_is_running(&m->queue[q]) || m->queue[q].end_ns > m->now_ns)
+                continue;
+            if (sim_journal_tight(m))
+                return;
+            sim_kernel_leave(m, q);
+            sim_queue_complete(m, q);
+            sim_queue_settle(m, q, SIM_ENGINE_COMPUTE);
+        }
+}
+
+void sim_kernels_preempt(struct sim_machine *m, struct sim_device *d)
+{
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q; q = m->queue[q].next)
+            if (sim_is_running(&m->queue[q]))
+                bring_up(m, q);
+    take_away(m, &d->busy, &d->busy);
+}
+
+void sim_kernels_resume(struct sim_machine *m, struct sim_device *d)
+{
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q; q = m->queue[q].next)
+            if (sim_is_running(&m->queue[q])) {
+                SIM_PUT(m, m->queue[q].since_ns, m->now_ns);
+                set_end(m, &m->queue[q]);
+                add(m, &d->busy, &m->queue[q].held);
+            }
+}
+
+uint64_t sim_kernels_next(struct sim_machine *m, const struct sim_device *d)
+{
+    uint64_t next = UINT64_MAX;
+    uint32_t first = next_lacking(m, d, 0);
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q; q = m->queue[q].next) {
+            const struct sim_command *head = sim_queue_head(m, q);
+            if (!sim_is_running(&m->queue[q]))
+                continue;
+            uint64_t at = m->queue[q].end_ns;
+            if (first && head->waves > 1 && m->queue[q].granted && outranks(m, first, q)) {
+                uint64_t boundary = m->now_ns + block_ns(head) - wave_ns(m, &m->queue[q], head);
+                at = boundary < at ? boundary : at;
+            }
+            next = at < next ? at : next;
+        }
+    return next;
+}
