@@ -6,6 +6,7 @@
 
 #define SIM_DRIVER_VERSION 13000 /* newer functions are exported, but not looked up */
 #define SIM_DRIVER_RELEASE "580.65.06"
+#define SIM_DRIVER_BRANCH  "r580_00"
 
 extern const struct sim_profile sim_profiles[];
 extern const unsigned sim_profile_count;

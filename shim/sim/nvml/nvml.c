@@ -95,8 +95,7 @@ __attribute__((visibility("default"))) const char *nvmlErrorString(nvmlReturn_t 
     return (unsigned)code < sizeof(text) / sizeof(text[0]) ? text[code] : "Unknown Error";
 }
 
-/* Copies with the terminating zero, or says that it does not fit. */
-static nvmlReturn_t give_text(char *to, unsigned room, const char *text)
+nvmlReturn_t sim_nvml_give_text(char *to, unsigned room, const char *text)
 {
     if (!to)
         return NVML_ERROR_INVALID_ARGUMENT;
@@ -109,13 +108,29 @@ static nvmlReturn_t give_text(char *to, unsigned room, const char *text)
 NVML_API(nvmlSystemGetDriverVersion, (char *text, unsigned room))
 {
     NVML_ENTER();
-    return give_text(text, room, SIM_DRIVER_RELEASE);
+    return sim_nvml_give_text(text, room, SIM_DRIVER_RELEASE);
+}
+
+struct branch {
+    unsigned version;
+    char text[80];
+};
+
+NVML_API(nvmlSystemGetDriverBranch, (struct branch * branch, unsigned room))
+{
+    NVML_ENTER();
+    if (!branch)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (branch->version != NVML_VERSION(*branch, 1))
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    return sim_nvml_give_text(branch->text, room < sizeof(branch->text) ? room : sizeof(branch->text),
+                              SIM_DRIVER_BRANCH);
 }
 
 NVML_API(nvmlSystemGetNVMLVersion, (char *text, unsigned room))
 {
     NVML_ENTER();
-    return give_text(text, room, "13." SIM_DRIVER_RELEASE);
+    return sim_nvml_give_text(text, room, "13." SIM_DRIVER_RELEASE);
 }
 
 /* These two work before nvmlInit. */
@@ -213,6 +228,32 @@ NVML_API(nvmlDeviceGetHandleByUUID, (const char *uuid, nvmlDevice_t *device))
     return NVML_ERROR_NOT_FOUND;
 }
 
+struct uuid {
+    unsigned version, type;
+    union {
+        char text[SIM_UUID_TEXT];
+        uint8_t bytes[16];
+    };
+};
+
+NVML_API(nvmlDeviceGetHandleByUUIDV, (const struct uuid *uuid, nvmlDevice_t *device))
+{
+    enum { ASCII = 1, BINARY = 2 };
+    NVML_ENTER();
+    if (!uuid || !device)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (uuid->version != NVML_VERSION(*uuid, 1))
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    if (uuid->type == ASCII)
+        return nvmlDeviceGetHandleByUUID(uuid->text, device);
+    if (uuid->type != BINARY)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)
+        if (memcmp(sim_nvml.machine->device[i].uuid, uuid->bytes, sizeof(uuid->bytes)) == 0)
+            return by_index(i, device);
+    return NVML_ERROR_NOT_FOUND;
+}
+
 static nvmlReturn_t by_bus(const char *text, nvmlDevice_t *device)
 {
     NVML_ENTER();
@@ -257,7 +298,7 @@ NVML_API(nvmlDeviceGetMinorNumber, (nvmlDevice_t device, unsigned *number))
 NVML_API(nvmlDeviceGetName, (nvmlDevice_t device, char *name, unsigned room))
 {
     NVML_ENTER_DEVICE(device, name);
-    return give_text(name, room, sim_nvml_device(device)->profile.name);
+    return sim_nvml_give_text(name, room, sim_nvml_device(device)->profile.name);
 }
 
 NVML_API(nvmlDeviceGetUUID, (nvmlDevice_t device, char *uuid, unsigned room))
@@ -265,5 +306,5 @@ NVML_API(nvmlDeviceGetUUID, (nvmlDevice_t device, char *uuid, unsigned room))
     NVML_ENTER_DEVICE(device, uuid);
     char text[SIM_UUID_TEXT];
     sim_uuid_text(sim_nvml_device(device)->uuid, text);
-    return give_text(uuid, room, text);
+    return sim_nvml_give_text(uuid, room, text);
 }

@@ -9,10 +9,14 @@ typedef enum {
     NVML_ERROR_UNINITIALIZED = 1,
     NVML_ERROR_INVALID_ARGUMENT = 2,
     NVML_ERROR_NOT_SUPPORTED = 3,
+    NVML_ERROR_NO_PERMISSION = 4,
     NVML_ERROR_NOT_FOUND = 6,
     NVML_ERROR_INSUFFICIENT_SIZE = 7,
     NVML_ERROR_DRIVER_NOT_LOADED = 9,
+    NVML_ERROR_TIMEOUT = 10,
+    NVML_ERROR_MEMORY = 20,
     NVML_ERROR_ARGUMENT_VERSION_MISMATCH = 25,
+    NVML_ERROR_NOT_READY = 27,
     NVML_ERROR_UNKNOWN = 999
 } nvmlReturn_t;
 
@@ -38,6 +42,13 @@ struct sim_nvml {
 };
 
 extern struct sim_nvml sim_nvml;
+
+/* Copies with the terminating zero, or says that it does not fit. */
+nvmlReturn_t sim_nvml_give_text(char *to, unsigned room, const char *text);
+
+/* Milliwatts: what an idle card draws, and what it may draw. */
+unsigned sim_nvml_idle_mw(nvmlDevice_t device);
+unsigned sim_nvml_most_mw(nvmlDevice_t device);
 
 /* Start measuring, at nvmlInit. */
 void sim_nvml_measure_from_now(void);

@@ -1,10 +1,8 @@
-/* nvml_device.c -- what NVML says about a device that never changes: its place, its clocks, its power. */
+/* nvml_device.c -- what NVML says about a device that never changes: its bus, its make, its power. */
 #include "nvml.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { CLOCK_GRAPHICS, CLOCK_SM, CLOCK_MEMORY, CLOCK_VIDEO, CLOCKS };
 
 /* Milliwatts: what an idle card draws, and what it may draw. */
 struct power {
@@ -26,7 +24,17 @@ static const struct power *power_of(nvmlDevice_t device)
     return &table[0];
 }
 
-/* ---- place ---- */
+unsigned sim_nvml_idle_mw(nvmlDevice_t device)
+{
+    return power_of(device)->idle;
+}
+
+unsigned sim_nvml_most_mw(nvmlDevice_t device)
+{
+    return power_of(device)->most;
+}
+
+/* ---- bus ---- */
 
 struct pci_info {
     char legacy_id[16];
@@ -125,7 +133,14 @@ NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, 4)
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, 4)
 NUMBER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, 16)
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, unsigned, 16)
+NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, unsigned, 4)
 NUMBER(nvmlDeviceGetMultiGpuBoard, unsigned, 0)
+NUMBER(nvmlDeviceGetModuleId, unsigned, device->index)
+NUMBER(nvmlDeviceGetVirtualizationMode, unsigned, 0)
+NUMBER(nvmlDeviceGetNumFans, unsigned, 0) /* the air comes from the chassis */
+NUMBER(nvmlDeviceGetPowerSource, unsigned, 0)
+NUMBER(nvmlDeviceGetDefaultEccMode, unsigned, 1)
+NUMBER(nvmlDeviceGetBusType, unsigned, 2) /* PCI Express */
 NUMBER(nvmlDeviceGetBoardId, unsigned, sim_pci_bus(device->index) << 8)
 NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, 0)
 NUMBER(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, 0)
@@ -164,72 +179,6 @@ NVML_API(nvmlDeviceGetTotalEccErrors,
     NVML_ENTER_DEVICE(device, count);
     *count = 0;
     return NVML_SUCCESS;
-}
-
-/* ---- temperatures and clocks ---- */
-
-NVML_API(nvmlDeviceGetTemperature, (nvmlDevice_t device, unsigned sensor, unsigned *celsius))
-{
-    NVML_ENTER_DEVICE(device, celsius);
-    if (sensor != 0)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *celsius = 35;
-    return NVML_SUCCESS;
-}
-
-struct temperature {
-    unsigned version, sensor;
-    int celsius;
-};
-
-NVML_API(nvmlDeviceGetTemperatureV, (nvmlDevice_t device, struct temperature *temperature))
-{
-    NVML_ENTER_DEVICE(device, temperature);
-    if (temperature->version != NVML_VERSION(*temperature, 1))
-        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-    if (temperature->sensor != 0)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    temperature->celsius = 35;
-    return NVML_SUCCESS;
-}
-
-NVML_API(nvmlDeviceGetTemperatureThreshold, (nvmlDevice_t device, unsigned threshold, unsigned *celsius))
-{
-    static const unsigned shutdown_slowdown_memory_gpu[] = {92, 89, 95, 85};
-    NVML_ENTER_DEVICE(device, celsius);
-    if (threshold > 3)
-        return NVML_ERROR_NOT_SUPPORTED;
-    *celsius = shutdown_slowdown_memory_gpu[threshold];
-    return NVML_SUCCESS;
-}
-
-static nvmlReturn_t clock_mhz(nvmlDevice_t device, unsigned clock, unsigned *mhz)
-{
-    NVML_ENTER_DEVICE(device, mhz);
-    if (clock >= CLOCKS)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *mhz = (clock == CLOCK_MEMORY ? PROFILE.memory_clock_khz : PROFILE.clock_khz) / 1000;
-    return NVML_SUCCESS;
-}
-
-NVML_API(nvmlDeviceGetClockInfo, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
-{
-    return clock_mhz(device, clock, mhz);
-}
-
-NVML_API(nvmlDeviceGetMaxClockInfo, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
-{
-    return clock_mhz(device, clock, mhz);
-}
-
-NVML_API(nvmlDeviceGetApplicationsClock, (nvmlDevice_t device, unsigned clock, unsigned *mhz))
-{
-    return clock_mhz(device, clock, mhz);
-}
-
-NVML_API(nvmlDeviceGetClock, (nvmlDevice_t device, unsigned clock, unsigned which, unsigned *mhz))
-{
-    return clock_mhz(device, clock, mhz);
 }
 
 NVML_API(nvmlDeviceGetPcieThroughput, (nvmlDevice_t device, unsigned counter, unsigned *kilobytes_per_s))
