@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
@@ -42,14 +43,20 @@ def files(folders: list[str], *suffixes: str) -> list[str]:
     return sorted(name for folder in folders for suffix in suffixes for name in glob(f"{folder}/*{suffix}"))
 
 
-def library(name: str, file_name: str, folders: list[str], kind: type[Library] = Library) -> Library:
+def library(
+    name: str,
+    file_name: str,
+    folders: list[str],
+    kind: type[Library] = Library,
+    include: Sequence[str] = (),
+) -> Library:
     return kind(
         name,
         files(folders, ".c"),
         file_name,
-        include_dirs=folders,
-        depends=files(folders, ".h", ".def", ".txt"),
-        extra_link_args=["-ldl", "-lpthread"],
+        include_dirs=[*folders, *include],
+        depends=files([*folders, *include], ".h", ".def", ".txt", ".map"),
+        extra_link_args=["-ldl", "-lpthread", *(f"-Wl,--version-script={f}" for f in files(folders, ".map"))],
     )
 
 
@@ -66,6 +73,7 @@ LIBRARIES = [
     library("gshare.shim.sim.libcuda", "libcuda.so.1", CUDA, Driver),
     library("gshare.shim.sim.libcuda_unversioned", "libcuda.so", [], Driver),
     library("gshare.shim.sim.libnvidia_ml", "libnvidia-ml.so.1", [*MACHINE, *sim("nvml")], Driver),
+    library("gshare.shim.sim.libcudart", "libcudart.so.13", sim("cudart"), Driver, include=sim("driver")),
     library("gshare.benchmarks.libloops", "libloops.so", ["benchmarks"]),
 ]
 MODULES = [
