@@ -1,0 +1,120 @@
+/* main.c -- records what the driver at hand answers: recorder OUT.json, or recorder --timings OUT.json. */
+#define _GNU_SOURCE
+#include "recorder.h"
+#include "report.h"
+#include "timings.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GROUP_S 10.0
+#define ALL_S   55.0
+
+struct identity *identity;
+
+/* What a user sets for programs, and what would change the answers. */
+static void plain_environment(void)
+{
+    static const char *const names[] = {"CUDA_MODULE_LOADING",  "CUDA_LAUNCH_BLOCKING",
+                                        "CUDA_FORCE_PTX_JIT",   "CUDA_DEVICE_MAX_CONNECTIONS",
+                                        "CUDA_DISABLE_PTX_JIT", "CUDA_MODULE_DATA_LOADING",
+                                        "CUDA_AUTO_BOOST"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        unsetenv(names[i]);
+}
+
+static void *shared(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void identify(void)
+{
+    size_t bytes = 0;
+    DO(cuDriverGetVersion, A(identity->driver_version));
+    identity->init_code = DO(cuInit, 0);
+    if (identity->init_code != 0)
+        return;
+    DO(cuDeviceGetName, P(identity->device), sizeof(identity->device), 0);
+    DO(cuDeviceGetAttribute, A(identity->major), 75, 0);
+    DO(cuDeviceGetAttribute, A(identity->minor), 76, 0);
+    DO(cuDeviceTotalMem_v2, A(bytes), 0);
+    identity->memory_bytes = bytes;
+}
+
+static int in_process(void (*run)(void))
+{
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        run();
+        _exit(0);
+    }
+    return child < 0 || waitpid(child, &status, 0) < 0 ? -1 : status;
+}
+
+static const struct group *group_named(const char *name)
+{
+    for (unsigned i = 0; i < group_count; i++)
+        if (strcmp(groups[i].name, name) == 0)
+            return &groups[i];
+    return NULL;
+}
+
+static int record(FILE *out, const char *only)
+{
+    struct ending *endings = calloc(group_count, sizeof(*endings));
+    uint64_t begin = now_ns();
+    if (!endings)
+        return 1;
+    for (unsigned i = 0; i < group_count; i++) {
+        double left_s = ALL_S - (double)(now_ns() - begin) / 1e9;
+        if (only && &groups[i] != group_named(only))
+            snprintf(endings[i].how, sizeof(endings[i].how), "not asked for");
+        else if (left_s <= 0)
+            snprintf(endings[i].how, sizeof(endings[i].how), "no time left");
+        else
+            run_group(&groups[i], left_s < GROUP_S ? left_s : GROUP_S, &endings[i]);
+    }
+    report_rows(out, identity, endings);
+    free(endings);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool timings = argc > 2 && strcmp(argv[1], "--timings") == 0;
+    const char *only = argc == 4 && strcmp(argv[1], "--group") == 0 ? argv[2] : NULL;
+    if (argc != 2 + timings + 2 * (only != NULL) || (only && !group_named(only))) {
+        fprintf(stderr, "usage: recorder [--timings | --group NAME] OUT.json\n");
+        return 64;
+    }
+    plain_environment();
+    /* A GPU that no process holds is set up anew for each: holding it saves a second a group. */
+    int held = open("/dev/nvidia0", O_RDWR | O_CLOEXEC);
+    identity = shared(sizeof(*identity));
+    book = shared(sizeof(*book));
+    FILE *out = fopen(argv[argc - 1], "w");
+    if (!out || !book || !identity || in_process(identify) != 0) {
+        fprintf(stderr, "recorder: %s\n", out ? "the driver cannot be asked" : argv[argc - 1]);
+        return 1;
+    }
+    if (identity->init_code != 0) {
+        fprintf(stderr, "recorder: cuInit: %d\n", identity->init_code);
+        return 1;
+    }
+    int result = timings ? record_timings(out, identity) : record(out, only);
+    if (fclose(out) != 0)
+        result = 1;
+    if (held >= 0)
+        close(held);
+    return result;
+}
