@@ -1,0 +1,38 @@
+"""The list of what the simulated driver implements is the library's own; the page in docs is that list."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+from simulated import ROOT
+
+from gshare.shim.sim import LIBRARY_DIR
+from gshare.shim.sim.functions import functions, table
+
+NOT_SUPPORTED = 801
+
+
+def test_what_nobody_wrote_answers_not_supported() -> None:
+    library = ctypes.CDLL(str(Path(LIBRARY_DIR, "libcuda.so.1")))
+    missing = [name for name, implemented in functions().items() if not implemented]
+    assert missing
+    assert {name: getattr(library, name)() for name in missing} == dict.fromkeys(missing, NOT_SUPPORTED)
+
+
+def test_what_is_written_is_said_to_be() -> None:
+    listed = functions()
+    assert len(listed) > 600
+    assert all(listed[name] for name in ("cuInit", "cuMemAlloc_v2", "cuLaunchKernel_ptsz", "cuGraphLaunch"))
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "simulated-driver.md").read_text()
+    assert page == table(), "run: python -m gshare.shim.sim.functions > docs/simulated-driver.md"
+
+
+def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a library")
+    with pytest.raises(ValueError, match="no 64-bit ELF file"):
+        functions(tmp_path / "text")
