@@ -13,6 +13,11 @@
 #define ABI_ARCH_HIGH 8    /* from this ABI version on, the architecture is in the second byte of e_flags */
 
 /* .nv.info: records of (format, attribute, 16 bits); format 4 has that many bytes behind it. */
+/* What the system keeps of a block's shared memory; the section has it from this architecture on, the kernel's
+ * attribute does not. */
+#define RESERVED_SHARED_BYTES 1024
+#define FIRST_WITH_RESERVED   90
+
 #define FORMAT_BYTES     4
 #define ATTR_MAX_THREADS 0x05
 #define ATTR_FRAME_SIZE  0x11
@@ -165,6 +170,20 @@ static int image_attribute(void *context, uint32_t attribute, const unsigned cha
     return CUDA_SUCCESS;
 }
 
+/* Constant banks are sections .nv.constant<bank>, with the kernel's name behind a dot where they are its own; bank 0
+ * carries the parameters. */
+static bool is_constant_of(const char *section_of, const char *name)
+{
+    static const char prefix[] = ".nv.constant";
+    if (strncmp(section_of, prefix, sizeof(prefix) - 1) != 0)
+        return false;
+    const char *bank = section_of + sizeof(prefix) - 1;
+    size_t digits = strspn(bank, "0123456789");
+    if (digits == 0 || strtoul(bank, NULL, 10) == 0)
+        return false;
+    return !bank[digits] || (bank[digits] == '.' && strcmp(bank + digits + 1, name) == 0);
+}
+
 static int add_entry(const struct symbol_table *t, const char *name)
 {
     const struct reader *r = t->reader;
@@ -182,7 +201,11 @@ static int add_entry(const struct symbol_table *t, const char *name)
             if (result)
                 return result;
         } else if (strncmp(section_of, ".nv.shared.", 11) == 0 && strcmp(section_of + 11, name) == 0) {
+            uint32_t reserved = t->image->arch >= FIRST_WITH_RESERVED ? RESERVED_SHARED_BYTES : 0;
             entry->shared_bytes = (uint32_t)header.sh_size;
+            entry->shared_bytes -= entry->shared_bytes < reserved ? entry->shared_bytes : reserved;
+        } else if (is_constant_of(section_of, name)) {
+            entry->const_bytes += (uint32_t)header.sh_size;
         }
     }
     return CUDA_SUCCESS;

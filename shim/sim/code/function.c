@@ -134,9 +134,12 @@ SIM_API(cuFuncGetModule, (CUmodule * module, CUfunction handle))
 
 SIM_API(cuFuncGetName, (const char **name, CUfunction handle))
 {
-    ENTER_FUNCTION(cuFuncGetName, handle, function);
-    if (!name)
+    SIM_ENTER_CONTEXT(cuFuncGetName, ctx);
+    if (!name || !handle)
         return CUDA_ERROR_INVALID_VALUE;
+    const struct sim_function *function = sim_function_resolve(handle, ctx);
+    if (!function)
+        return CUDA_ERROR_INVALID_HANDLE;
     *name = function->name;
     return CUDA_SUCCESS;
 }

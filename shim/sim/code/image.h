@@ -14,7 +14,8 @@ struct sim_entry {
     uint32_t registers;    /* per thread */
     uint32_t shared_bytes; /* static */
     uint32_t local_bytes;
-    uint32_t max_threads; /* per block; 0: the device's own limit */
+    uint32_t const_bytes; /* constant memory besides its parameters */
+    uint32_t max_threads; /* per block, as its author promised; 0: no promise */
 };
 
 struct sim_variable {

@@ -72,7 +72,7 @@ SIM_API(cuKernelSetCacheConfig, (CUkernel kernel, unsigned config, CUdevice devi
 SIM_API(cuKernelGetName, (const char **name, CUkernel kernel))
 {
     SIM_ENTER(cuKernelGetName);
-    if (!name)
+    if (!name || !kernel)
         return CUDA_ERROR_INVALID_VALUE;
     if (!sim_is(kernel, SIM_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
@@ -82,7 +82,7 @@ SIM_API(cuKernelGetName, (const char **name, CUkernel kernel))
 
 SIM_API(cuKernelGetParamInfo, (CUkernel kernel, size_t index, size_t *offset, size_t *bytes))
 {
-    SIM_ENTER(cuKernelGetParamInfo);
+    SIM_ENTER_CONTEXT(cuKernelGetParamInfo, ctx); /* the parameters are known once the kernel is loaded */
     if (!sim_is(kernel, SIM_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
     return sim_param_info(&kernel->shape, index, offset, bytes);

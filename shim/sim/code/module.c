@@ -7,6 +7,7 @@
 
 enum { JIT_WALL_TIME = 2, JIT_INFO_BUFFER, JIT_INFO_BYTES, JIT_ERROR_BUFFER, JIT_ERROR_BYTES };
 
+#define MAX_THREADS          1024  /* of a block */
 #define DEFAULT_SHARED_BYTES 49152 /* what a block may use without asking for more */
 
 pthread_mutex_t sim_modules_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -17,14 +18,26 @@ uint32_t sim_context_arch(const struct sim_context *ctx)
     return profile->compute_major * 10 + profile->compute_minor;
 }
 
+/* A block's registers are 65,536; a thread's are handed out by eights, and warps by fours. */
+static uint32_t threads_by_registers(uint32_t registers)
+{
+    uint32_t of_warp = 32 * ((registers + 7) & ~7u);
+    uint32_t threads = of_warp ? 32 * (65536 / of_warp & ~3u) : MAX_THREADS;
+    return threads < MAX_THREADS ? threads : MAX_THREADS;
+}
+
 void sim_function_shape(struct sim_function *function, const struct sim_entry *entry)
 {
     function->name = entry->name;
     function->param_count = entry->param_count;
     function->param = entry->param;
     function->param_bytes = entry->param_bytes;
-    function->max_threads = entry->max_threads && entry->max_threads < 1024 ? entry->max_threads : 1024;
+    function->launch_bound = entry->max_threads;
+    function->max_threads = threads_by_registers(entry->registers);
+    if (entry->max_threads && entry->max_threads < function->max_threads)
+        function->max_threads = entry->max_threads;
     function->registers = entry->registers;
+    function->const_bytes = entry->const_bytes;
     function->shared_bytes = entry->shared_bytes;
     function->local_bytes = entry->local_bytes;
     function->max_dynamic_shared =

@@ -335,6 +335,7 @@ int sim_ptx_parse(const char *text, size_t size, struct sim_image *image)
 {
     struct scanner s = {.at = text, .end = text + strnlen(text, size)};
     bool external = false;
+    uint64_t const_bytes = 0;
     image->kind = SIM_IMAGE_PTX;
     image->code_bytes = (uint64_t)(s.end - s.at);
     int result = scan_header(&s, image);
@@ -353,12 +354,14 @@ int sim_ptx_parse(const char *text, size_t size, struct sim_image *image)
             result = skip_function(&s);
         } else if (is(&s, ".global") || is(&s, ".const") || is(&s, ".shared")) {
             struct declaration d;
-            bool here = !external && !is(&s, ".shared");
+            bool here = !external && !is(&s, ".shared"), constant = here && is(&s, ".const");
             next(&s);
             if (!declare(&s, &d))
                 result = CUDA_ERROR_INVALID_PTX;
             else if (here)
                 result = add_variable(image, &d);
+            if (constant && result == CUDA_SUCCESS)
+                const_bytes += d.size;
         } else if (is_punctuation(&s, '}') || is_punctuation(&s, ')')) {
             result = CUDA_ERROR_INVALID_PTX;
         } else if (is_punctuation(&s, '{')) { /* .section and other blocks */
@@ -369,5 +372,7 @@ int sim_ptx_parse(const char *text, size_t size, struct sim_image *image)
         }
         external = false;
     }
+    for (uint32_t i = 0; i < image->entry_count; i++)
+        image->entry[i].const_bytes = (uint32_t)const_bytes;
     return result;
 }

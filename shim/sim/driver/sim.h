@@ -341,6 +341,7 @@ struct sim_function {
     struct sim_param *param;
     uint32_t param_bytes;
     uint32_t max_threads, registers;
+    uint32_t launch_bound; /* threads of a block that its author promised at most; 0: no promise */
     uint32_t shared_bytes, const_bytes, local_bytes;
     uint32_t max_dynamic_shared; /* cuFuncSetAttribute */
     uint32_t cache_config;

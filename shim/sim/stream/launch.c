@@ -102,7 +102,9 @@ static CUresult check(const struct sim_context *ctx, const struct sim_launch *la
         return CUDA_ERROR_INVALID_VALUE;
     if (threads > MAX_THREADS || launch->block[2] > 64)
         return CUDA_ERROR_INVALID_VALUE;
-    if (f->max_threads && threads > f->max_threads)
+    if (f->launch_bound && threads > f->launch_bound)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (threads > f->max_threads)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     if (launch->shared_bytes + f->shared_bytes > profile->shared_per_block_optin)
         return CUDA_ERROR_INVALID_VALUE;
