@@ -67,7 +67,7 @@ bool sim_is_fatbin(const void *data, size_t size)
     if (size < sizeof(magic))
         return false;
     memcpy(&magic, data, sizeof(magic));
-    return magic == FATBIN_MAGIC || magic == WRAPPER_MAGIC;
+    return magic == FATBIN_MAGIC;
 }
 
 size_t sim_fatbin_size(const void *data)
@@ -75,8 +75,6 @@ size_t sim_fatbin_size(const void *data)
     struct fatbin_header header;
     uint32_t magic;
     memcpy(&magic, data, sizeof(magic));
-    if (magic == WRAPPER_MAGIC)
-        return sizeof(struct wrapper);
     if (magic != FATBIN_MAGIC || !read_header(data, sizeof(header), &header) || header.size > UINT32_MAX)
         return 0;
     return header.header_size + header.size;
@@ -130,14 +128,11 @@ int sim_fatbin_select(const void *fatbin, size_t fatbin_size, uint32_t arch, con
                       void **owned)
 {
     struct fatbin_header header;
-    const void *inner = fatbin_size >= sizeof(struct wrapper) ? sim_fatbin_unwrap(fatbin) : fatbin;
-    if (inner != fatbin)
-        fatbin_size = sim_fatbin_size(inner);
-    if (!read_header(inner, fatbin_size, &header) || header.header_size > fatbin_size ||
+    if (!read_header(fatbin, fatbin_size, &header) || header.header_size > fatbin_size ||
         header.size > fatbin_size - header.header_size)
         return CUDA_ERROR_INVALID_IMAGE;
 
-    const unsigned char *at = (const unsigned char *)inner + header.header_size, *end = at + header.size;
+    const unsigned char *at = (const unsigned char *)fatbin + header.header_size, *end = at + header.size;
     const unsigned char *payload = NULL;
     struct fatbin_entry entry, chosen = {0};
     uint32_t best = 0;

@@ -60,7 +60,8 @@ int sim_fatbin_select(const void *fatbin, size_t fatbin_size, uint32_t arch, con
                       void **owned);
 bool sim_is_fatbin(const void *data, size_t size);
 size_t sim_fatbin_size(const void *data);
-/* The container itself, where `data` is the wrapper that compilers put into programs. */
+/* The container itself, where `data` is the wrapper that compilers put into programs: only for memory of the
+ * caller, since a wrapper holds an address. */
 const void *sim_fatbin_unwrap(const void *data);
 
 /* Grows an array by one zeroed element and returns it; NULL: out of memory. */

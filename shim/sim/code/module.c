@@ -211,6 +211,7 @@ static CUresult load_image(CUmodule *module, const void *image, const struct sim
 {
     if (!module || !image || (jit->count && (!jit->option || !jit->value)))
         return CUDA_ERROR_INVALID_VALUE;
+    image = sim_fatbin_unwrap(image);
     size_t size = sim_image_size(image);
     return size ? load(module, image, size, jit) : CUDA_ERROR_INVALID_IMAGE;
 }
