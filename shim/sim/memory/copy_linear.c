@@ -94,12 +94,29 @@ static CUresult fill(CUstream handle, bool per_thread, CUdeviceptr to, size_t pi
     return sim_fill_submit(stream, &f);
 }
 
+/* The spellings without a stream return at once too, except where the host may look at the memory. */
+static CUresult fill_now(bool per_thread, CUdeviceptr to, size_t pitch, uint32_t value,
+                         uint32_t element_bytes, size_t width, size_t height)
+{
+    struct sim_stream *stream;
+    struct sim_block block;
+    SIM_TRY(fill(NULL, per_thread, to, pitch, value, element_bytes, width, height));
+    SIM_TRY(sim_stream_resolve(NULL, per_thread, &stream));
+    bool seen =
+        sim_block_find(to, &block) && (block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_MANAGED ||
+                                       block.kind == SIM_BLOCK_REGISTERED);
+    if (!seen || stream->capture)
+        return CUDA_SUCCESS;
+    sim_point_wait(sim_stream_now(stream));
+    return sim_context_error(stream->context);
+}
+
 #define FILLS(bits, type)                                                                                    \
     SIM_STREAM_API(cuMemsetD##bits##_v2, cuMemsetD##bits##_v2_ptds,                                          \
                    (CUdeviceptr to, type value, size_t count), (to, value, count))                           \
     {                                                                                                        \
         SIM_ENTER_CONTEXT(cuMemsetD##bits##_v2, ctx);                                                        \
-        return fill(NULL, per_thread, to, 0, value, bits / 8, count, 1);                                     \
+        return fill_now(per_thread, to, 0, value, bits / 8, count, 1);                                       \
     }                                                                                                        \
     SIM_STREAM_API(cuMemsetD##bits##Async, cuMemsetD##bits##Async_ptsz,                                      \
                    (CUdeviceptr to, type value, size_t count, CUstream stream), (to, value, count, stream))  \
@@ -112,7 +129,7 @@ static CUresult fill(CUstream handle, bool per_thread, CUdeviceptr to, size_t pi
                    (to, pitch, value, width, height))                                                        \
     {                                                                                                        \
         SIM_ENTER_CONTEXT(cuMemsetD2D##bits##_v2, ctx);                                                      \
-        return fill(NULL, per_thread, to, pitch, value, bits / 8, width, height);                            \
+        return fill_now(per_thread, to, pitch, value, bits / 8, width, height);                              \
     }                                                                                                        \
     SIM_STREAM_API(cuMemsetD2D##bits##Async, cuMemsetD2D##bits##Async_ptsz,                                  \
                    (CUdeviceptr to, size_t pitch, type value, size_t width, size_t height, CUstream stream), \

@@ -226,8 +226,7 @@ SIM_API(cuMemGetAddressRange_v2, (CUdeviceptr * base, size_t *bytes, CUdeviceptr
 {
     SIM_ENTER_CONTEXT(cuMemGetAddressRange_v2, ctx);
     struct sim_block block;
-    if (!sim_block_find(address, &block) || block.kind == SIM_BLOCK_HOST ||
-        block.kind == SIM_BLOCK_REGISTERED)
+    if (!sim_block_find(address, &block)) /* memory of the host that the device sees counts too */
         return CUDA_ERROR_NOT_FOUND;
     if (base)
         *base = block.base;
