@@ -105,10 +105,7 @@ static CUresult fill_now(bool per_thread, CUdeviceptr to, size_t pitch, uint32_t
     bool seen =
         sim_block_find(to, &block) && (block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_MANAGED ||
                                        block.kind == SIM_BLOCK_REGISTERED);
-    if (!seen || stream->capture)
-        return CUDA_SUCCESS;
-    sim_point_wait(sim_stream_now(stream));
-    return sim_context_error(stream->context);
+    return seen && !stream->capture ? sim_stream_synchronize(stream) : CUDA_SUCCESS;
 }
 
 #define FILLS(bits, type)                                                                                    \
