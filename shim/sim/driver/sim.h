@@ -188,6 +188,10 @@ struct sim_launch {
     uint32_t cooperative;
     void **params; /* as given by the caller, valid during the call only; capture copies what they point to */
     void **extra;
+    uint32_t cluster[3]; /* blocks; 0: none asked for */
+    int32_t priority;    /* where own_priority; else the stream's */
+    uint32_t own_priority;
+    struct sim_event *begun; /* recorded when all blocks have begun, or NULL */
 };
 
 /* Rectangles of bytes, 1D being height = depth = 1. */
@@ -214,6 +218,7 @@ struct sim_work {
     enum sim_work_kind kind;
     uint32_t sms;
     uint64_t duration_ns; /* set by sim_work_cost() */
+    uint32_t waves;       /* of a kernel's blocks, one after the other on its SMs; 0 stands for 1 */
     union {
         struct sim_launch launch;
         struct sim_copy copy;
@@ -296,6 +301,9 @@ struct sim_point sim_stream_now(struct sim_stream *stream);
 bool sim_point_passed(struct sim_point point);
 /* Wait until all of it is done and its effects are visible. */
 void sim_point_wait(struct sim_point point);
+/* What the stream is given from now on waits, on the device, until all of it is done (branches of a graph launch: one
+ * hidden stream for each, SIM_ROLE_NON_BLOCKING).  Like sim_submit_now() it may block while the queue is full. */
+CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point);
 
 /* -------- events (event.c) -------- */
 
@@ -333,6 +341,7 @@ struct sim_function {
     struct sim_param *param;
     uint32_t param_bytes;
     uint32_t max_threads, registers;
+    uint32_t launch_bound; /* threads of a block that its author promised at most; 0: no promise */
     uint32_t shared_bytes, const_bytes, local_bytes;
     uint32_t max_dynamic_shared; /* cuFuncSetAttribute */
     uint32_t cache_config;

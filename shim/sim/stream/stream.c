@@ -24,6 +24,7 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
         sim_machine_lock(m);
         stream->queue = sim_queue_open(m, ctx->shared, role, priority);
         stream->serial = serial_of[stream->queue] = ++last_serial;
+        stream->effects_done = stream->last_effect = m->queue[stream->queue].head;
         sim_machine_unlock(m);
         if (!stream->queue)
             munmap(stream->effect, SIM_QUEUE_DEPTH * sizeof(struct sim_work));

@@ -9,14 +9,24 @@ static enum sim_engine copy_engine(const struct sim_copy *copy)
     return copy->destination_host ? SIM_ENGINE_D2H : SIM_ENGINE_COMPUTE;
 }
 
+static uint8_t flags_of(const struct sim_launch *launch)
+{
+    return (uint8_t)(SIM_CMD_KERNEL | (launch->cooperative ? SIM_CMD_WHOLE : 0) |
+                     (launch->own_priority ? SIM_CMD_OWN_PRIORITY : 0));
+}
+
 static struct sim_command command_of(const struct sim_work *work)
 {
     struct sim_command c = {.kind = SIM_CMD_WORK, .engine = SIM_ENGINE_NONE};
     switch (work->kind) {
     case SIM_WORK_KERNEL:
+        c.engine = SIM_ENGINE_COMPUTE;
+        c.flags = flags_of(&work->launch);
+        c.priority = (int8_t)work->launch.priority;
+        c.event = work->launch.begun ? work->launch.begun->slot : 0;
+        break;
     case SIM_WORK_FILL:
         c.engine = SIM_ENGINE_COMPUTE;
-        c.counts_kernel = work->kind == SIM_WORK_KERNEL;
         break;
     case SIM_WORK_COPY:
         c.engine = (uint8_t)copy_engine(&work->copy);
@@ -47,6 +57,7 @@ static struct sim_command command_of(const struct sim_work *work)
     if (c.kind == SIM_CMD_WORK && c.engine != SIM_ENGINE_NONE) {
         c.work_ns = work->duration_ns;
         c.sms = work->sms ? work->sms : 1;
+        c.waves = work->waves > 1 ? work->waves : 1;
     }
     return c;
 }
@@ -109,7 +120,7 @@ CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work)
     }
     if (command.event) {
         uint64_t submitted = atomic_load(&m->event[command.event].submitted);
-        if (command.kind == SIM_CMD_STAMP)
+        if (command.kind != SIM_CMD_WAIT_EVENT)
             command.event_sequence = submitted + 1;
         else
             command.event_sequence = work->event.sequence ? work->event.sequence : submitted;
@@ -129,6 +140,28 @@ CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work)
     if (at != UINT64_MAX)
         sim_helper_expect(at);
     return CUDA_SUCCESS;
+}
+
+CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point)
+{
+    struct sim_machine *m = sim_driver.machine;
+    CUresult result = CUDA_SUCCESS;
+    sim_machine_lock(m);
+    struct sim_queue *q = &m->queue[stream->queue];
+    if (point.queue != stream->queue && m->queue[point.queue].head < point.command) {
+        if (!has_room(stream, q))
+            result = wait_for_room(stream);
+        if (result == CUDA_SUCCESS) {
+            stream->effect[q->tail & (SIM_QUEUE_DEPTH - 1)].kind = SIM_WORK_EMPTY;
+            sim_queue_append(m, stream->queue,
+                             (struct sim_command){.kind = SIM_CMD_WAIT_QUEUE,
+                                                  .engine = SIM_ENGINE_NONE,
+                                                  .event = point.queue,
+                                                  .event_sequence = point.command});
+        }
+    }
+    sim_machine_unlock(m);
+    return result;
 }
 
 CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
