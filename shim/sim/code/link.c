@@ -21,14 +21,16 @@ static CUresult add(CUlinkState link, int type, const void *data, size_t size)
         return CUDA_ERROR_INVALID_HANDLE;
     if (!data || !size || type < 0 || type >= INPUTS)
         return CUDA_ERROR_INVALID_VALUE;
-    if (type > INPUT_FATBINARY || link->added++)
-        return CUDA_ERROR_NOT_SUPPORTED; /* objects and libraries, or two inputs, would need a linker */
+    if (type > INPUT_FATBINARY)
+        return CUDA_ERROR_NOT_SUPPORTED; /* objects and libraries would need a linker */
     struct sim_context *ctx = sim_current_context();
     struct sim_image image;
     if (!ctx)
         return CUDA_ERROR_INVALID_CONTEXT;
     SIM_TRY(sim_image_parse(data, size, sim_context_arch(ctx), &image));
     sim_image_free(&image);
+    if (link->added++)
+        return CUDA_ERROR_NOT_SUPPORTED; /* so would two images */
     link->data = malloc(size + 1);
     if (!link->data)
         return CUDA_ERROR_OUT_OF_MEMORY;

@@ -1,10 +1,11 @@
-/* main.c -- records what the driver at hand answers: recorder OUT.json, or recorder --timings OUT.json. */
+/* main.c -- writes down what the driver at hand answers, or with --timings how long things take on it. */
 #define _GNU_SOURCE
 #include "recorder.h"
 #include "report.h"
 #include "timings.h"
 
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GROUP_S 10.0
+#define GROUP_S 10.0 /* each attempt at a group */
 #define ALL_S   55.0
 
 struct identity *identity;
@@ -61,15 +62,7 @@ static int in_process(void (*run)(void))
     return child < 0 || waitpid(child, &status, 0) < 0 ? -1 : status;
 }
 
-static const struct group *group_named(const char *name)
-{
-    for (unsigned i = 0; i < group_count; i++)
-        if (strcmp(groups[i].name, name) == 0)
-            return &groups[i];
-    return NULL;
-}
-
-static int record(FILE *out, const char *only)
+static int record(FILE *out, const char *only, double limit_s)
 {
     struct ending *endings = calloc(group_count, sizeof(*endings));
     uint64_t begin = now_ns();
@@ -77,41 +70,59 @@ static int record(FILE *out, const char *only)
         return 1;
     for (unsigned i = 0; i < group_count; i++) {
         double left_s = ALL_S - (double)(now_ns() - begin) / 1e9;
-        if (only && &groups[i] != group_named(only))
+        if (only && strcmp(groups[i].name, only) != 0)
             snprintf(endings[i].how, sizeof(endings[i].how), "not asked for");
         else if (left_s <= 0)
             snprintf(endings[i].how, sizeof(endings[i].how), "no time left");
         else
-            run_group(&groups[i], left_s < GROUP_S ? left_s : GROUP_S, &endings[i]);
+            run_group(&groups[i], left_s < limit_s ? left_s : limit_s, &endings[i]);
     }
     report_rows(out, identity, endings);
     free(endings);
     return 0;
 }
 
+static int usage(void)
+{
+    fprintf(stderr, "usage: recorder [--timings] [--group NAME] [--limit SECONDS] OUT.json\n");
+    return 64;
+}
+
 int main(int argc, char **argv)
 {
-    bool timings = argc > 2 && strcmp(argv[1], "--timings") == 0;
-    const char *only = argc == 4 && strcmp(argv[1], "--group") == 0 ? argv[2] : NULL;
-    if (argc != 2 + timings + 2 * (only != NULL) || (only && !group_named(only))) {
-        fprintf(stderr, "usage: recorder [--timings | --group NAME] OUT.json\n");
-        return 64;
-    }
+    static const struct option options[] = {{"timings", no_argument, NULL, 't'},
+                                            {"group", required_argument, NULL, 'g'},
+                                            {"limit", required_argument, NULL, 'l'},
+                                            {0}};
+    const char *only = NULL;
+    bool timings = false;
+    double limit_s = GROUP_S;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
+        if (option == 't')
+            timings = true;
+        else if (option == 'g')
+            only = optarg;
+        else if (option == 'l')
+            limit_s = atof(optarg);
+        else
+            return usage();
+    if (optind != argc - 1)
+        return usage();
     plain_environment();
     /* A GPU that no process holds is set up anew for each: holding it saves a second a group. */
     int held = open("/dev/nvidia0", O_RDWR | O_CLOEXEC);
     identity = shared(sizeof(*identity));
     book = shared(sizeof(*book));
-    FILE *out = fopen(argv[argc - 1], "w");
+    FILE *out = fopen(argv[optind], "w");
     if (!out || !book || !identity || in_process(identify) != 0) {
-        fprintf(stderr, "recorder: %s\n", out ? "the driver cannot be asked" : argv[argc - 1]);
+        fprintf(stderr, "recorder: %s\n", out ? "the driver cannot be asked" : argv[optind]);
         return 1;
     }
     if (identity->init_code != 0) {
         fprintf(stderr, "recorder: cuInit: %d\n", identity->init_code);
         return 1;
     }
-    int result = timings ? record_timings(out, identity) : record(out, only);
+    int result = timings ? record_timings(out, identity) : record(out, only, limit_s);
     if (fclose(out) != 0)
         result = 1;
     if (held >= 0)

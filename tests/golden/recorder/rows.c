@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct book *book;
@@ -11,8 +12,9 @@ struct book *book;
 void *driver_symbol(const char *function)
 {
     static void *driver;
+    const char *path = getenv("RECORDER_DRIVER");
     if (!driver)
-        driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
+        driver = dlopen(path ? path : "libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
     return driver ? dlsym(driver, function) : NULL;
 }
 
