@@ -122,7 +122,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "recorder: cuInit: %d\n", identity->init_code);
         return 1;
     }
-    int result = timings ? record_timings(out, identity) : record(out, only, limit_s);
+    int result = timings ? record_timings(out, identity, only) : record(out, only, limit_s);
     if (fclose(out) != 0)
         result = 1;
     if (held >= 0)

@@ -61,6 +61,8 @@ struct ending {
 };
 
 void run_group(const struct group *group, double limit_s, struct ending *ending);
+/* In a process of its own, with all that it starts; false when the time was over. */
+bool run_limited(void (*run)(const void *), const void *argument, double limit_s, int *status);
 
 /* Call `function` by its exported name; the twelve words beyond the last argument are zero. */
 int driver_call(const char *function, unsigned count, const word *args);

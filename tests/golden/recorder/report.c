@@ -1,7 +1,7 @@
 /* report.c -- a recording as JSON, one row a line, in the order of the calls. */
 #include "report.h"
 
-static void string(FILE *out, const char *text)
+void report_text(FILE *out, const char *text)
 {
     fputc('"', out);
     for (; *text; text++) {
@@ -19,7 +19,7 @@ static void string(FILE *out, const char *text)
 void report_identity(FILE *out, const char *schema, const struct identity *identity)
 {
     fprintf(out, "{\n\"schema\": \"%s\",\n\"device\": ", schema);
-    string(out, identity->device);
+    report_text(out, identity->device);
     fprintf(out, ",\n\"driver_version\": %d,\n\"compute_capability\": [%d, %d],\n\"memory_bytes\": %llu,\n",
             identity->driver_version, identity->major, identity->minor,
             (unsigned long long)identity->memory_bytes);
@@ -46,10 +46,10 @@ static void values(FILE *out, const struct row *row, const char *title, bool of_
             fprintf(out, ", \"%s\": {", title);
         else
             fprintf(out, ", ");
-        string(out, value->name);
+        report_text(out, value->name);
         fprintf(out, ": ");
         if (value->is_text)
-            string(out, value->text);
+            report_text(out, value->text);
         else
             fprintf(out, "%lld", (long long)value->number);
     }
@@ -69,7 +69,7 @@ void report_rows(FILE *out, const struct identity *identity, const struct ending
     for (uint32_t i = 0; i < book->count; i++) {
         const struct row *row = &book->row[i];
         fprintf(out, "{\"group\": \"%s\", \"call\": \"%s\", \"case\": ", row->group, row->function);
-        string(out, row->what);
+        report_text(out, row->what);
         fprintf(out, ", \"code\": ");
         code(out, row->code);
         values(out, row, "values", false);

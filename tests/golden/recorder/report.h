@@ -12,6 +12,8 @@ struct identity {
     uint64_t memory_bytes;
 };
 
+/* A text as JSON. */
+void report_text(FILE *out, const char *text);
 void report_identity(FILE *out, const char *schema, const struct identity *identity);
 void report_rows(FILE *out, const struct identity *identity, const struct ending *endings);
 

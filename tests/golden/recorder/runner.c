@@ -1,22 +1,18 @@
 /* runner.c -- each group in a process of its own, with a time limit; a call that ends it is left out of a new try. */
 #include "recorder.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void in_child(const struct group *group)
+static void in_group(const void *argument)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setpgid(0, 0);
-    int code = group->bare ? 0 : begin_context();
-    if (code != 0)
+    const struct group *group = argument;
+    if (!group->bare && begin_context() != 0)
         _exit(2);
     group->run();
-    _exit(0);
 }
 
 /* Wait until the child ends; kills it and all that it started when the time is over.  False then. */
@@ -35,6 +31,24 @@ static bool wait_for(pid_t child, double limit_s, int *status)
     return true;
 }
 
+bool run_limited(void (*run)(const void *), const void *argument, double limit_s, int *status)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) {
+        *status = 3 << 8;
+        return true;
+    }
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
+        run(argument);
+        _exit(0);
+    }
+    setpgid(child, child);
+    return wait_for(child, limit_s, status);
+}
+
 void run_group(const struct group *group, double limit_s, struct ending *ending)
 {
     unsigned hangs = 0;
@@ -42,17 +56,8 @@ void run_group(const struct group *group, double limit_s, struct ending *ending)
     ending->restarts = 0;
     for (;;) {
         int status = 0;
-        fflush(NULL);
         book->count = book->first;
-        pid_t child = fork();
-        if (child < 0) {
-            snprintf(ending->how, sizeof(ending->how), "fork: error %d", errno);
-            break;
-        }
-        if (child == 0)
-            in_child(group);
-        setpgid(child, child);
-        bool in_time = wait_for(child, limit_s, &status);
+        bool in_time = run_limited(in_group, group, limit_s, &status);
         struct row *last = &book->row[book->count - 1];
         bool in_call = book->count > book->first && last->code == ROW_OPEN;
         if (!in_time)
@@ -60,7 +65,7 @@ void run_group(const struct group *group, double limit_s, struct ending *ending)
         else if (WIFSIGNALED(status))
             snprintf(ending->how, sizeof(ending->how), "signal %d", WTERMSIG(status));
         else if (WEXITSTATUS(status) != 0)
-            snprintf(ending->how, sizeof(ending->how), "%s", "no context");
+            snprintf(ending->how, sizeof(ending->how), "code %d", WEXITSTATUS(status));
         else
             snprintf(ending->how, sizeof(ending->how), "done");
         if (in_call)
