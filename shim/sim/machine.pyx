@@ -29,7 +29,7 @@ cdef extern from "profile.h":
 
     struct sim_machine:
         uint64_t now_ns
-        uint32_t device_count
+        uint32_t device_count, virtual_clock
         sim_device *device
         sim_process *process
 
@@ -43,6 +43,7 @@ cdef extern from "profile.h":
     void sim_machine_lock(sim_machine *) nogil
     void sim_machine_unlock(sim_machine *) nogil
     void sim_machine_reap(sim_machine *) nogil
+    void sim_advance(sim_machine *) nogil
     void sim_uuid_text(const uint8_t *uuid, char *text)
     uint64_t sim_device_elapsed_ns(const sim_machine *, uint32_t device)
     uint64_t sim_device_idle_ns(const sim_machine *, uint32_t device)
@@ -127,8 +128,11 @@ cdef processes_of(const sim_machine *m, uint32_t d):
     return list(found.values())
 
 
-def stat(path):
+def stat(path, uint64_t virtual_ns=0):
     """What the machine has done so far: times in nanoseconds, memory in bytes.
+
+    A machine on a virtual clock is shown as its programs last left it, or, where the caller conducts that clock, as it
+    is at `virtual_ns`.
 
     Processes that ended stay listed, up to 4096 of them; forgotten_gpu_ns is what older ones used.
     """
@@ -138,7 +142,11 @@ def stat(path):
     try:
         with nogil:
             sim_machine_lock(m)
-            sim_machine_reap(m)
+            if m.virtual_clock and virtual_ns > m.now_ns:
+                m.now_ns = virtual_ns
+                sim_advance(m)
+            if virtual_ns or not m.virtual_clock:
+                sim_machine_reap(m)
         try:
             devices = []
             for d in range(m.device_count):

@@ -93,13 +93,14 @@ static void init_lock(pthread_mutex_t *lock)
     pthread_mutexattr_destroy(&attributes);
 }
 
-static bool fill_machine(struct sim_machine *m, const char *profile)
+static bool fill_machine(struct sim_machine *m, const char *path, const char *profile)
 {
     m->magic = SIM_MAGIC;
     m->version = SIM_VERSION;
     m->size_bytes = sizeof(*m);
     init_lock(&m->lock);
-    m->boot_ns = m->now_ns = sim_now_ns();
+    m->virtual_clock = sim_clock_beside(path);
+    m->boot_ns = m->now_ns = m->virtual_clock ? SIM_VIRTUAL_START_NS : sim_now_ns();
     m->next_ns = UINT64_MAX;
     m->slice_ns = number("SIMGPU_SLICE_NS", DEFAULT_SLICE_NS);
     m->switch_ns = number("SIMGPU_SWITCH_NS", DEFAULT_SWITCH_NS);
@@ -134,7 +135,7 @@ static int create(const char *path, const char *profile, char *why, unsigned why
     struct sim_machine *m = NULL;
     bool whole = false;
     if (ftruncate(fd, sizeof(*m)) == 0 && (m = map(fd)) != NULL)
-        whole = fill_machine(m, profile);
+        whole = fill_machine(m, path, profile);
     if (!m)
         snprintf(why, why_size, "%s: %s", temporary, strerror(errno));
     else if (!whole)
@@ -164,7 +165,7 @@ static struct sim_machine *open_existing(const char *path, char *why, unsigned w
     close(fd);
     bool ours = m && m->magic == SIM_MAGIC && m->version == SIM_VERSION && m->size_bytes == sizeof(*m) &&
                 atomic_load_explicit(&m->ready, memory_order_acquire);
-    if (ours && m->boot_ns <= sim_now_ns())
+    if (ours && (m->virtual_clock || m->boot_ns <= sim_now_ns()))
         return m;
     snprintf(why, why_size,
              ours ? "%s: made before this machine was started (remove it)"
@@ -197,7 +198,17 @@ struct sim_machine *sim_machine_open(bool make, char *why, unsigned why_size)
     char path[4000];
     const char *profile = getenv("SIMGPU_PROFILE");
     sim_machine_path(path, sizeof(path));
-    return sim_machine_open_at(path, profile && *profile ? profile : "h200", make, why, why_size);
+    struct sim_machine *m =
+        sim_machine_open_at(path, profile && *profile ? profile : "h200", make, why, why_size);
+    if (m && (m->virtual_clock != 0) != sim_on_virtual_clock()) {
+        snprintf(why, why_size,
+                 m->virtual_clock ? "%s: on the virtual clock, and this program is not"
+                                  : "%s: on the real clock, and this program is not",
+                 path);
+        sim_machine_close(m);
+        return NULL;
+    }
+    return m;
 }
 
 void sim_machine_close(struct sim_machine *m)

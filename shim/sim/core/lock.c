@@ -45,11 +45,12 @@ void sim_machine_reap(struct sim_machine *m)
 
 void sim_machine_lock(struct sim_machine *m)
 {
+    sim_spend_call();
     if (pthread_mutex_lock(&m->lock) == EOWNERDEAD) {
         roll_back(m);
         pthread_mutex_consistent(&m->lock);
     }
-    uint64_t now = sim_now_ns();
+    uint64_t now = m->virtual_clock && !sim_on_virtual_clock() ? m->now_ns : sim_now_ns();
     if (now >= m->reap_ns) { /* before the present: a dead process's work ended with it, not now */
         sim_machine_reap(m);
         m->reap_ns = now + REAP_INTERVAL_NS;

@@ -301,7 +301,7 @@ struct sim_machine {
     struct sim_event_slot event[SIM_EVENT_BLOCKS * SIM_BLOCK_EVENTS];
     struct sim_command command[SIM_MAX_STREAMS + 1][SIM_QUEUE_DEPTH];
     uint32_t mps; /* SIMGPU_MPS=1: all contexts of a device are on its engine together */
-    uint32_t pad;
+    uint32_t virtual_clock; /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
     uint64_t groups;  /* dealt out */
     char boot_id[40]; /* of the kernel that runs */
 };
@@ -311,6 +311,15 @@ uint64_t sim_now_ns(void);
 /* Until `deadline_ns`, or earlier when *word is no longer `seen` (a waker changed it).  word may be NULL. */
 void sim_sleep_until(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
 void sim_wake(_Atomic uint32_t *word);
+
+/* The virtual clock beside the machine of that path, and whether this program is on one: then all of the above is
+ * that clock's (clock/turns.h). */
+#define SIM_VIRTUAL_START_NS 1000000000000ull
+bool sim_clock_beside(const char *path);
+bool sim_on_virtual_clock(void);
+/* A call to the driver takes time there, so that a program that asks again and again sees it pass. */
+#define SIM_CALL_NS 200
+void sim_spend_call(void);
 
 /* Map the machine named by SIMGPU_MACHINE, making it from SIMGPU_PROFILE where `create`.  Returns NULL with
  * errno and one line in `why` (what is wrong with which file). */

@@ -1,16 +1,49 @@
 /* predict.c -- how long to sleep: the earliest moment at which queued work can be done.
  *
- * A lower bound, never late: it assumes that nobody else asks for the device from now on.  The waiter looks again
+ * A lower bound, late by less than a slice only where another context is destroyed or dies: it assumes that nobody else
+ * asks for the device from now on.  The waiter looks again
  * then; under contention that is about once a slice. */
 #include "model.h"
 
-#define DEPTH 4 /* event waits followed from stream to stream */
+#define DEPTH 4  /* event waits followed from stream to stream */
+#define FAR   32 /* commands looked at to see how long another context stays on the engine */
+
+/* How long the context that is on the compute engine has work for it without a gap, at least, as far as `enough_ns`
+ * matters.  Only where it uses one stream: another may hold this one up. */
+static uint64_t has_work_ns(const struct sim_machine *m, uint32_t context, uint64_t enough_ns)
+{
+    uint32_t busy = 0, queue = m->context[context].first;
+    for (; queue; queue = m->queue[queue].next)
+        if (m->queue[queue].state != SIM_STREAM_EMPTY) {
+            if (busy)
+                return 0;
+            busy = queue;
+        }
+    if (!busy || !sim_is_running(&m->queue[busy]))
+        return 0;
+    const struct sim_queue *q = &m->queue[busy];
+    const struct sim_command *c = &m->command[busy][q->head & (SIM_QUEUE_DEPTH - 1)];
+    uint64_t work_ns = (sim_kernel_left_sm_ns(m, busy) + c->sms - 1) / c->sms;
+    for (uint64_t i = q->head + 1; i < q->tail && i < q->head + FAR && work_ns < enough_ns; i++) {
+        c = &m->command[busy][i & (SIM_QUEUE_DEPTH - 1)];
+        if (c->kind != SIM_CMD_WORK || c->engine != SIM_ENGINE_COMPUTE)
+            break;
+        work_ns += c->work_ns;
+    }
+    return work_ns;
+}
 
 /* Until the context can be on the compute engine. */
 static uint64_t until_turn(const struct sim_machine *m, uint32_t context)
 {
     const struct sim_device *d = &m->device[m->context[context].device];
-    return d->phase == SIM_PHASE_SWITCH ? d->phase_end_ns - m->now_ns : 0;
+    uint64_t left_ns = d->phase_end_ns - m->now_ns;
+    if (d->phase == SIM_PHASE_SWITCH)
+        return left_ns;
+    if (d->phase == SIM_PHASE_IDLE || d->phase_end_ns == UINT64_MAX || sim_on_engine(m, context))
+        return 0;
+    uint64_t work_ns = has_work_ns(m, d->current, left_ns);
+    return (work_ns < left_ns ? work_ns : left_ns) + m->switch_ns;
 }
 
 static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t command, int depth);
