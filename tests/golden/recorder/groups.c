@@ -4,6 +4,7 @@
 
 const struct group groups[] = {
     {"before init", record_before_init, true},
+    {"no device", record_no_device, true},
     {"no context", record_no_context, true},
     {"lookup", record_lookup, true},
     {"device", record_device, true},

@@ -72,6 +72,8 @@ static int record(FILE *out, const char *only, double limit_s)
         double left_s = ALL_S - (double)(now_ns() - begin) / 1e9;
         if (only && strcmp(groups[i].name, only) != 0)
             snprintf(endings[i].how, sizeof(endings[i].how), "not asked for");
+        else if (identity->init_code != 0 && !groups[i].bare)
+            snprintf(endings[i].how, sizeof(endings[i].how), "no device");
         else if (left_s <= 0)
             snprintf(endings[i].how, sizeof(endings[i].how), "no time left");
         else
@@ -118,7 +120,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "recorder: %s\n", out ? "the driver cannot be asked" : argv[optind]);
         return 1;
     }
-    if (identity->init_code != 0) {
+    if (timings && identity->init_code != 0) {
         fprintf(stderr, "recorder: cuInit: %d\n", identity->init_code);
         return 1;
     }

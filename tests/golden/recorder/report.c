@@ -20,8 +20,10 @@ void report_identity(FILE *out, const char *schema, const struct identity *ident
 {
     fprintf(out, "{\n\"schema\": \"%s\",\n\"device\": ", schema);
     report_text(out, identity->device);
-    fprintf(out, ",\n\"driver_version\": %d,\n\"compute_capability\": [%d, %d],\n\"memory_bytes\": %llu,\n",
-            identity->driver_version, identity->major, identity->minor,
+    fprintf(out,
+            ",\n\"init_code\": %d,\n\"driver_version\": %d,\n\"compute_capability\": [%d, "
+            "%d],\n\"memory_bytes\": %llu,\n",
+            identity->init_code, identity->driver_version, identity->major, identity->minor,
             (unsigned long long)identity->memory_bytes);
 }
 

@@ -3,11 +3,11 @@
 #include "structures.h"
 #include "subjects.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 static void names(void)
 {
-    static const int codes[] = {0, 1, 2, 3, 4, 100, 201, 700, 718, 719, 801, 900, 912, 999, 17, -1, 5000};
+    static const int codes[] = {0, 1, 2, 3, 4, 100, 201, 700, 718, 719, 801, 900, 911, 999, 17, -1, 5000};
     const char *text = NULL;
     for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
         text = NULL;
@@ -58,12 +58,11 @@ void record_before_init(void)
     names();
 }
 
-void record_no_context(void)
+static void without_context(void)
 {
     int number = 0, other = 0;
     word handle = 0, one = 1;
     size_t bytes = 0;
-    DO(cuInit, 0);
     CALL(cuCtxGetCurrent, "", A(handle));
     VALUE("none", handle == 0);
     CALL(cuCtxGetCurrent, "NULL", 0);
@@ -112,4 +111,28 @@ void record_no_context(void)
     CALL(cuDevicePrimaryCtxGetState, "", 0, A(number), A(other));
     VALUE("flags", number);
     VALUE("active", other);
+}
+
+void record_no_context(void)
+{
+    DO(cuInit, 0);
+    without_context();
+}
+
+/* A driver that may see no device, or has none: it can be asked this on any machine. */
+void record_no_device(void)
+{
+    int number = 0;
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+    CALL(cuInit, "no device", 0);
+    CALL(cuInit, "no device, again", 0);
+    CALL(cuInit, "no device, flags 1", 1);
+    CALL(cuDriverGetVersion, "no device", A(number));
+    CALL(cuDeviceGetCount, "no device", A(number));
+    CALL(cuDeviceGet, "no device", A(number), 0);
+    CALL(cuDeviceGetAttribute, "no device", A(number), 1, 0);
+    CALL(cuDevicePrimaryCtxRetain, "no device", A(number), 0);
+    CALL(cuCtxCreate_v2, "no device", A(number), 0, 0);
+    without_context();
+    names();
 }

@@ -4,6 +4,7 @@
 
 void record_before_init(void);
 void record_no_context(void);
+void record_no_device(void);
 void record_device(void);
 void record_context(void);
 void record_limits(void);
