@@ -48,6 +48,7 @@ ADDITIONS: Mapping[str, Mapping[int, str]] = {
     "cuModuleLoadFatBinary": {200: IMAGE},
     "cuLibraryLoadData": {200: IMAGE},
     "cuLibraryLoadFromFile": {200: IMAGE, 301: FILE},
+    "cuInit": {100: "what a driver without a device answers"},
     "cuDeviceGetLuid": {801: "a Linux system has no such identifiers"},
     "cuDeviceSetMemPool": {101: DEVICE},
     "cuMemPoolCreate": {101: DEVICE},

@@ -1,10 +1,10 @@
-/* api.c -- exports every driver function: those that no other file defines answer CUDA_ERROR_NOT_SUPPORTED.
- */
+/* api.c -- exports every driver function: those that no other file defines answer CUDA_ERROR_NOT_SUPPORTED. */
 #include "api.h"
 
 #define API(symbol, name, version, stream)                                                                   \
     SIM_EXPORT __attribute__((weak)) CUresult symbol(void)                                                   \
     {                                                                                                        \
+        SIM_ENTER(symbol);                                                                                   \
         return CUDA_ERROR_NOT_SUPPORTED;                                                                     \
     }
 #include "api.def"
