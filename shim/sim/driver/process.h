@@ -57,8 +57,12 @@ void sim_stream_close(struct sim_stream *stream);
 
 void sim_memory_forget(struct sim_context *ctx);
 
-/* As sim_charge, but takes back what the process's pools keep before it refuses. */
+/* As sim_charge, but takes back what the process's pools keep, and evicts its managed memory, before it refuses.
+ * Not under sim_memory_lock. */
 CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
+
+/* managed.c: make room on the device if so much can be had by sending managed memory to the host. */
+void sim_managed_evict(CUdevice device, uint64_t bytes);
 
 /* -------- pool.c -------- */
 

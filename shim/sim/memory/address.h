@@ -8,7 +8,26 @@ extern pthread_mutex_t sim_memory_lock;
 
 /* Aligned to 512 bytes, from 1 MiB on to 2 MiB; 0: none left. Not zeroed when it was used before. */
 uint64_t sim_space_take(uint64_t bytes);
+/* The same below 4 GiB, for contexts whose addresses have 32 bits. */
+uint64_t sim_space_take_low(uint64_t bytes);
+/* Pages of their own there; NULL: none left. */
+void *sim_map_low(uint64_t bytes, int protection, int flags);
 void sim_space_give(uint64_t address, uint64_t bytes);
+/* Whole pages of it: they are zero again and take nothing. */
+bool sim_pages_drop(uint64_t base, uint64_t bytes);
+
+/* A file without a name, of a size that nobody can change; -1: cannot be had. */
+int sim_file_new(uint64_t bytes);
+/* 0: no file. */
+uint64_t sim_file_inode(int fd);
+
+struct sim_file_range {
+    int fd; /* not to be closed */
+    uint64_t inode, offset;
+};
+
+/* Where what lies at that address of the space can be mapped from; false: nowhere. */
+bool sim_space_file(uint64_t address, struct sim_file_range *range);
 
 void sim_blocks_insert(struct sim_block *block);
 void sim_blocks_remove(struct sim_block *block);

@@ -58,8 +58,7 @@ static bool is_pinned(const void *address)
     return sim_block_find((uint64_t)address, &block);
 }
 
-/* The rows of a small pageable source, packed: the caller may change it as soon as the call returns. */
-static CUresult stage(struct sim_copy *c)
+CUresult sim_copy_stage(struct sim_copy *c)
 {
     char *packed = malloc(c->width * c->height * c->depth);
     if (!packed)
@@ -86,19 +85,21 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
     sim_transfer_cost(stream->context, &work);
     if (stream->capture)
         return synchronous ? sim_capture_forbids(stream) : sim_submit(stream, &work);
+    CUresult result = CUDA_SUCCESS;
     if (stream == stream->context->legacy)
-        SIM_TRY(sim_capture_legacy_use(stream->context));
-    if (!synchronous) {
-        if (c->source_host && !is_pinned(c->source)) {
+        result = sim_capture_legacy_use(stream->context);
+    if (result == CUDA_SUCCESS && !synchronous) {
+        if (c->source_host && !c->staged && !is_pinned(c->source)) {
             if (c->width * c->height * c->depth <= STAGED_BYTES)
-                SIM_TRY(stage(c));
+                result = sim_copy_stage(c);
             else
                 synchronous = true;
         }
         if (c->destination_host && !is_pinned(c->destination))
             synchronous = true;
     }
-    CUresult result = sim_submit_now(stream, &work);
+    if (result == CUDA_SUCCESS)
+        result = sim_submit_now(stream, &work);
     if (result != CUDA_SUCCESS && c->staged)
         free((void *)c->source);
     if (result != CUDA_SUCCESS || !synchronous)

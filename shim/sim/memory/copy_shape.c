@@ -1,20 +1,48 @@
-/* copy_shape.c -- copies of rectangles and boxes, and batches of copies. */
+/* copy_shape.c -- copies of rectangles and boxes between host memory, device memory and arrays. */
+#include "array.h"
 #include "copy.h"
 #include "process.h"
 
 #include <string.h>
 
+#define MAX_PITCH 2147483647ull /* as CU_DEVICE_ATTRIBUTE_MAX_PITCH says */
+
 struct side {
     CUmemorytype type;
     CUdeviceptr host, device; /* host memory as an address too */
-    size_t x, y, z, pitch, height;
+    CUarray array;
+    size_t x, y, z, level, pitch, height;
 };
+
+static bool holds(uint64_t extent, size_t first, size_t count)
+{
+    return first <= extent && count <= extent - first;
+}
+
+static CUresult locate_in_array(const struct side *side, const CUDA_MEMCPY3D *shape, char **base,
+                                uint64_t *pitch, uint64_t *slice, uint8_t *host)
+{
+    if (!sim_is(side->array, SIM_ARRAY) || !sim_array_copyable(side->array))
+        return CUDA_ERROR_INVALID_VALUE;
+    const struct sim_layout *l = &side->array->layout;
+    if (side->x % l->element_bytes || shape->WidthInBytes % l->element_bytes ||
+        !holds(l->columns * l->element_bytes, side->x, shape->WidthInBytes) ||
+        !holds(l->rows, side->y, shape->Height) || !holds(l->slices, side->z, shape->Depth))
+        return CUDA_ERROR_INVALID_VALUE;
+    *host = 0;
+    *pitch = l->pitch;
+    *slice = l->slice;
+    *base = side->array->base + side->z * l->slice + side->y * l->pitch + side->x;
+    return CUDA_SUCCESS;
+}
 
 /* Where the box begins in that side's memory. */
 static CUresult locate(const struct side *side, const CUDA_MEMCPY3D *shape, char **base, uint64_t *pitch,
                        uint64_t *slice, uint8_t *host)
 {
     CUdeviceptr start;
+    if (side->level != 0)
+        return CUDA_ERROR_INVALID_VALUE;
     switch (side->type) {
     case CU_MEMORYTYPE_HOST:
         start = side->host;
@@ -28,12 +56,15 @@ static CUresult locate(const struct side *side, const CUDA_MEMCPY3D *shape, char
         start = side->device;
         *host = sim_is_host(start);
         break;
-    default: /* arrays */
-        return side->type == CU_MEMORYTYPE_ARRAY ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_INVALID_VALUE;
+    case CU_MEMORYTYPE_ARRAY:
+        return locate_in_array(side, shape, base, pitch, slice, host);
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
     size_t row = side->pitch ? side->pitch : side->x + shape->WidthInBytes;
     size_t rows = side->height ? side->height : side->y + shape->Height;
-    if (!start || row < side->x + shape->WidthInBytes || rows < side->y + shape->Height)
+    if (!start || side->pitch > MAX_PITCH || !holds(row, side->x, shape->WidthInBytes) ||
+        !holds(rows, side->y, shape->Height))
         return CUDA_ERROR_INVALID_VALUE;
     *pitch = row;
     *slice = row * rows;
@@ -47,14 +78,26 @@ static CUresult locate(const struct side *side, const CUDA_MEMCPY3D *shape, char
 
 CUresult sim_copy_from_3d(const CUDA_MEMCPY3D *shape, struct sim_copy *copy)
 {
-    struct side from = {shape->srcMemoryType, (CUdeviceptr)shape->srcHost,
-                        shape->srcDevice,     shape->srcXInBytes,
-                        shape->srcY,          shape->srcZ,
-                        shape->srcPitch,      shape->srcHeight};
-    struct side to = {shape->dstMemoryType, (CUdeviceptr)shape->dstHost,
-                      shape->dstDevice,     shape->dstXInBytes,
-                      shape->dstY,          shape->dstZ,
-                      shape->dstPitch,      shape->dstHeight};
+    struct side from = {.type = shape->srcMemoryType,
+                        .host = (CUdeviceptr)shape->srcHost,
+                        .device = shape->srcDevice,
+                        .array = shape->srcArray,
+                        .x = shape->srcXInBytes,
+                        .y = shape->srcY,
+                        .z = shape->srcZ,
+                        .level = shape->srcLOD,
+                        .pitch = shape->srcPitch,
+                        .height = shape->srcHeight};
+    struct side to = {.type = shape->dstMemoryType,
+                      .host = (CUdeviceptr)shape->dstHost,
+                      .device = shape->dstDevice,
+                      .array = shape->dstArray,
+                      .x = shape->dstXInBytes,
+                      .y = shape->dstY,
+                      .z = shape->dstZ,
+                      .level = shape->dstLOD,
+                      .pitch = shape->dstPitch,
+                      .height = shape->dstHeight};
     char *source;
     memset(copy, 0, sizeof(*copy));
     copy->width = shape->WidthInBytes;
@@ -90,8 +133,10 @@ static CUDA_MEMCPY3D flat(const CUDA_MEMCPY2D *p)
                            .Depth = 1};
 }
 
-static CUresult copy_shape(const CUDA_MEMCPY3D *shape, CUstream handle, bool per_thread, bool synchronous)
+CUresult sim_copy_3d(const CUDA_MEMCPY3D *shape, CUstream handle, bool per_thread, bool synchronous)
 {
+    if (!shape)
+        return CUDA_ERROR_INVALID_VALUE;
     struct sim_stream *stream;
     struct sim_copy copy;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
@@ -99,14 +144,19 @@ static CUresult copy_shape(const CUDA_MEMCPY3D *shape, CUstream handle, bool per
     return sim_copy_submit(stream, &copy, synchronous && (copy.source_host || copy.destination_host));
 }
 
+CUresult sim_copy_2d(const CUDA_MEMCPY2D *shape, CUstream handle, bool per_thread, bool synchronous)
+{
+    if (!shape)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUDA_MEMCPY3D box = flat(shape);
+    return sim_copy_3d(&box, handle, per_thread, synchronous);
+}
+
 #define FLAT(name, twin)                                                                                     \
     SIM_STREAM_API(name, twin, (const CUDA_MEMCPY2D *shape), (shape))                                        \
     {                                                                                                        \
         SIM_ENTER_CONTEXT(name, ctx);                                                                        \
-        if (!shape)                                                                                          \
-            return CUDA_ERROR_INVALID_VALUE;                                                                 \
-        CUDA_MEMCPY3D box = flat(shape);                                                                     \
-        return copy_shape(&box, NULL, per_thread, true);                                                     \
+        return sim_copy_2d(shape, NULL, per_thread, true);                                                   \
     }
 
 FLAT(cuMemcpy2D_v2, cuMemcpy2D_v2_ptds)
@@ -116,23 +166,20 @@ SIM_STREAM_API(cuMemcpy2DAsync_v2, cuMemcpy2DAsync_v2_ptsz, (const CUDA_MEMCPY2D
                (shape, stream))
 {
     SIM_ENTER_CONTEXT(cuMemcpy2DAsync_v2, ctx);
-    if (!shape)
-        return CUDA_ERROR_INVALID_VALUE;
-    CUDA_MEMCPY3D box = flat(shape);
-    return copy_shape(&box, stream, per_thread, false);
+    return sim_copy_2d(shape, stream, per_thread, false);
 }
 
 SIM_STREAM_API(cuMemcpy3D_v2, cuMemcpy3D_v2_ptds, (const CUDA_MEMCPY3D *shape), (shape))
 {
     SIM_ENTER_CONTEXT(cuMemcpy3D_v2, ctx);
-    return shape ? copy_shape(shape, NULL, per_thread, true) : CUDA_ERROR_INVALID_VALUE;
+    return sim_copy_3d(shape, NULL, per_thread, true);
 }
 
 SIM_STREAM_API(cuMemcpy3DAsync_v2, cuMemcpy3DAsync_v2_ptsz, (const CUDA_MEMCPY3D *shape, CUstream stream),
                (shape, stream))
 {
     SIM_ENTER_CONTEXT(cuMemcpy3DAsync_v2, ctx);
-    return shape ? copy_shape(shape, stream, per_thread, false) : CUDA_ERROR_INVALID_VALUE;
+    return sim_copy_3d(shape, stream, per_thread, false);
 }
 
 /* The peer form differs from the plain one only in what lies in the two reserved places. */
@@ -146,7 +193,7 @@ static CUresult copy_peer(const CUDA_MEMCPY3D_PEER *shape, CUstream stream, bool
     if (!sim_is(shape->srcContext, SIM_CONTEXT) || !sim_is(shape->dstContext, SIM_CONTEXT))
         return CUDA_ERROR_INVALID_CONTEXT;
     memcpy(&box, shape, sizeof(box));
-    return copy_shape(&box, stream, per_thread, synchronous);
+    return sim_copy_3d(&box, stream, per_thread, synchronous);
 }
 
 SIM_STREAM_API(cuMemcpy3DPeer, cuMemcpy3DPeer_ptds, (const CUDA_MEMCPY3D_PEER *shape), (shape))
@@ -160,47 +207,4 @@ SIM_STREAM_API(cuMemcpy3DPeerAsync, cuMemcpy3DPeerAsync_ptsz,
 {
     SIM_ENTER_CONTEXT(cuMemcpy3DPeerAsync, ctx);
     return copy_peer(shape, stream, per_thread, false);
-}
-
-/* -------- batches: the order inside one is free; here it is that of the list -------- */
-
-static CUresult copy_batch(CUdeviceptr *to, CUdeviceptr *from, size_t *bytes, size_t count, size_t *failed,
-                           CUstream handle, bool per_thread)
-{
-    if (!to || !from || !bytes || count == 0)
-        return CUDA_ERROR_INVALID_VALUE;
-    for (size_t i = 0; i < count; i++) {
-        CUDA_MEMCPY3D box = {.srcMemoryType = CU_MEMORYTYPE_UNIFIED,
-                             .srcDevice = from[i],
-                             .dstMemoryType = CU_MEMORYTYPE_UNIFIED,
-                             .dstDevice = to[i],
-                             .WidthInBytes = bytes[i],
-                             .Height = 1,
-                             .Depth = 1};
-        CUresult result = copy_shape(&box, handle, per_thread, false);
-        if (result != CUDA_SUCCESS) {
-            if (failed)
-                *failed = i;
-            return result;
-        }
-    }
-    return CUDA_SUCCESS;
-}
-
-SIM_STREAM_API(cuMemcpyBatchAsync, cuMemcpyBatchAsync_ptsz,
-               (CUdeviceptr * to, CUdeviceptr *from, size_t *bytes, size_t count, void *attributes,
-                size_t *indices, size_t attribute_count, size_t *failed, CUstream stream),
-               (to, from, bytes, count, attributes, indices, attribute_count, failed, stream))
-{
-    SIM_ENTER_CONTEXT(cuMemcpyBatchAsync, ctx);
-    return copy_batch(to, from, bytes, count, failed, stream, per_thread);
-}
-
-SIM_STREAM_API(cuMemcpyBatchAsync_v2, cuMemcpyBatchAsync_v2_ptsz,
-               (CUdeviceptr * to, CUdeviceptr *from, size_t *bytes, size_t count, void *attributes,
-                size_t *indices, size_t attribute_count, CUstream stream),
-               (to, from, bytes, count, attributes, indices, attribute_count, stream))
-{
-    SIM_ENTER_CONTEXT(cuMemcpyBatchAsync_v2, ctx);
-    return copy_batch(to, from, bytes, count, NULL, stream, per_thread);
 }

@@ -1,75 +1,289 @@
-/* managed.c -- hints about managed memory: checked, and remembered nowhere, since it always lies on its device. */
+/* managed.c -- the spans of managed memory, and what moves them. */
+#include "managed.h"
 #include "process.h"
 
-static CUresult check(CUdeviceptr address, size_t bytes)
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PIECE SIM_PHYSICAL_GRAIN
+
+static struct sim_managed *all;
+static uint64_t uses, host_bytes;
+
+static uint64_t host_limit(void)
 {
-    struct sim_block block;
-    if (bytes == 0 || !sim_block_find(address, &block) || block.kind != SIM_BLOCK_MANAGED)
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* -------- spans -------- */
+
+/* The first span that ends after `at` begins there: split it if need be. */
+static bool split(struct sim_managed *managed, uint64_t at)
+{
+    struct sim_span *span = managed->spans;
+    while (span && span->to <= at)
+        span = span->next;
+    if (!span || span->from >= at)
+        return true;
+    struct sim_span *rest = malloc(sizeof(*rest));
+    if (!rest)
+        return false;
+    *rest = *span;
+    rest->from = span->to = at;
+    span->next = rest;
+    return true;
+}
+
+struct sim_span *sim_managed_cut(const struct sim_range *range)
+{
+    if (!split(range->managed, range->from) || !split(range->managed, range->to))
+        return NULL;
+    struct sim_span *span = range->managed->spans;
+    while (span->from < range->from)
+        span = span->next;
+    return span;
+}
+
+static bool same_place(CUmemLocation a, CUmemLocation b)
+{
+    return a.type == b.type && a.id == b.id;
+}
+
+static bool alike(const struct sim_span *a, const struct sim_span *b)
+{
+    return a->read_mostly == b->read_mostly && a->discarded == b->discarded && a->copies == b->copies &&
+           a->accessed_by == b->accessed_by && a->used == b->used && same_place(a->preferred, b->preferred) &&
+           same_place(a->prefetched, b->prefetched);
+}
+
+void sim_managed_join(struct sim_managed *managed)
+{
+    for (struct sim_span *span = managed->spans; span->next;) {
+        struct sim_span *next = span->next;
+        if (alike(span, next)) {
+            span->to = next->to;
+            span->next = next->next;
+            free(next);
+        } else
+            span = next;
+    }
+}
+
+CUresult sim_managed_range(CUdeviceptr address, size_t bytes, struct sim_range *range)
+{
+    const struct sim_block *block = sim_blocks_at(address);
+    if (bytes == 0 || !block || block->kind != SIM_BLOCK_MANAGED ||
+        bytes > block->bytes - (address - block->base))
         return CUDA_ERROR_INVALID_VALUE;
-    return address + bytes <= block.base + block.bytes ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    uint64_t from = address - block->base, to = from + bytes;
+    range->managed = block->owner;
+    range->from = from & ~(SIM_MANAGED_PAGE - 1);
+    range->to = (to + SIM_MANAGED_PAGE - 1) & ~(SIM_MANAGED_PAGE - 1);
+    if (range->to > range->managed->bytes)
+        range->to = range->managed->bytes;
+    return CUDA_SUCCESS;
 }
 
-static CUresult check_location(CUmemLocation location)
+/* -------- copies and their accounts -------- */
+
+static void account(struct sim_span *span, uint32_t copies)
 {
-    if (location.type == CU_MEM_LOCATION_TYPE_DEVICE)
-        return sim_device_valid(location.id) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
-    return location.type == CU_MEM_LOCATION_TYPE_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    uint64_t bytes = span->to - span->from;
+    for (CUdevice d = 0; d < sim_driver.device_count; d++)
+        if (span->copies & ~copies & 1u << d)
+            sim_uncharge(d, SIM_MEM_MANAGED, bytes);
+    if (span->copies & ~copies & SIM_ON_HOST)
+        host_bytes -= bytes;
+    if (copies & ~span->copies & SIM_ON_HOST)
+        host_bytes += bytes;
+    span->copies = copies;
 }
 
-/* The first forms name the host as device -1. */
-static CUmemLocation location_of(CUdevice device)
+/* The span used least recently that only waits to be evicted: not in the range that the room is for. */
+static struct sim_span *least_recent(CUdevice device, const struct sim_range *except, struct sim_managed **of)
 {
-    return (CUmemLocation){device == -1 ? CU_MEM_LOCATION_TYPE_HOST : CU_MEM_LOCATION_TYPE_DEVICE, device};
+    struct sim_span *least = NULL;
+    for (struct sim_managed *m = all; m; m = m->next)
+        for (struct sim_span *s = m->spans; s; s = s->next) {
+            bool needed = except && m == except->managed && s->from < except->to && s->to > except->from;
+            if (!needed && (s->copies & 1u << device) && (!least || s->used < least->used)) {
+                least = s;
+                *of = m;
+            }
+        }
+    return least;
 }
 
-static CUresult prefetch(CUdeviceptr address, size_t bytes, CUmemLocation location, CUstream handle,
-                         bool per_thread)
+/* Until at least that much more is free than before, if so much can be. */
+static void evict(CUdevice device, uint64_t bytes, const struct sim_range *except, struct sim_moved *moved)
 {
-    struct sim_stream *stream;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    SIM_TRY(check(address, bytes));
-    SIM_TRY(check_location(location));
-    if (stream->capture)
-        return sim_capture_forbids(stream);
-    struct sim_work work = {.kind = SIM_WORK_EMPTY};
-    return sim_submit_now(stream, &work);
+    uint64_t freed = 0;
+    while (freed < bytes) {
+        struct sim_managed *managed;
+        struct sim_span *span = least_recent(device, except, &managed);
+        if (!span)
+            break;
+        uint64_t most = (bytes - freed + PIECE - 1) & ~(PIECE - 1);
+        if (span->to - span->from > most && !split(managed, span->from + most))
+            break;
+        uint32_t left = span->copies & ~(1u << device);
+        if (!left && !span->discarded)
+            moved->to_host += span->to - span->from;
+        account(span, left ? left : SIM_ON_HOST);
+        freed += span->to - span->from;
+    }
 }
 
-SIM_STREAM_API(cuMemPrefetchAsync, cuMemPrefetchAsync_ptsz,
-               (CUdeviceptr address, size_t bytes, CUdevice device, CUstream stream),
-               (address, bytes, device, stream))
+static uint64_t room_on(CUdevice device)
 {
-    SIM_ENTER_CONTEXT(cuMemPrefetchAsync, ctx);
-    return prefetch(address, bytes, location_of(device), stream, per_thread);
+    const struct sim_device *d = sim_device_of(device);
+    sim_machine_lock(sim_driver.machine);
+    uint64_t room = d->profile.memory_bytes - d->used_bytes;
+    sim_machine_unlock(sim_driver.machine);
+    return room;
 }
 
-SIM_STREAM_API(cuMemPrefetchAsync_v2, cuMemPrefetchAsync_v2_ptsz,
-               (CUdeviceptr address, size_t bytes, CUmemLocation location, unsigned flags, CUstream stream),
-               (address, bytes, location, flags, stream))
+static uint64_t resident_on(CUdevice device)
 {
-    SIM_ENTER_CONTEXT(cuMemPrefetchAsync_v2, ctx);
-    if (flags != 0)
-        return CUDA_ERROR_INVALID_VALUE;
-    return prefetch(address, bytes, location, stream, per_thread);
+    uint64_t bytes = 0;
+    for (const struct sim_managed *m = all; m; m = m->next)
+        for (const struct sim_span *s = m->spans; s; s = s->next)
+            bytes += s->copies & 1u << device ? s->to - s->from : 0;
+    return bytes;
 }
 
-static CUresult advise(CUdeviceptr address, size_t bytes, int advice, CUmemLocation location)
+/* Its time is the allocating thread's, which is not modelled. */
+void sim_managed_evict(CUdevice device, uint64_t bytes)
 {
-    if (advice < 1 || advice > 6)
-        return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(check(address, bytes));
-    bool without_location = advice == 1 || advice == 2 || advice == 4;
-    return without_location ? CUDA_SUCCESS : check_location(location);
+    struct sim_moved moved = {0};
+    pthread_mutex_lock(&sim_memory_lock);
+    uint64_t room = all ? room_on(device) : 0;
+    if (all && bytes > room && bytes - room <= resident_on(device))
+        evict(device, bytes - room, NULL, &moved);
+    pthread_mutex_unlock(&sim_memory_lock);
 }
 
-SIM_API(cuMemAdvise, (CUdeviceptr address, size_t bytes, int advice, CUdevice device))
+/* Charge as much of the bytes as fits, in whole pieces unless it is all; returns how much. */
+static uint64_t charge_some(CUdevice device, uint64_t bytes)
 {
-    SIM_ENTER_CONTEXT(cuMemAdvise, ctx);
-    return advise(address, bytes, advice, location_of(device));
+    struct sim_machine *m = sim_driver.machine;
+    uint32_t index = sim_driver.device[device];
+    sim_machine_lock(m);
+    uint64_t room = m->device[index].profile.memory_bytes - m->device[index].used_bytes;
+    if (bytes > room)
+        bytes = room & ~(PIECE - 1);
+    if (bytes && sim_memory_charge(m, sim_driver.process, index, SIM_MEM_MANAGED, bytes))
+        bytes = 0;
+    sim_machine_unlock(m);
+    return bytes;
 }
 
-SIM_API(cuMemAdvise_v2, (CUdeviceptr address, size_t bytes, int advice, CUmemLocation location))
+struct sim_managed *sim_managed_open(CUdevice device, uint64_t base, uint64_t bytes, bool on_host)
 {
-    SIM_ENTER_CONTEXT(cuMemAdvise_v2, ctx);
-    return advise(address, bytes, advice, location);
+    uint64_t here = on_host ? 0 : charge_some(device, bytes), there = bytes - here;
+    struct sim_managed *managed = calloc(1, sizeof(*managed));
+    struct sim_span *span = calloc(1, sizeof(*span));
+    bool room = managed && span && host_bytes + there <= host_limit();
+    if (room) {
+        *span = (struct sim_span){.to = bytes, .copies = 1u << device, .used = ++uses};
+        *managed = (struct sim_managed){.next = all, .base = base, .bytes = bytes, .spans = span};
+        room = there == 0 || here == 0 || split(managed, here);
+    }
+    if (!room) {
+        if (here)
+            sim_uncharge(device, SIM_MEM_MANAGED, here);
+        free(managed);
+        free(span);
+        return NULL;
+    }
+    if (there) {
+        struct sim_span *rest = here ? span->next : span;
+        rest->copies = SIM_ON_HOST;
+        host_bytes += there;
+    }
+    all = managed;
+    return managed;
+}
+
+void sim_managed_close(struct sim_managed *managed)
+{
+    struct sim_managed **link = &all;
+    while (*link != managed)
+        link = &(*link)->next;
+    *link = managed->next;
+    for (struct sim_span *span = managed->spans, *next; span; span = next) {
+        next = span->next;
+        account(span, 0);
+        free(span);
+    }
+    free(managed);
+}
+
+/* -------- moves -------- */
+
+/* A copy of the span on the device, or of its first part; the rest stays where it is. */
+static CUresult bring(struct sim_span *span, const struct sim_range *range, CUdevice device,
+                      struct sim_moved *moved)
+{
+    uint64_t bytes = span->to - span->from, here = charge_some(device, bytes);
+    if (here < bytes) {
+        evict(device, bytes - here, range, moved);
+        here += charge_some(device, bytes - here);
+    }
+    if (here == 0)
+        return CUDA_SUCCESS;
+    if (here < bytes && !split(range->managed, span->from + here)) {
+        sim_uncharge(device, SIM_MEM_MANAGED, here);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (!span->discarded)
+        moved->to_device += here;
+    account(span, span->read_mostly ? span->copies | 1u << device : 1u << device);
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_managed_to_device(const struct sim_range *range, CUdevice device, struct sim_moved *moved)
+{
+    struct sim_span *span = sim_managed_cut(range);
+    if (!span)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    uint64_t now = ++uses;
+    for (; span && span->from < range->to; span = span->next) {
+        if (!(span->copies & 1u << device))
+            SIM_TRY(bring(span, range, device, moved));
+        span->discarded = false;
+        span->used = now;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_managed_to_host(const struct sim_range *range, struct sim_moved *moved)
+{
+    struct sim_span *span = sim_managed_cut(range);
+    if (!span)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    for (; span && span->from < range->to; span = span->next) {
+        if (!(span->copies & SIM_ON_HOST)) {
+            if (!span->discarded)
+                moved->to_host += span->to - span->from;
+            account(span, span->read_mostly ? span->copies | SIM_ON_HOST : SIM_ON_HOST);
+        }
+        span->discarded = false;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_managed_collapse(const struct sim_range *range)
+{
+    struct sim_span *span = sim_managed_cut(range);
+    if (!span)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    for (; span && span->from < range->to; span = span->next) {
+        uint32_t wanted = span->preferred.type == CU_MEM_LOCATION_TYPE_DEVICE ? 1u << span->preferred.id
+                          : span->preferred.type                              ? SIM_ON_HOST
+                                                                              : 0;
+        uint32_t first = span->copies & -span->copies;
+        account(span, span->copies & wanted ? wanted : first);
+    }
+    return CUDA_SUCCESS;
 }

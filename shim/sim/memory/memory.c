@@ -3,12 +3,16 @@
  * Physical use of one linear allocation: its bytes rounded up to 512 (SIM_LINEAR_GRAIN), pitched ones by rows of
  * their pitch.  cuMemGetInfo shows it to the byte. */
 #include "address.h"
+#include "array.h"
+#include "legacy.h"
+#include "managed.h"
 #include "process.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define PITCH_GRAIN 512
+#define MAX_PITCH   2147483647ull /* as CU_DEVICE_ATTRIBUTE_MAX_PITCH says */
 
 pthread_mutex_t sim_memory_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long long last_id;
@@ -30,8 +34,6 @@ struct sim_block *sim_block_new(enum sim_block_kind kind, CUdevice device, uint6
 static enum sim_memory_kind memory_kind(enum sim_block_kind kind)
 {
     switch (kind) {
-    case SIM_BLOCK_MANAGED:
-        return SIM_MEM_MANAGED;
     case SIM_BLOCK_MODULE:
         return SIM_MEM_MODULE;
     default:
@@ -66,6 +68,7 @@ CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t
     CUresult result = sim_charge(device, kind, bytes);
     if (result == CUDA_ERROR_OUT_OF_MEMORY) {
         sim_pools_trim(device);
+        sim_managed_evict(device, bytes);
         result = sim_charge(device, kind, bytes);
     }
     return result;
@@ -79,7 +82,8 @@ CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uin
         return CUDA_ERROR_OUT_OF_MEMORY;
     SIM_TRY(sim_charge_or_trim(ctx->device, memory_kind(kind), physical));
     pthread_mutex_lock(&sim_memory_lock);
-    uint64_t base = sim_space_take(physical);
+    bool low = ctx->api_version == SIM_LEGACY_API_VERSION;
+    uint64_t base = low ? sim_space_take_low(physical) : sim_space_take(physical);
     struct sim_block *block = base ? sim_block_new(kind, ctx->device, base, bytes) : NULL;
     if (block) {
         block->physical_bytes = physical;
@@ -95,6 +99,44 @@ CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uin
         memset((void *)base, 0, bytes);
     *address = base;
     return CUDA_SUCCESS;
+}
+
+/* Without touching more than it must. */
+static void clear(uint64_t base, uint64_t bytes)
+{
+    uint64_t first = (base + SIM_MANAGED_PAGE - 1) & ~(SIM_MANAGED_PAGE - 1);
+    uint64_t last = (base + bytes) & ~(SIM_MANAGED_PAGE - 1);
+    if (last <= first || !sim_pages_drop(first, last - first)) {
+        memset((void *)base, 0, bytes);
+        return;
+    }
+    memset((void *)base, 0, first - base);
+    memset((void *)last, 0, base + bytes - last);
+}
+
+static CUresult alloc_managed(struct sim_context *ctx, uint64_t bytes, bool on_host, CUdeviceptr *address)
+{
+    uint64_t physical = (bytes + SIM_LINEAR_GRAIN - 1) & ~(SIM_LINEAR_GRAIN - 1);
+    if (physical < bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&sim_memory_lock);
+    uint64_t base = sim_space_take(physical);
+    struct sim_managed *managed = base ? sim_managed_open(ctx->device, base, physical, on_host) : NULL;
+    struct sim_block *block = managed ? sim_block_new(SIM_BLOCK_MANAGED, ctx->device, base, bytes) : NULL;
+    if (block) {
+        block->physical_bytes = physical;
+        block->context = ctx;
+        block->owner = managed;
+        clear(base, bytes);
+        *address = base;
+    } else {
+        if (managed)
+            sim_managed_close(managed);
+        if (base)
+            sim_space_give(base, physical);
+    }
+    pthread_mutex_unlock(&sim_memory_lock);
+    return block ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /* Out of the index; the caller gives back space and charge. */
@@ -121,11 +163,15 @@ CUresult sim_device_free(CUdeviceptr address)
         return CUDA_ERROR_INVALID_VALUE;
     }
     CUdevice device = block->device;
+    bool managed = block->kind == SIM_BLOCK_MANAGED;
     enum sim_memory_kind kind = memory_kind(block->kind);
     uint64_t physical = block->physical_bytes;
+    if (managed)
+        sim_managed_close(block->owner);
     forget(block);
     pthread_mutex_unlock(&sim_memory_lock);
-    sim_uncharge(device, kind, physical);
+    if (!managed)
+        sim_uncharge(device, kind, physical);
     return CUDA_SUCCESS;
 }
 
@@ -139,9 +185,12 @@ bool sim_block_find(uint64_t address, struct sim_block *found)
     return block != NULL;
 }
 
-/* A context takes its plain allocations with it. */
+/* A context takes its plain allocations and its arrays with it. */
 void sim_memory_forget(struct sim_context *ctx)
 {
+    sim_arrays_forget(ctx);
+    sim_mipmaps_forget(ctx);
+    sim_textures_forget(ctx);
     for (;;) {
         uint64_t address = 0;
         pthread_mutex_lock(&sim_memory_lock);
@@ -175,8 +224,10 @@ SIM_API(cuMemAllocPitch_v2,
     SIM_TRY(sim_capture_unsafe_call());
     if (element_bytes != 4 && element_bytes != 8 && element_bytes != 16)
         return CUDA_ERROR_INVALID_VALUE;
+    if (width > MAX_PITCH)
+        return CUDA_ERROR_INVALID_VALUE;
     size_t row = (width + PITCH_GRAIN - 1) & ~(size_t)(PITCH_GRAIN - 1), bytes;
-    if (row < width || __builtin_mul_overflow(row, height, &bytes))
+    if (__builtin_mul_overflow(row, height, &bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
     SIM_TRY(sim_device_alloc(ctx, SIM_BLOCK_LINEAR, bytes, address));
     *pitch = row;
@@ -186,10 +237,10 @@ SIM_API(cuMemAllocPitch_v2,
 SIM_API(cuMemAllocManaged, (CUdeviceptr * address, size_t bytes, unsigned flags))
 {
     SIM_ENTER_CONTEXT(cuMemAllocManaged, ctx);
-    if (!address || bytes == 0 || (flags != 1 && flags != 2)) /* global, or host first */
+    if (!address || bytes == 0 || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_capture_unsafe_call());
-    return sim_device_alloc(ctx, SIM_BLOCK_MANAGED, bytes, address);
+    return alloc_managed(ctx, bytes, flags == CU_MEM_ATTACH_HOST, address);
 }
 
 /* Work that may still use the memory is waited for, as the driver does. */

@@ -4,6 +4,7 @@
  * mapping; each cuMemMap is a second mapping of the same pages at the reserved address. */
 #define _GNU_SOURCE
 #include "address.h"
+#include "array.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -152,6 +153,25 @@ static void drop_if_unused(struct physical *p)
     munmap(p->backing, p->bytes);
     sim_uncharge(p->device, SIM_MEM_VMM, p->bytes);
     sim_object_free(p);
+}
+
+CUresult sim_physical_hold(CUmemGenericAllocationHandle handle, CUdevice device, uint64_t end, void **held)
+{
+    struct physical *p = physical_of(handle);
+    if (!p)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (p->device != device || end > p->bytes || !(p->prop.allocFlags.usage & CU_MEM_CREATE_USAGE_TILE_POOL))
+        return CUDA_ERROR_INVALID_VALUE;
+    p->mappings++;
+    *held = p;
+    return CUDA_SUCCESS;
+}
+
+void sim_physical_let_go(void *held)
+{
+    struct physical *p = held;
+    p->mappings--;
+    drop_if_unused(p);
 }
 
 SIM_API(cuMemRelease, (CUmemGenericAllocationHandle handle))
