@@ -1,11 +1,13 @@
 # cython: language_level=3
 """The simulated machine as only a simulation can know it: read through the code that the driver itself uses."""
 
+import sys
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef extern from "profile.h":
     const uint32_t SIM_MAX_DEVICES, SIM_PROCESS_FREE, SIM_PROCESS_LIVE, SIM_UUID_TEXT
-    const uint32_t SIM_MAX_PROCESSES
+    const uint32_t SIM_MAX_PROCESSES, SIM_MEM_KINDS
 
     struct sim_profile:
         char key[16]
@@ -13,7 +15,8 @@ cdef extern from "profile.h":
         uint64_t memory_bytes
 
     struct sim_process_device:
-        uint64_t kernels, copy_bytes, used_bytes, peak_bytes
+        uint64_t kernels, copies, copy_bytes, denied, used_bytes, peak_bytes
+        uint64_t *memory
         uint32_t contexts
 
     struct sim_process:
@@ -25,11 +28,18 @@ cdef extern from "profile.h":
     struct sim_device:
         sim_profile profile
         uint8_t uuid[16]
-        uint64_t switches, forgotten_gpu_ns, used_bytes
+        uint32_t first_context
+        uint64_t switches, busy_ns, forgotten_gpu_ns, forgotten_sm_ns, used_bytes
+        uint64_t *copy_busy_ns
+
+    struct sim_shared_context:
+        uint32_t process, next, sms_limit, fault
+        uint64_t id, group, switches, kernels, copies, copy_bytes
 
     struct sim_machine:
-        uint64_t now_ns
-        uint32_t device_count, virtual_clock
+        uint64_t now_ns, slice_ns, switch_ns
+        uint32_t device_count, mps, virtual_clock
+        sim_shared_context *context
         sim_device *device
         sim_process *process
 
@@ -49,7 +59,14 @@ cdef extern from "profile.h":
     uint64_t sim_device_idle_ns(const sim_machine *, uint32_t device)
     uint64_t sim_device_switch_ns(const sim_machine *, uint32_t device)
     uint64_t sim_process_gpu_ns(const sim_machine *, uint32_t process, uint32_t device)
+    uint64_t sim_process_sm_ns(const sim_machine *, uint32_t process, uint32_t device)
     uint64_t sim_process_queued(const sim_machine *, uint32_t process, uint32_t device)
+    uint64_t sim_context_gpu_ns(const sim_machine *, uint32_t context)
+    uint64_t sim_context_sm_ns(const sim_machine *, uint32_t context)
+    uint64_t sim_context_queued(const sim_machine *, uint32_t context)
+
+# In the order of enum sim_memory_kind.
+MEMORY_KINDS = ("context", "linear", "managed", "pool", "vmm", "array", "module", "graph", "other")
 
 PROFILES = tuple(sim_profiles[i].key.decode() for i in range(sim_profile_count))
 
@@ -76,6 +93,8 @@ cdef sim_machine *open_machine(path, profile, bint create) except NULL:
         m = sim_machine_open_at(file_name_text, key_text, create, why, sizeof(why))
     if m == NULL:
         raise MachineError(why.decode())
+    if why[0]:
+        print(f"simgpu: {why.decode()}", file=sys.stderr)
     return m
 
 
@@ -88,9 +107,38 @@ def create(path, profile):
         sim_machine_close(m)
 
 
+if SIM_MEM_KINDS != len(MEMORY_KINDS):
+    raise ImportError("machine.h has other kinds of memory")
+
+
+cdef contexts_of(const sim_machine *m, uint32_t d):
+    """The living contexts of a device, the newest first; those of one group are on the engine together."""
+    cdef uint32_t c = m.device[d].first_context
+    cdef const sim_shared_context *ctx
+    contexts = []
+    while c:
+        ctx = &m.context[c]
+        contexts.append({
+            "pid": m.process[ctx.process].pid,
+            "id": ctx.id,
+            "group": ctx.group,
+            "gpu_ns": sim_context_gpu_ns(m, c),
+            "sm_ns": sim_context_sm_ns(m, c),
+            "kernels": ctx.kernels,
+            "copies": ctx.copies,
+            "copy_bytes": ctx.copy_bytes,
+            "queued": sim_context_queued(m, c),
+            "switches": ctx.switches,
+            "sms_limit": ctx.sms_limit,
+            "fault": ctx.fault,
+        })
+        c = ctx.next
+    return contexts
+
+
 cdef processes_of(const sim_machine *m, uint32_t d):
     """One entry for each process that used the device; a process that loaded the driver twice has two records."""
-    cdef uint32_t p
+    cdef uint32_t p, kind
     cdef const sim_process *process
     cdef const sim_process_device *usage
     found = {}
@@ -108,23 +156,32 @@ cdef processes_of(const sim_machine *m, uint32_t d):
                 "pid": process.pid,
                 "ended": True,
                 "gpu_ns": 0,
+                "sm_ns": 0,
                 "kernels": 0,
+                "copies": 0,
                 "copy_bytes": 0,
+                "denied": 0,
                 "used_bytes": 0,
                 "peak_bytes": 0,
                 "queued": 0,
                 "contexts": 0,
+                "memory": dict.fromkeys(MEMORY_KINDS, 0),
                 "command": process.command.decode(errors="replace"),
             },
         )
         entry["ended"] = entry["ended"] and process.state != SIM_PROCESS_LIVE
         entry["gpu_ns"] += gpu_ns
+        entry["sm_ns"] += sim_process_sm_ns(m, p, d)
         entry["kernels"] += usage.kernels
+        entry["copies"] += usage.copies
+        entry["denied"] += usage.denied
         entry["copy_bytes"] += usage.copy_bytes
         entry["used_bytes"] += usage.used_bytes
         entry["peak_bytes"] += usage.peak_bytes
         entry["queued"] += sim_process_queued(m, p, d)
         entry["contexts"] += usage.contexts
+        for kind in range(SIM_MEM_KINDS):
+            entry["memory"][MEMORY_KINDS[kind]] += usage.memory[kind]
     return list(found.values())
 
 
@@ -160,15 +217,22 @@ def stat(path, uint64_t virtual_ns=0):
                     "idle_ns": sim_device_idle_ns(m, d),
                     "switch_ns": sim_device_switch_ns(m, d),
                     "switches": m.device[d].switches,
+                    "busy_ns": sim_device_elapsed_ns(m, d) - sim_device_idle_ns(m, d) - sim_device_switch_ns(m, d),
                     "forgotten_gpu_ns": m.device[d].forgotten_gpu_ns,
+                    "forgotten_sm_ns": m.device[d].forgotten_sm_ns,
+                    "copy_busy_ns": [m.device[d].copy_busy_ns[0], m.device[d].copy_busy_ns[1]],
                     "memory_bytes": m.device[d].profile.memory_bytes,
                     "used_bytes": m.device[d].used_bytes,
+                    "contexts": contexts_of(m, d),
                     "processes": processes_of(m, d),
                 })
             return {
                 "schema": "gshare/sim/v1",
                 "driver": SIM_DRIVER_RELEASE.decode(),
                 "now_ns": m.now_ns,
+                "slice_ns": m.slice_ns,
+                "switch_ns": m.switch_ns,
+                "mps": bool(m.mps),
                 "devices": devices,
             }
         finally:

@@ -17,7 +17,7 @@ enum {
 struct sim_function *sim_function_resolve(CUfunction handle, struct sim_context *ctx)
 {
     if (sim_is(handle, SIM_FUNCTION))
-        return handle->module->context == ctx ? handle : NULL;
+        return handle->module->context->root == ctx->root ? handle : NULL;
     if (sim_is(handle, SIM_KERNEL))
         return sim_kernel_function((struct sim_kernel *)(void *)handle, ctx);
     return NULL;

@@ -80,6 +80,7 @@ CUresult sim_library_module(struct sim_library *library, struct sim_context *ctx
 /* NULL: the context cannot have it (no code for its device, no memory). */
 struct sim_function *sim_kernel_function(struct sim_kernel *kernel, struct sim_context *ctx)
 {
+    ctx = ctx->root;
     struct sim_function *function = atomic_load_explicit(&kernel->recent, memory_order_acquire);
     if (sim_is(function, SIM_FUNCTION) && function->kernel == kernel && function->module->context == ctx)
         return function;

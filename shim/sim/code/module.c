@@ -75,6 +75,7 @@ static CUresult make_functions(struct sim_module *module)
 
 CUresult sim_module_make(struct sim_context *ctx, const void *data, size_t size, struct sim_module **out)
 {
+    ctx = ctx->root;
     struct sim_module *module = sim_object_new(SIM_MODULE, sizeof(*module));
     if (!module)
         return CUDA_ERROR_OUT_OF_MEMORY;

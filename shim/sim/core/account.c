@@ -119,6 +119,13 @@ int sim_memory_charge(struct sim_machine *m, uint32_t process, uint32_t device, 
     return 0;
 }
 
+void sim_memory_deny(struct sim_machine *m, uint32_t process, uint32_t device)
+{
+    struct sim_process_device *usage = &m->process[process].device[device];
+    SIM_PUT(m, usage->denied, usage->denied + 1);
+    sim_commit(m);
+}
+
 void sim_memory_release(struct sim_machine *m, uint32_t process, uint32_t device, enum sim_memory_kind kind,
                         uint64_t bytes)
 {

@@ -199,10 +199,7 @@ static uint32_t lacks(struct sim_machine *m, uint32_t queue)
     if (!ready && !sim_is_running(q))
         return 0;
     uint32_t most = c->sms < ctx->sms_limit ? c->sms : ctx->sms_limit;
-    uint32_t more = most - q->granted, room = ctx->sms_limit - ctx->sms_in_use;
-    if (more > room)
-        more = c->flags & SIM_CMD_WHOLE ? 0 : room;
-    return more;
+    return most - q->granted;
 }
 
 /* The first in order after `last` (0: of all) that lacks SMs. */
@@ -239,8 +236,10 @@ static bool stamp_ready(struct sim_machine *m, const struct sim_device *d)
     return any;
 }
 
-/* Between two waves lower ones give way to `queue`, as far as it lacks SMs. */
-static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue, uint32_t lacking)
+/* Between two waves lower ones give way to `queue`, as far as it lacks SMs; those of its own context only where that is
+ * at its limit. */
+static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue, uint32_t lacking,
+                     bool own_only)
 {
     const struct sim_sms *allowed = &m->context[m->queue[queue].context].allowed;
     for (uint32_t c = d->current; c && lacking; c = sim_mate_after(m, d->current, c))
@@ -248,7 +247,8 @@ static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue
              q = m->queue[q].next) {
             const struct sim_command *head = sim_queue_head(m, q);
             if (!sim_is_running(&m->queue[q]) || !m->queue[q].granted || head->waves <= 1 ||
-                wave_ns(m, &m->queue[q], head) != 0 || !outranks(m, queue, q))
+                (own_only && c != m->queue[queue].context) || wave_ns(m, &m->queue[q], head) != 0 ||
+                !outranks(m, queue, q))
                 continue;
             struct sim_sms given = choose(&m->queue[q].held, allowed, lacking);
             uint32_t sms = count(&given);
@@ -258,34 +258,40 @@ static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue
         }
 }
 
+/* SMs for `queue` now: free ones of its partition, within its context's limit. */
+static struct sim_sms find(const struct sim_machine *m, const struct sim_device *d, uint32_t queue,
+                           uint32_t most, const struct sim_sms *kept)
+{
+    const struct sim_shared_context *ctx = &m->context[m->queue[queue].context];
+    uint32_t room = ctx->sms_limit - ctx->sms_in_use;
+    struct sim_sms free;
+    for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+        free.word[i] = ~(d->busy.word[i] | kept->word[i]);
+    return choose(&free, &ctx->allowed, most < room ? most : room);
+}
+
 static void give_out(struct sim_machine *m, struct sim_device *d)
 {
     struct sim_sms kept = {{0}}; /* for a kernel that starts whole or not at all: nobody overtakes it there */
     for (uint32_t q = 0; (q = next_lacking(m, d, q)) && !sim_journal_tight(m);) {
         const struct sim_shared_context *ctx = &m->context[m->queue[q].context];
         const struct sim_command *c = sim_queue_head(m, q);
-        struct sim_sms free;
-        for (int round = 0; round < 2; round++) {
-            for (int i = 0; i < SIM_MAX_SMS / 64; i++)
-                free.word[i] = ~(d->busy.word[i] | kept.word[i]);
-            struct sim_sms more = choose(&free, &ctx->allowed, lacks(m, q));
-            uint32_t got = count(&more);
-            bool enough = got == lacks(m, q);
-            if (!enough && round == 0) {
-                make_way(m, d, q, lacks(m, q) - got);
-                continue;
-            }
-            if (got && (enough || !(c->flags & SIM_CMD_WHOLE))) {
-                give(m, d, q, &more);
-                if (c->event && c->waves <= 1)
-                    sim_queue_stamp(m, c);
-            } else if (c->flags & SIM_CMD_WHOLE)
-                for (int i = 0; i < SIM_MAX_SMS / 64; i++)
-                    kept.word[i] |= ctx->allowed.word[i];
-            if (!enough && ctx->sms_limit == d->profile.sm_count)
-                return sim_queue_unblock(m); /* none is left for anybody */
-            break;
+        uint32_t most = lacks(m, q);
+        struct sim_sms more = find(m, d, q, most, &kept);
+        if (count(&more) < most) {
+            make_way(m, d, q, most - count(&more), ctx->sms_limit - ctx->sms_in_use < most);
+            more = find(m, d, q, most, &kept);
         }
+        uint32_t got = count(&more);
+        if (got == most || (got && !(c->flags & SIM_CMD_WHOLE))) {
+            give(m, d, q, &more);
+            if (c->event && c->waves <= 1)
+                sim_queue_stamp(m, c);
+        } else if (c->flags & SIM_CMD_WHOLE)
+            for (int i = 0; i < SIM_MAX_SMS / 64; i++)
+                kept.word[i] |= ctx->allowed.word[i];
+        if (got < most && ctx->sms_limit == d->profile.sm_count)
+            break; /* none is left for anybody */
     }
     sim_queue_unblock(m);
 }

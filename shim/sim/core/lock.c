@@ -1,5 +1,5 @@
 /* lock.c -- entering the machine: undo what a dead owner left half done, bury dead processes, advance to now. */
-#include "machine.h"
+#include "model.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -63,5 +63,6 @@ void sim_machine_lock(struct sim_machine *m)
 
 void sim_machine_unlock(struct sim_machine *m)
 {
+    sim_check(m);
     pthread_mutex_unlock(&m->lock);
 }

@@ -301,9 +301,10 @@ struct sim_machine {
     struct sim_event_slot event[SIM_EVENT_BLOCKS * SIM_BLOCK_EVENTS];
     struct sim_command command[SIM_MAX_STREAMS + 1][SIM_QUEUE_DEPTH];
     uint32_t mps; /* SIMGPU_MPS=1: all contexts of a device are on its engine together */
-    uint32_t virtual_clock; /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
-    uint64_t groups;  /* dealt out */
-    char boot_id[40]; /* of the kernel that runs */
+    uint32_t
+        virtual_clock; /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
+    uint64_t groups;   /* dealt out */
+    char boot_id[40];  /* of the kernel that runs */
 };
 
 /* The one clock, and the one way to wait for it (clock.c). */
@@ -343,6 +344,8 @@ void sim_process_end(struct sim_machine *, uint32_t process);
 /* -1 and no change when the device is full. */
 int sim_memory_charge(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                       uint64_t bytes);
+/* It was told so. */
+void sim_memory_deny(struct sim_machine *, uint32_t process, uint32_t device);
 void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                         uint64_t bytes);
 
@@ -350,8 +353,8 @@ void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device,
 uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
 /* One that shares the engine with `leader` and uses only those SMs. */
 uint32_t sim_shared_context_join(struct sim_machine *, uint32_t leader, const struct sim_sms *allowed);
-/* No more than that many SMs at a time, for kernels queued from now on. */
-void sim_shared_context_limit(struct sim_machine *, uint32_t context, uint32_t sms);
+/* Before it has work: no more than that many SMs at a time, and its MPS client's level. */
+void sim_shared_context_limit(struct sim_machine *, uint32_t context, uint32_t sms, uint32_t level);
 /* Under MPS a fatal fault of one client is every client's: sets `fault` of all contexts that share the engine with
  * this one, this one included, and wakes their processes. */
 void sim_fault_clients(struct sim_machine *, uint32_t context, uint32_t error);

@@ -68,6 +68,15 @@ uint64_t sim_kernel_done_sm_ns(const struct sim_machine *, uint32_t queue);
 uint64_t sim_kernel_left_sm_ns(const struct sim_machine *, uint32_t queue);
 bool sim_on_engine(const struct sim_machine *, uint32_t context);
 
+/* check.c: what must hold does, or the process aborts with a line that says what does not. */
+#ifdef SIM_CHECK
+void sim_check(const struct sim_machine *);
+#else
+static inline void sim_check(const struct sim_machine *m)
+{
+}
+#endif
+
 /* account.c: the time since the phase or the division of the SMs last changed goes to whom it belongs. */
 void sim_account(struct sim_machine *, struct sim_device *);
 

@@ -69,9 +69,10 @@ uint32_t sim_shared_context_join(struct sim_machine *m, uint32_t leader, const s
                    sms < ctx->sms_limit ? sms : ctx->sms_limit);
 }
 
-void sim_shared_context_limit(struct sim_machine *m, uint32_t context, uint32_t sms)
+void sim_shared_context_limit(struct sim_machine *m, uint32_t context, uint32_t sms, uint32_t level)
 {
     SIM_PUT(m, m->context[context].sms_limit, sms);
+    SIM_PUT(m, m->context[context].level, level);
     sim_commit(m);
 }
 

@@ -1,4 +1,6 @@
 /* context.c -- contexts, primary and created, and each thread's stack of current ones. */
+#include "green.h"
+#include "mps.h"
 #include "process.h"
 
 #include <string.h>
@@ -45,8 +47,8 @@ static const size_t default_limit[CU_LIMIT_SETTABLE] = {
     [CU_LIMIT_PERSISTING_L2_CACHE_SIZE] = 0,
 };
 
-/* Bring an empty object to life as a context. */
-static CUresult open_context(struct sim_context *ctx)
+/* Bring an empty object to life as a context; sms limits it, unless 0. */
+static CUresult open_context(struct sim_context *ctx, uint32_t sms)
 {
     struct sim_machine *m = sim_driver.machine;
     uint64_t bytes = sim_device_of(ctx->device)->profile.context_bytes;
@@ -59,6 +61,8 @@ static CUresult open_context(struct sim_context *ctx)
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     if (ctx->shared) {
         ctx->magic = SIM_CONTEXT;
+        m->context[ctx->shared].id = ctx->id;
+        sim_mps_join(ctx, sms);
         result = sim_stream_open(ctx, CU_STREAM_DEFAULT, 0, SIM_ROLE_LEGACY, &ctx->legacy);
         if (result == CUDA_SUCCESS)
             return result;
@@ -81,6 +85,7 @@ static void close_context(struct sim_context *ctx)
 {
     struct sim_machine *m = sim_driver.machine;
     sim_context_synchronize(ctx);
+    sim_green_forget(ctx);
     sim_modules_unload_all(ctx);
     sim_memory_forget(ctx);
     pthread_mutex_lock(&ctx->lock);
@@ -104,17 +109,29 @@ static struct sim_context *new_object(CUdevice device, unsigned flags)
         ctx->flags = flags | CU_CTX_MAP_HOST;
         ctx->api_version = 3020;
         ctx->id = ++last_id;
+        ctx->root = ctx;
         pthread_mutex_init(&ctx->lock, NULL);
     }
     return ctx;
 }
 
-static CUresult create(CUcontext *out, unsigned flags, CUdevice device)
+unsigned long long sim_context_next_id(void)
+{
+    pthread_mutex_lock(&lock);
+    unsigned long long id = ++last_id;
+    pthread_mutex_unlock(&lock);
+    return id;
+}
+
+static CUresult create(CUcontext *out, const CUexecAffinityParam *affinity, int count, unsigned flags,
+                       CUdevice device)
 {
     if (!out || (flags & ~(unsigned)CU_CTX_FLAGS_MASK))
         return CUDA_ERROR_INVALID_VALUE;
     if (!sim_device_valid(device))
         return CUDA_ERROR_INVALID_DEVICE;
+    uint32_t sms;
+    SIM_TRY(sim_mps_affinity(device, affinity, count, &sms));
     if (depth == STACK_DEPTH)
         return CUDA_ERROR_UNKNOWN;
     pthread_mutex_lock(&lock);
@@ -122,7 +139,7 @@ static CUresult create(CUcontext *out, unsigned flags, CUdevice device)
     pthread_mutex_unlock(&lock);
     if (!ctx)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = open_context(ctx);
+    CUresult result = open_context(ctx, sms);
     if (result != CUDA_SUCCESS) {
         sim_object_free(ctx);
         return result;
@@ -135,30 +152,30 @@ static CUresult create(CUcontext *out, unsigned flags, CUdevice device)
 SIM_API(cuCtxCreate, (CUcontext * ctx, unsigned flags, CUdevice device))
 {
     SIM_ENTER(cuCtxCreate);
-    return create(ctx, flags, device);
+    return create(ctx, NULL, 0, flags, device);
 }
 
 SIM_API(cuCtxCreate_v2, (CUcontext * ctx, unsigned flags, CUdevice device))
 {
     SIM_ENTER(cuCtxCreate_v2);
-    return create(ctx, flags, device);
+    return create(ctx, NULL, 0, flags, device);
 }
 
 SIM_API(cuCtxCreate_v3,
         (CUcontext * ctx, void *affinity, int affinity_count, unsigned flags, CUdevice device))
 {
     SIM_ENTER(cuCtxCreate_v3);
-    if (affinity_count != 0)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    return create(ctx, flags, device);
+    return create(ctx, affinity, affinity_count, flags, device);
 }
 
 SIM_API(cuCtxCreate_v4, (CUcontext * ctx, CUctxCreateParams *params, unsigned flags, CUdevice device))
 {
     SIM_ENTER(cuCtxCreate_v4);
-    if (params && (params->numExecAffinityParams != 0 || params->cigParams))
+    if (!params)
+        return create(ctx, NULL, 0, flags, device);
+    if (params->cigParams)
         return CUDA_ERROR_NOT_SUPPORTED;
-    return create(ctx, flags, device);
+    return create(ctx, params->execAffinityParams, params->numExecAffinityParams, flags, device);
 }
 
 static CUresult destroy(CUcontext ctx)
@@ -212,7 +229,7 @@ CUresult sim_primary_retain(CUdevice device, struct sim_context **out)
     struct sim_context *ctx = primary_object(device);
     CUresult result = ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     if (ctx && ctx->magic != SIM_CONTEXT)
-        result = open_context(ctx);
+        result = open_context(ctx, 0);
     if (result == CUDA_SUCCESS) {
         ctx->users++;
         *out = ctx;

@@ -50,6 +50,8 @@ CUresult sim_context_set_heap(struct sim_context *ctx, size_t bytes);
 CUresult sim_per_thread_stream(struct sim_context *ctx, struct sim_stream **stream);
 CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, enum sim_stream_role role,
                          struct sim_stream **stream);
+/* Within the range that streams have. */
+int sim_stream_priority(int priority);
 /* With the context's lock held; whatever was queued is done. */
 void sim_stream_close(struct sim_stream *stream);
 

@@ -1,4 +1,5 @@
 /* properties.c -- what a program can ask about a device. */
+#include "mps.h"
 #include "profile.h"
 #include "sim.h"
 
@@ -212,6 +213,6 @@ SIM_API(cuDeviceGetExecAffinitySupport, (int *supported, int type, CUdevice devi
     ENTER_DEVICE(cuDeviceGetExecAffinitySupport, device);
     if (!supported || type != 0)
         return CUDA_ERROR_INVALID_VALUE;
-    *supported = 0;
+    *supported = (int)sim_driver.machine->mps;
     return CUDA_SUCCESS;
 }

@@ -121,6 +121,7 @@ enum sim_magic {
     SIM_TEXTURE_REFERENCE,
     SIM_SURFACE,
     SIM_SURFACE_REFERENCE,
+    SIM_GREEN,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
@@ -152,6 +153,15 @@ struct sim_context {
     struct sim_stream *streams;
     struct sim_stream *legacy;
     struct sim_module *modules; /* module.c: unloaded when the context goes */
+    struct sim_context
+        *root;               /* of a green context: the primary one, whose memory, modules and events it uses;
+                                   of any other: itself */
+    struct sim_green *green; /* what it was made for, else NULL */
+    struct sim_context *greens; /* of a primary context, linked by next_green */
+    struct sim_context *next_green;
+    struct sim_stream *marker; /* context_event.c: hidden, made when needed */
+    struct sim_gate *gate;     /* what later streams wait for first, or NULL */
+    uint32_t attached;         /* cuCtxAttach */
 };
 
 /* The thread's current context, NULL when none or when it was destroyed; then the error for that. */

@@ -41,7 +41,8 @@ static enum sim_memory_kind memory_kind(enum sim_block_kind kind)
     }
 }
 
-CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+/* `last`: the program will be told of a refusal. */
+static CUresult charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes, bool last)
 {
     struct sim_machine *m = sim_driver.machine;
     uint32_t index = sim_driver.device[device];
@@ -51,8 +52,15 @@ CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
         sim_machine_reap(m);
         refused = sim_memory_charge(m, sim_driver.process, index, kind, bytes);
     }
+    if (refused && last)
+        sim_memory_deny(m, sim_driver.process, index);
     sim_machine_unlock(m);
     return refused ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
+{
+    return charge(device, kind, bytes, true);
 }
 
 void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
@@ -65,7 +73,7 @@ void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
 
 CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes)
 {
-    CUresult result = sim_charge(device, kind, bytes);
+    CUresult result = charge(device, kind, bytes, false);
     if (result == CUDA_ERROR_OUT_OF_MEMORY) {
         sim_pools_trim(device);
         sim_managed_evict(device, bytes);
@@ -87,7 +95,7 @@ CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uin
     struct sim_block *block = base ? sim_block_new(kind, ctx->device, base, bytes) : NULL;
     if (block) {
         block->physical_bytes = physical;
-        block->context = ctx;
+        block->context = ctx->root;
     } else if (base)
         sim_space_give(base, physical);
     pthread_mutex_unlock(&sim_memory_lock);

@@ -54,8 +54,8 @@ SIM_API(cuEventCreate, (CUevent * out, unsigned flags))
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     struct sim_event_slot *slot = &sim_driver.machine->event[event->slot];
-    event->context = ctx;
-    event->context_id = ctx->id;
+    event->context = ctx->root;
+    event->context_id = ctx->root->id;
     event->flags = flags;
     event->unused_until = atomic_load(&slot->submitted);
     *out = event;
@@ -100,7 +100,7 @@ static CUresult record(CUevent event, CUstream handle, unsigned flags, bool per_
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (flags & ~1u)
         return CUDA_ERROR_INVALID_VALUE;
-    if (stream->context != event->context)
+    if (stream->context->root != event->context)
         return CUDA_ERROR_INVALID_HANDLE;
     struct sim_work work = {.kind = SIM_WORK_RECORD, .event = {.event = event, .flags = flags}};
     if (!stream->capture) {

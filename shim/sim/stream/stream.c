@@ -1,4 +1,5 @@
 /* stream.c -- streams: default, per-thread and created; waiting for them. */
+#include "green.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -43,7 +44,7 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
     ctx->streams = stream;
     pthread_mutex_unlock(&ctx->lock);
     *out = stream;
-    return CUDA_SUCCESS;
+    return ctx->gate ? sim_context_greet(stream) : CUDA_SUCCESS;
 }
 
 void sim_stream_close(struct sim_stream *stream)
@@ -53,6 +54,8 @@ void sim_stream_close(struct sim_stream *stream)
     while (*link != stream)
         link = &(*link)->next;
     *link = stream->next;
+    if (stream == stream->context->marker)
+        sim_context_unmark(stream->context);
     sim_capture_leave(stream);
     sim_effects_remove(stream);
     sim_machine_lock(m);
@@ -175,11 +178,20 @@ CUresult sim_context_synchronize(struct sim_context *ctx)
     while (i > 0)
         sim_point_wait(all[--i]);
     free(all);
+    for (struct sim_context *green = ctx->greens; green; green = green->next_green)
+        SIM_TRY(sim_context_synchronize(green));
     sim_pools_settle();
     return atomic_load(&ctx->sticky);
 }
 
 /* -------- the API -------- */
+
+int sim_stream_priority(int priority)
+{
+    if (priority > LEAST_PRIORITY)
+        return LEAST_PRIORITY;
+    return priority < GREATEST_PRIORITY ? GREATEST_PRIORITY : priority;
+}
 
 static CUresult create(CUstream *stream, unsigned flags, int priority)
 {
@@ -188,11 +200,8 @@ static CUresult create(CUstream *stream, unsigned flags, int priority)
         return sim_no_context();
     if (!stream || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
         return CUDA_ERROR_INVALID_VALUE;
-    if (priority > LEAST_PRIORITY)
-        priority = LEAST_PRIORITY;
-    if (priority < GREATEST_PRIORITY)
-        priority = GREATEST_PRIORITY;
-    return sim_stream_open(ctx, flags, priority, flags ? SIM_ROLE_NON_BLOCKING : SIM_ROLE_BLOCKING, stream);
+    return sim_stream_open(ctx, flags, sim_stream_priority(priority),
+                           flags ? SIM_ROLE_NON_BLOCKING : SIM_ROLE_BLOCKING, stream);
 }
 
 SIM_API(cuStreamCreate, (CUstream * stream, unsigned flags))
@@ -330,8 +339,8 @@ SIM_STREAM_API(cuStreamGetCtx_v2, cuStreamGetCtx_v2_ptsz, (CUstream handle, CUco
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (!ctx || !green)
         return CUDA_ERROR_INVALID_VALUE;
-    *ctx = stream->context;
-    *green = NULL;
+    *green = stream->context->green;
+    *ctx = *green ? NULL : stream->context;
     return CUDA_SUCCESS;
 }
 
