@@ -103,26 +103,6 @@ out([codes, os.getpid()]); wait()
     assert machine.device()["used_bytes"] == 0
 
 
-def test_faults_come_when_asked_for(machine: Machine) -> None:
-    code = 'start(); out([[alloc(512)[0] for _ in range(4)], [call("cuCtxSynchronize") for _ in range(2)]])'
-    faults = "cuMemAlloc_v2:2-3:46,cuCtxSynchronize:1-:719"
-    assert machine.run(code, SIMGPU_FAULTS=faults) == [[0, 46, 46, 0], [719, 719]]
-    assert machine.run("out(call('cuInit', 0))", SIMGPU_FAULTS="cuInit:1:100") == 100
-
-
-def test_a_file_that_is_no_machine_is_refused_with_its_name(machine: Machine) -> None:
-    Path(machine.path).write_bytes(b"something else")
-    program = subprocess.run(
-        ["python3", "-c", "import ctypes; print(ctypes.CDLL('libcuda.so.1').cuInit(0))"],
-        env=machine.environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert program.stdout == "802\n"
-    assert program.stderr == f"simgpu: {machine.path}: not a simulated machine of this version (remove it)\n"
-
-
 def test_many_processes_share_one_machine(machine: Machine) -> None:
     programs = [
         machine.start("start(); function(); out(1); wait(); alloc(MIB); busy(1, 200_000, 4)")

@@ -1,9 +1,12 @@
 /* account.c -- who is on the machine, what memory they hold, and the truth about both. */
 #include "model.h"
+#include "share.h"
+#include "recognise.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Field 22 of /proc/self/stat; the command in field 2 may hold spaces and parentheses. */
@@ -20,6 +23,12 @@ static uint64_t start_ticks(void)
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     return at ? strtoull(at, NULL, 10) : 0;
+}
+
+uint64_t sim_pid_space(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
 }
 
 static void read_command(char *command, size_t size)
@@ -51,9 +60,9 @@ uint32_t sim_process_open(struct sim_machine *m)
     if (m->live_count == SIM_MAX_LIVE)
         sim_machine_reap(m);
     uint32_t process = m->live_count < SIM_MAX_LIVE ? find_record(m) : 0;
-    if (!process)
-        return 0;
     struct sim_process *p = &m->process[process];
+    if (!process || !sim_have_room(p, sizeof(*p)))
+        return 0;
     for (uint32_t d = 0; d < m->device_count && p->state == SIM_PROCESS_ENDED; d++) {
         SIM_PUT(m, m->device[d].forgotten_gpu_ns, m->device[d].forgotten_gpu_ns + p->device[d].gpu_ns);
         SIM_PUT(m, m->device[d].forgotten_sm_ns, m->device[d].forgotten_sm_ns + p->device[d].sm_ns);
@@ -63,6 +72,7 @@ uint32_t sim_process_open(struct sim_machine *m)
     memset(p, 0, sizeof(*p));
     p->pid = (uint32_t)getpid();
     p->start_ticks = start_ticks();
+    p->pid_space = sim_pid_space();
     p->first_ns = m->now_ns;
     read_command(p->command, sizeof(p->command));
     pthread_mutexattr_t attributes;
@@ -81,6 +91,7 @@ uint32_t sim_process_open(struct sim_machine *m)
 void sim_process_end(struct sim_machine *m, uint32_t process)
 {
     struct sim_process *p = &m->process[process];
+    sim_shares_leave(m, process);
     for (uint32_t d = 0; d < m->device_count; d++) {
         for (uint32_t c = m->device[d].first_context, next; c; c = next) {
             next = m->context[c].next;
@@ -103,18 +114,24 @@ void sim_process_end(struct sim_machine *m, uint32_t process)
     sim_commit(m);
 }
 
-int sim_memory_charge(struct sim_machine *m, uint32_t process, uint32_t device, enum sim_memory_kind kind,
-                      uint64_t bytes)
+void sim_memory_add(struct sim_machine *m, uint32_t process, uint32_t device, enum sim_memory_kind kind,
+                    uint64_t bytes)
 {
-    struct sim_device *d = &m->device[device];
     struct sim_process_device *usage = &m->process[process].device[device];
-    if (bytes > d->profile.memory_bytes - d->used_bytes)
-        return -1;
-    SIM_PUT(m, d->used_bytes, d->used_bytes + bytes);
     SIM_PUT(m, usage->memory[kind], usage->memory[kind] + bytes);
     SIM_PUT(m, usage->used_bytes, usage->used_bytes + bytes);
     if (usage->used_bytes > usage->peak_bytes)
         SIM_PUT(m, usage->peak_bytes, usage->used_bytes);
+}
+
+int sim_memory_charge(struct sim_machine *m, uint32_t process, uint32_t device, enum sim_memory_kind kind,
+                      uint64_t bytes)
+{
+    struct sim_device *d = &m->device[device];
+    if (bytes > d->profile.memory_bytes - d->used_bytes)
+        return -1;
+    SIM_PUT(m, d->used_bytes, d->used_bytes + bytes);
+    sim_memory_add(m, process, device, kind, bytes);
     sim_commit(m);
     return 0;
 }

@@ -1,11 +1,13 @@
 /* file.c -- the file that is the simulated machine: made whole or not at all, recognised or refused. */
-#include "machine.h"
+#include "recognise.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,6 +103,7 @@ static bool fill_machine(struct sim_machine *m, const char *path, const char *pr
     init_lock(&m->lock);
     m->virtual_clock = sim_clock_beside(path);
     m->boot_ns = m->now_ns = m->virtual_clock ? SIM_VIRTUAL_START_NS : sim_now_ns();
+    sim_read_boot_id(m->boot_id, sizeof(m->boot_id));
     m->next_ns = UINT64_MAX;
     m->slice_ns = number("SIMGPU_SLICE_NS", DEFAULT_SLICE_NS);
     m->switch_ns = number("SIMGPU_SWITCH_NS", DEFAULT_SWITCH_NS);
@@ -122,28 +125,38 @@ static struct sim_machine *map(int fd)
     return p;
 }
 
-/* Made under another name and linked to its own when whole: nobody ever sees half a machine. */
-static int create(const char *path, const char *profile, char *why, unsigned why_size)
+/* The parts that every process writes to; the rest grows with its use (account.c, queue.c, event.c, share.c). */
+static bool have_common_room(const struct sim_machine *m)
+{
+    return sim_have_room(m, offsetof(struct sim_machine, process)) &&
+           sim_have_room(m->context, sizeof(m->context)) && sim_have_room(m->queue, sizeof(m->queue)) &&
+           sim_have_room(&m->mps, offsetof(struct sim_machine, share) - offsetof(struct sim_machine, mps));
+}
+
+/* Made under another name and put in its place when whole: nobody ever sees half a machine.  Only where `instead`, it
+ * takes the place of what is there. */
+static int create(const char *path, const char *profile, bool instead, char *why, unsigned why_size)
 {
     char temporary[4096];
     snprintf(temporary, sizeof(temporary), "%s.%d.new", path, (int)getpid());
     int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
-        snprintf(why, why_size, "%s: %s", temporary, strerror(errno));
+        snprintf(why, why_size, errno == ENOENT ? "%s: its folder does not exist" : "%s: %s", path,
+                 strerror(errno));
         return -1;
     }
     struct sim_machine *m = NULL;
     bool whole = false;
-    if (ftruncate(fd, sizeof(*m)) == 0 && (m = map(fd)) != NULL)
-        whole = fill_machine(m, path, profile);
-    if (!m)
+    if (ftruncate(fd, sizeof(*m)) != 0 || (m = map(fd)) == NULL)
         snprintf(why, why_size, "%s: %s", temporary, strerror(errno));
-    else if (!whole)
+    else if (!have_common_room(m))
+        snprintf(why, why_size, "%s: no room for a simulated machine: its disk is full", path);
+    else if (!fill_machine(m, path, profile))
         snprintf(why, why_size, "SIMGPU_PROFILE=%s: no such devices (h200, a100, l4, t4; h200*2)", profile);
-    else if (link(temporary, path) && errno != EEXIST) {
+    else if (instead ? rename(temporary, path) : link(temporary, path) && errno != EEXIST)
         snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        whole = false;
-    }
+    else
+        whole = true;
     if (m)
         munmap(m, sizeof(*m));
     close(fd);
@@ -151,46 +164,83 @@ static int create(const char *path, const char *profile, char *why, unsigned why
     return whole ? 0 : -1;
 }
 
-static struct sim_machine *open_existing(const char *path, char *why, unsigned why_size)
+/* The machine in that file, or NULL and what is wrong with it. */
+static struct sim_machine *map_machine(int fd, const char **wrong)
 {
-    struct stat st;
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        return NULL;
+    *wrong = sim_file_wrong(fd);
+    struct sim_machine *m = *wrong ? NULL : map(fd);
+    if (!*wrong)
+        *wrong = m ? sim_machine_wrong(m) : strerror(errno);
+    if (m && *wrong) {
+        munmap(m, sizeof(*m));
+        m = NULL;
     }
-    struct sim_machine *m = NULL;
-    if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof(*m))
-        m = map(fd);
-    close(fd);
-    bool ours = m && m->magic == SIM_MAGIC && m->version == SIM_VERSION && m->size_bytes == sizeof(*m) &&
-                atomic_load_explicit(&m->ready, memory_order_acquire);
-    if (ours && (m->virtual_clock || m->boot_ns <= sim_now_ns()))
-        return m;
-    snprintf(why, why_size,
-             ours ? "%s: made before this machine was started (remove it)"
-                  : "%s: not a simulated machine of this version (remove it)",
-             path);
-    sim_machine_close(m);
-    errno = EPROTO;
-    return NULL;
+    return m;
 }
+
+/* What is in the machine's place and is none: a new one takes it, unless that would be a loss to anybody.  False and
+ * `why` where it would. */
+static bool make_anew(const char *path, const char *profile, int fd, const char *wrong, char *why,
+                      unsigned why_size)
+{
+    char users[512];
+    struct stat now, then;
+    if (flock(fd, LOCK_EX) != 0 || stat(path, &now) != 0 || fstat(fd, &then) != 0 ||
+        now.st_ino != then.st_ino)
+        return true; /* another program was faster */
+    if (!sim_file_expendable(path, fd)) {
+        snprintf(why, why_size, "%s: %s (remove it, or set SIMGPU_MACHINE to another path)", path, wrong);
+        return false;
+    }
+    sim_file_users(path, fd, users, sizeof(users));
+    if (*users) {
+        snprintf(why, why_size, "%s: %s, and in use by %s: it can be made anew when they have ended", path,
+                 wrong, users);
+        return false;
+    }
+    if (create(path, profile, true, why, why_size))
+        return false;
+    snprintf(why, why_size, "%s: %s; made anew", path, wrong);
+    return true;
+}
+
+#define TRIES 10 /* others may be removing and making it at the same time */
 
 struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool make, char *why,
                                         unsigned why_size)
 {
-    if (make && access(path, F_OK) != 0) {
-        char folder[4096];
-        snprintf(folder, sizeof(folder), "%s", path);
-        char *slash = strrchr(folder, '/');
-        if (slash && slash != folder) {
-            *slash = '\0';
-            mkdir(folder, 0700); /* the default one; any other is the caller's, and is there */
+    *why = '\0';
+    for (int i = 0; i < TRIES; i++) {
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT && make) {
+            char folder[4096];
+            snprintf(folder, sizeof(folder), "%s", path);
+            char *slash = strrchr(folder, '/');
+            if (slash && slash != folder) {
+                *slash = '\0';
+                mkdir(folder, 0700); /* the default one; any other is the caller's, and is there */
+            }
+            if (create(path, profile, false, why, why_size))
+                return NULL;
+            continue;
         }
-        if (create(path, profile, why, why_size))
+        if (fd < 0) {
+            snprintf(why, why_size, "%s: %s", path, strerror(errno));
             return NULL;
+        }
+        const char *wrong;
+        struct sim_machine *m = map_machine(fd, &wrong);
+        bool again = !m && make && make_anew(path, profile, fd, wrong, why, why_size);
+        if (!m && !make)
+            snprintf(why, why_size, "%s: %s", path, wrong);
+        close(fd);
+        if (m || !again) {
+            errno = EPROTO;
+            return m;
+        }
     }
-    return open_existing(path, why, why_size);
+    snprintf(why, why_size, "%s: others keep replacing it", path);
+    return NULL;
 }
 
 struct sim_machine *sim_machine_open(bool make, char *why, unsigned why_size)

@@ -22,10 +22,12 @@ static void roll_back(struct sim_machine *m)
     }
 }
 
+/* A process has a life from the end of its cuInit.  Before, only its record is at stake; its pid says nothing to a
+ * process with other pids, which leaves it to others. */
 static bool is_dead(struct sim_process *process)
 {
-    if (!process->has_life) /* no helper yet, so no contexts: only its record is at stake */
-        return kill((pid_t)process->pid, 0) != 0 && errno == ESRCH;
+    if (!process->has_life)
+        return process->pid_space == sim_pid_space() && kill((pid_t)process->pid, 0) != 0 && errno == ESRCH;
     int result = pthread_mutex_trylock(&process->life);
     if (result == 0 || result == EOWNERDEAD) /* kept, it would stay on this thread's list of locks */
         pthread_mutex_unlock(&process->life);

@@ -97,7 +97,8 @@ enum sim_request {
     SIM_REQUEST_UNLOCK
 };
 
-#define SIM_ANSWERS 8
+#define SIM_ANSWERS     8
+#define SIM_STATE_SAVED 2 /* CU_PROCESS_STATE_CHECKPOINTED: it holds nothing on any device */
 
 /* What others ask of a process's helper thread, one thing at a time (checkpoint.c). */
 struct sim_inbox {
@@ -151,6 +152,7 @@ enum sim_command_flag {
     SIM_CMD_KERNEL = 1,       /* counted as one; its pace depends on its SMs */
     SIM_CMD_WHOLE = 2,        /* starts only with all its SMs (cooperative) */
     SIM_CMD_OWN_PRIORITY = 4, /* not its stream's */
+    SIM_CMD_FOREIGN = 8,      /* waits for another process's event: its own process is woken when it may go on */
 };
 
 struct sim_command {
@@ -267,6 +269,39 @@ struct sim_device {
     uint32_t lost;    /* fell off the bus: no context opens on it any more */
 };
 
+/* -------- what processes share (share.h) -------- */
+
+#define SIM_MAX_SHARES 16384
+#define SIM_MAX_HOLDS  32768
+
+enum sim_share_purpose {
+    SIM_SHARE_LINEAR = 1, /* a range of its maker's device memory: cuIpcGetMemHandle */
+    SIM_SHARE_PHYSICAL,   /* a file of its own: cuMemExportToShareableHandle */
+    SIM_SHARE_POOL,       /* the same: a pool */
+    SIM_SHARE_EVENT
+};
+
+struct sim_share {
+    uint64_t serial;        /* names it in handles; 0: not whole */
+    uint64_t inode;         /* of the memory's file */
+    uint64_t offset, bytes; /* in the file and charged; an event: its slot, and 0 */
+    uint32_t device, kind;  /* where and as what it is charged */
+    uint32_t purpose;
+    uint32_t payer;      /* process, one of the holders; 0: nothing is charged */
+    uint32_t first_hold; /* holders, in the order in which they came */
+    uint32_t maker;      /* process */
+    uint32_t maker_fd;   /* LINEAR: the file, in the maker */
+    uint32_t flags;      /* PHYSICAL: of the allocation */
+    uint64_t size;       /* PHYSICAL: what can be mapped */
+};
+
+struct sim_hold {
+    uint32_t share; /* 0: free */
+    uint32_t process;
+    uint32_t next;  /* of the same share, or of the free list */
+    uint32_t count; /* how many times */
+};
+
 /* -------- the file -------- */
 
 struct sim_undo {
@@ -305,6 +340,11 @@ struct sim_machine {
         virtual_clock; /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
     uint64_t groups;   /* dealt out */
     char boot_id[40];  /* of the kernel that runs */
+    uint32_t shares_made, last_share;
+    uint32_t holds_made, free_hold;
+    uint64_t last_serial; /* of a share */
+    struct sim_share share[SIM_MAX_SHARES + 1];
+    struct sim_hold hold[SIM_MAX_HOLDS + 1];
 };
 
 /* The one clock, and the one way to wait for it (clock.c). */
@@ -323,7 +363,8 @@ bool sim_on_virtual_clock(void);
 void sim_spend_call(void);
 
 /* Map the machine named by SIMGPU_MACHINE, making it from SIMGPU_PROFILE where `create`.  Returns NULL with
- * errno and one line in `why` (what is wrong with which file). */
+ * errno and one line in `why` (what is wrong with which file); otherwise `why` is empty, or says in one line what was
+ * wrong with the file and that a new one has taken its place. */
 struct sim_machine *sim_machine_open(bool create, char *why, unsigned why_size);
 struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool create, char *why,
                                         unsigned why_size);
@@ -338,6 +379,9 @@ void sim_machine_unlock(struct sim_machine *);
 /* With the lock held: look at every live process now. */
 void sim_machine_reap(struct sim_machine *);
 
+/* The same for all processes to which a pid means the same process. */
+uint64_t sim_pid_space(void);
+
 /* With the lock held. */
 uint32_t sim_process_open(struct sim_machine *);
 void sim_process_end(struct sim_machine *, uint32_t process);
@@ -348,6 +392,8 @@ int sim_memory_charge(struct sim_machine *, uint32_t process, uint32_t device, e
 void sim_memory_deny(struct sim_machine *, uint32_t process, uint32_t device);
 void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                         uint64_t bytes);
+/* To the process's books alone, as a part of a larger change: the device is charged with it. */
+void sim_memory_add(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind, uint64_t bytes);
 
 /* Contexts and their streams' queues, with the lock held (queue.c).  0 when the machine has no more of them. */
 uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
@@ -355,6 +401,9 @@ uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_
 uint32_t sim_shared_context_join(struct sim_machine *, uint32_t leader, const struct sim_sms *allowed);
 /* Before it has work: no more than that many SMs at a time, and its MPS client's level. */
 void sim_shared_context_limit(struct sim_machine *, uint32_t context, uint32_t sms, uint32_t level);
+/* All contexts of a process that has nothing queued, from the device that is the index to another of the same kind;
+ * SIM_MAX_DEVICES: they stay. */
+void sim_contexts_move(struct sim_machine *, uint32_t process, const uint32_t new_device[SIM_MAX_DEVICES]);
 /* Under MPS a fatal fault of one client is every client's: sets `fault` of all contexts that share the engine with
  * this one, this one included, and wakes their processes. */
 void sim_fault_clients(struct sim_machine *, uint32_t context, uint32_t error);

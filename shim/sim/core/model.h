@@ -50,6 +50,9 @@ void sim_queue_settle(struct sim_machine *, uint32_t queue, enum sim_engine afte
 /* Settle whatever no longer waits for an event or a barrier. */
 void sim_queue_unblock(struct sim_machine *);
 
+/* fault.c: go on with dropping what is queued in failed contexts; d->failing until all of it is gone. */
+void sim_device_empty_failed(struct sim_machine *, struct sim_device *);
+
 /* -------- kernels.c: what the contexts on the compute engine do with its SMs -------- */
 
 /* Complete what has ended; start what can, and give freed SMs to what has too few. */

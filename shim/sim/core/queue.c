@@ -3,6 +3,7 @@
  * A queue is in exactly one state; sim_queue_place() keeps the counts that follow from it (how many streams of a
  * context want the compute engine, who waits for a copy engine, the list of blocked queues). */
 #include "model.h"
+#include "recognise.h"
 
 #define LOW48 ((1ull << 48) - 1)
 
@@ -59,11 +60,12 @@ void sim_queue_complete(struct sim_machine *m, uint32_t queue)
     struct sim_shared_context *ctx = &m->context[q->context];
     struct sim_process_device *usage = &m->process[ctx->process].device[ctx->device];
     c->end_ns = m->now_ns;
-    if (c->flags & SIM_CMD_KERNEL) {
+    c->dropped = atomic_load_explicit(&ctx->fault, memory_order_relaxed) != 0;
+    if (!c->dropped && (c->flags & SIM_CMD_KERNEL)) {
         SIM_PUT(m, ctx->kernels, ctx->kernels + 1);
         SIM_PUT(m, usage->kernels, usage->kernels + 1);
     }
-    if (c->bytes) {
+    if (!c->dropped && c->bytes) {
         SIM_PUT(m, ctx->copies, ctx->copies + 1);
         SIM_PUT(m, ctx->copy_bytes, ctx->copy_bytes + c->bytes);
         SIM_PUT(m, usage->copies, usage->copies + 1);
@@ -72,6 +74,8 @@ void sim_queue_complete(struct sim_machine *m, uint32_t queue)
     if (c->event && (c->kind == SIM_CMD_STAMP || c->kind == SIM_CMD_WORK))
         sim_queue_stamp(m, c);
     SIM_PUT(m, q->head, q->head + 1);
+    if (c->fault)
+        sim_context_fail(m, q->context, c->fault);
 }
 
 /* Legacy-stream order: its commands and those of the blocking streams of its context run in order of submission. */
@@ -94,6 +98,12 @@ static bool barred(struct sim_machine *m, uint32_t queue)
     return false;
 }
 
+/* What is queued in it goes at once, without effect (fault.c). */
+static bool has_failed(const struct sim_machine *m, uint32_t context)
+{
+    return atomic_load_explicit(&m->context[context].fault, memory_order_relaxed) != 0;
+}
+
 /* The head waits for an event or for another queue. */
 static bool waits(const struct sim_machine *m, const struct sim_command *c)
 {
@@ -110,6 +120,10 @@ void sim_queue_settle(struct sim_machine *m, uint32_t queue, enum sim_engine aft
         if (sim_journal_tight(m)) {
             sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
             return sim_device_touch(m, m->context[q->context].device);
+        }
+        if (has_failed(m, q->context)) {
+            sim_queue_complete(m, queue);
+            continue;
         }
         if (barred(m, queue))
             return sim_queue_place(m, queue, SIM_STREAM_BLOCKED, SIM_ENGINE_NONE);
@@ -140,11 +154,15 @@ void sim_queue_unblock(struct sim_machine *m)
     uint32_t queue = m->first_blocked;
     while (queue && !sim_journal_tight(m)) {
         struct sim_command *c = sim_queue_head(m, queue);
-        if (barred(m, queue) || waits(m, c)) {
+        if (!has_failed(m, m->queue[queue].context) && (barred(m, queue) || waits(m, c))) {
             queue = m->queue[queue].next_blocked;
             continue;
         }
+        struct sim_process *sleeper = &m->process[m->context[m->queue[queue].context].process];
+        bool wake = c->flags & SIM_CMD_FOREIGN;
         sim_queue_settle(m, queue, SIM_ENGINE_NONE);
+        if (wake)
+            sim_wake(&sleeper->wake);
         queue = m->first_blocked; /* its completions may have freed one that was passed over */
     }
 }
@@ -191,7 +209,8 @@ uint32_t sim_queue_open(struct sim_machine *m, uint32_t context, enum sim_stream
     uint32_t queue = m->free_queue;
     if (queue)
         SIM_PUT(m, m->free_queue, m->queue[queue].next);
-    else if (m->queues_made < SIM_MAX_STREAMS) {
+    else if (m->queues_made < SIM_MAX_STREAMS &&
+             sim_have_room(m->command[m->queues_made + 1], sizeof(m->command[0]))) {
         queue = m->queues_made + 1;
         SIM_PUT(m, m->queues_made, queue);
     } else
@@ -211,6 +230,19 @@ uint32_t sim_queue_open(struct sim_machine *m, uint32_t context, enum sim_stream
     return queue;
 }
 
+/* Events that will not be reached any more: another process may wait for one.  It needs no way back, being true. */
+static void stamp_dropped(struct sim_machine *m, uint32_t queue)
+{
+    for (uint64_t at = m->queue[queue].head; at < m->queue[queue].tail; at++) {
+        const struct sim_command *c = sim_command_at(m, queue, at);
+        struct sim_event_slot *slot = &m->event[c->event];
+        if (c->kind != SIM_CMD_STAMP || !c->event || atomic_load(&slot->stamped) >= c->event_sequence)
+            continue;
+        atomic_store(&slot->stamp_ns, m->now_ns);
+        atomic_store(&slot->stamped, c->event_sequence);
+    }
+}
+
 /* Whatever is still queued is dropped: the owner has waited for it, or is dead. */
 void sim_queue_close(struct sim_machine *m, uint32_t queue)
 {
@@ -221,6 +253,7 @@ void sim_queue_close(struct sim_machine *m, uint32_t queue)
         sim_kernel_leave(m, queue);
     else if (q->state == SIM_STREAM_RUNNING)
         SIM_PUT(m, device->copy_queue[q->engine - 1], 0);
+    stamp_dropped(m, queue);
     sim_queue_place(m, queue, SIM_STREAM_EMPTY, SIM_ENGINE_NONE);
     SIM_PUT(m, q->head, q->tail);
     uint32_t *link = &ctx->first;

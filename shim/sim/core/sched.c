@@ -172,12 +172,14 @@ static uint64_t next_event(struct sim_machine *m, const struct sim_device *d)
 
 static void step(struct sim_machine *m, struct sim_device *d)
 {
+    if (d->failing)
+        sim_device_empty_failed(m, d);
     sim_queue_unblock(m);
     copy_engine(m, d, SIM_ENGINE_H2D);
     copy_engine(m, d, SIM_ENGINE_D2H);
     while (turn(m, d) && !sim_journal_tight(m))
         ;
-    bool again = sim_journal_tight(m);
+    bool again = sim_journal_tight(m) || d->failing;
     for (int e = 0; e < 2; e++)
         again |= d->copies_ready[e] && !d->copy_queue[e]; /* made ready by the compute engine */
     SIM_PUT(m, d->next_ns, again ? m->now_ns : next_event(m, d));

@@ -111,6 +111,47 @@ void sim_shared_context_close(struct sim_machine *m, uint32_t context)
     sim_commit(m);
 }
 
+/* Onto another device of the same kind, idle. */
+static void move(struct sim_machine *m, uint32_t context, uint32_t to)
+{
+    struct sim_shared_context *ctx = &m->context[context];
+    struct sim_device *from = &m->device[ctx->device];
+    struct sim_process_device *usage = m->process[ctx->process].device;
+    sim_account(m, from);
+    uint32_t mate = ctx->mate == context ? 0 : ctx->mate;
+    uint32_t *link = &from->first_context;
+    while (*link != context)
+        link = &m->context[*link].next;
+    SIM_PUT(m, *link, ctx->next);
+    if (from->current == context)
+        SIM_PUT(m, from->current, m->mps ? mate : 0);
+    if (from->next_current == context)
+        SIM_PUT(m, from->next_current, m->mps ? mate : 0);
+    if (m->mps) { /* from ring to ring; without MPS a ring is one process's, and moves as a whole */
+        uint32_t other = m->device[to].first_context;
+        leave_ring(m, context);
+        SIM_PUT(m, ctx->mate, other ? m->context[other].mate : context);
+        if (other) {
+            SIM_PUT(m, ctx->group, m->context[other].group);
+            SIM_PUT(m, m->context[other].mate, context);
+        }
+    }
+    SIM_PUT(m, usage[ctx->device].contexts, usage[ctx->device].contexts - 1);
+    SIM_PUT(m, usage[to].contexts, usage[to].contexts + 1);
+    SIM_PUT(m, ctx->device, to);
+    SIM_PUT(m, ctx->next, m->device[to].first_context);
+    SIM_PUT(m, m->device[to].first_context, context);
+    sim_device_touch(m, to);
+    sim_commit(m);
+}
+
+void sim_contexts_move(struct sim_machine *m, uint32_t process, const uint32_t new_device[SIM_MAX_DEVICES])
+{
+    for (uint32_t c = 1; c <= m->contexts_made; c++)
+        if (m->context[c].process == process && new_device[m->context[c].device] != SIM_MAX_DEVICES)
+            move(m, c, new_device[m->context[c].device]);
+}
+
 void sim_fault_clients(struct sim_machine *m, uint32_t context, uint32_t error)
 {
     for (uint32_t c = context; c; c = sim_mate_after(m, context, c)) {

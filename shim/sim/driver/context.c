@@ -1,4 +1,5 @@
 /* context.c -- contexts, primary and created, and each thread's stack of current ones. */
+#include "graph_memory.h"
 #include "green.h"
 #include "mps.h"
 #include "process.h"
@@ -52,7 +53,8 @@ static CUresult open_context(struct sim_context *ctx, uint32_t sms)
 {
     struct sim_machine *m = sim_driver.machine;
     uint64_t bytes = sim_device_of(ctx->device)->profile.context_bytes;
-    SIM_TRY(sim_helper_start());
+    if (sim_device_of(ctx->device)->lost)
+        return CUDA_ERROR_UNKNOWN;
     SIM_TRY(sim_charge(ctx->device, SIM_MEM_CONTEXT, bytes));
     sim_machine_lock(m);
     ctx->shared = sim_shared_context_open(m, sim_driver.process, sim_driver.device[ctx->device]);
@@ -95,8 +97,10 @@ static void close_context(struct sim_context *ctx)
     sim_machine_lock(m);
     sim_shared_context_close(m, ctx->shared);
     sim_machine_unlock(m);
-    if (sim_driver.machine->process[sim_driver.process].device[sim_driver.device[ctx->device]].contexts == 0)
+    if (sim_driver.machine->process[sim_driver.process].device[sim_driver.device[ctx->device]].contexts == 0) {
         sim_pools_forget(ctx->device);
+        sim_graph_memory_forget(ctx->device);
+    }
     sim_uncharge(ctx->device, SIM_MEM_CONTEXT,
                  sim_device_of(ctx->device)->profile.context_bytes + heap_bytes(ctx));
 }
@@ -243,7 +247,6 @@ static void close_primary(struct sim_context *ctx)
     close_context(ctx);
     ctx->magic = SIM_DEAD;
     ctx->users = 0;
-    atomic_store(&ctx->sticky, CUDA_SUCCESS);
 }
 
 static CUresult primary_release(CUdevice device)

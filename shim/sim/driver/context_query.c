@@ -5,7 +5,7 @@
 
 SIM_API(cuCtxGetDevice, (CUdevice * device))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetDevice, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetDevice, ctx);
     if (!device)
         return CUDA_ERROR_INVALID_VALUE;
     *device = ctx->device;
@@ -33,7 +33,7 @@ SIM_API(cuCtxGetDevice_v2, (CUdevice * device, CUcontext ctx))
 
 SIM_API(cuCtxGetFlags, (unsigned *flags))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetFlags, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetFlags, ctx);
     if (!flags)
         return CUDA_ERROR_INVALID_VALUE;
     *flags = ctx->flags;
@@ -71,7 +71,7 @@ SIM_API(cuCtxGetApiVersion, (CUcontext ctx, unsigned *version))
 
 SIM_API(cuCtxGetStreamPriorityRange, (int *least, int *greatest))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetStreamPriorityRange, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetStreamPriorityRange, ctx);
     if (least)
         *least = 0;
     if (greatest)
@@ -90,7 +90,7 @@ static CUresult limit_known(const struct sim_context *ctx, int limit)
 
 SIM_API(cuCtxGetLimit, (size_t * value, CUlimit limit))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetLimit, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetLimit, ctx);
     if (!value)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(limit_known(ctx, (int)limit));
@@ -110,7 +110,7 @@ SIM_API(cuCtxSetLimit, (CUlimit limit, size_t value))
 
 SIM_API(cuCtxGetCacheConfig, (int *config))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetCacheConfig, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetCacheConfig, ctx);
     if (!config)
         return CUDA_ERROR_INVALID_VALUE;
     *config = (int)ctx->cache_config;
@@ -128,7 +128,7 @@ SIM_API(cuCtxSetCacheConfig, (int config))
 
 SIM_API(cuCtxGetSharedMemConfig, (int *config))
 {
-    SIM_ENTER_CONTEXT(cuCtxGetSharedMemConfig, ctx);
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetSharedMemConfig, ctx);
     if (!config)
         return CUDA_ERROR_INVALID_VALUE;
     *config = 1; /* four-byte banks: nothing else exists any more */

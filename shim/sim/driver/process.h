@@ -1,11 +1,20 @@
-/* process.h -- what only the core of the simulated driver shares: effects, the helper thread, faults. */
+/* process.h -- what only the core of the simulated driver shares: effects, the helper thread, the gate. */
 #ifndef SIM_PROCESS_H
 #define SIM_PROCESS_H
 
 #include "sim.h"
 
-/* True when SIMGPU_FAULTS asks for any. */
-bool sim_faults_read(void);
+/* -------- gate.c: whether calls may begin (entry.h) -------- */
+
+/* No call begins any more, except those made by others that are inside; then whether none is inside. */
+void sim_gate_close(void);
+bool sim_gate_quiet(void);
+void sim_gate_open(void);
+
+/* -------- checkpoint.c -------- */
+
+/* Helper: do what was asked of this process; when to look again. */
+uint64_t sim_checkpoint_serve(void);
 
 /* -------- effects.c: what finished work does to memory, in the order in which the model finished it -------- */
 
@@ -13,6 +22,7 @@ void sim_effects_add(struct sim_stream *stream);
 void sim_effects_remove(struct sim_stream *stream);
 /* One more piece of work with an effect was queued. */
 void sim_effects_expect(void);
+bool sim_effects_expected(void);
 /* Carry out what is due; returns at once when nothing is expected. */
 void sim_effects_run(void);
 /* Helper: run host functions and waits that are due; when to look again. */
@@ -36,7 +46,7 @@ void sim_fill_perform(const struct sim_fill *fill);
 
 /* -------- helper.c -------- */
 
-/* Started with the first context; dies with the process, which is how others notice its death. */
+/* Started by cuInit; dies with the process, which is how others notice its death. */
 CUresult sim_helper_start(void);
 void sim_helper_stop(void);
 /* There is something for it to do at that time. */

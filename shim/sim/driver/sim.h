@@ -9,11 +9,12 @@
  * names that nobody writes are weak exports that answer CUDA_ERROR_NOT_SUPPORTED (api.def).  Functions that
  * take a stream come in two spellings and are written once with SIM_STREAM_API.  Each begins with
  * SIM_ENTER(name) (driver initialised, no fault injected) or SIM_ENTER_CONTEXT(name, ctx) (and a current
- * context).  Errors are returned, never printed. */
+ * context that has not failed): entry.h.  Errors are returned, never printed. */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
 #include "cuda_types.h"
+#include "entry.h"
 #include "machine.h"
 
 #define SIM_EXPORT            __attribute__((visibility("default")))
@@ -34,37 +35,12 @@
     }                                                                                                        \
     static CUresult do_##name(bool per_thread, SIM_UNPACK params)
 
-/* Return from the caller on any error. */
-#define SIM_TRY(call)                                                                                        \
-    do {                                                                                                     \
-        CUresult sim_result_ = (call);                                                                       \
-        if (__builtin_expect(sim_result_ != CUDA_SUCCESS, 0))                                                \
-            return sim_result_;                                                                              \
-    } while (0)
-
-#define SIM_ENTER(name)                                                                                      \
-    do {                                                                                                     \
-        if (__builtin_expect(                                                                                \
-                atomic_load_explicit(&sim_driver.state, memory_order_acquire) != SIM_DRIVER_READY, 0))       \
-            return sim_not_ready();                                                                          \
-        if (__builtin_expect(sim_driver.faults, 0))                                                          \
-            SIM_TRY(sim_fault(#name));                                                                       \
-    } while (0)
-
-/* Declares `ctx`, the current context. */
-#define SIM_ENTER_CONTEXT(name, ctx)                                                                         \
-    SIM_ENTER(name);                                                                                         \
-    struct sim_context *ctx = sim_current_context();                                                         \
-    if (__builtin_expect(ctx == NULL, 0))                                                                    \
-    return sim_no_context()
-
 /* -------- the process (process.c) -------- */
 
 enum sim_driver_state { SIM_DRIVER_NEW, SIM_DRIVER_READY, SIM_DRIVER_FORKED, SIM_DRIVER_ENDED };
 
 struct sim_driver {
     _Atomic uint32_t state; /* enum sim_driver_state */
-    bool faults;            /* SIMGPU_FAULTS asks for some */
     struct sim_machine *machine;
     uint32_t process;                 /* our record in machine->process[] */
     int device_count;                 /* visible ones: CUDA_VISIBLE_DEVICES */
@@ -75,8 +51,7 @@ extern struct sim_driver sim_driver;
 
 /* CUDA_ERROR_NOT_INITIALIZED, or why not. */
 CUresult sim_not_ready(void);
-/* The error that SIMGPU_FAULTS="name:first_call[-last_call]:code,..." injects into this call, or
- * CUDA_SUCCESS. */
+/* The error that SIMGPU_FAULTS (faults.c) injects into this call, or CUDA_SUCCESS. */
 CUresult sim_fault(const char *name);
 
 /* properties.c: cuDeviceGetAttribute of a valid device; CUDA_ERROR_INVALID_VALUE when there is no such attribute. */
@@ -122,6 +97,7 @@ enum sim_magic {
     SIM_SURFACE,
     SIM_SURFACE_REFERENCE,
     SIM_GREEN,
+    SIM_USER_OBJECT,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
@@ -145,7 +121,6 @@ struct sim_context {
     bool primary;
     uint32_t users;           /* primary: retains */
     unsigned long long id;    /* cuCtxGetId */
-    _Atomic(CUresult) sticky; /* an error that every later call returns */
     size_t limit[CU_LIMIT_SETTABLE];
     uint32_t cache_config;
     uint32_t peers;       /* devices to which peer access is enabled */
@@ -153,16 +128,21 @@ struct sim_context {
     struct sim_stream *streams;
     struct sim_stream *legacy;
     struct sim_module *modules; /* module.c: unloaded when the context goes */
-    struct sim_context
-        *root;               /* of a green context: the primary one, whose memory, modules and events it uses;
+    struct sim_context *root;   /* of a green context: the primary one, whose memory, modules and events it uses;
                                    of any other: itself */
-    struct sim_green *green; /* what it was made for, else NULL */
+    struct sim_green *green;    /* what it was made for, else NULL */
     struct sim_context *greens; /* of a primary context, linked by next_green */
     struct sim_context *next_green;
     struct sim_stream *marker; /* context_event.c: hidden, made when needed */
     struct sim_gate *gate;     /* what later streams wait for first, or NULL */
     uint32_t attached;         /* cuCtxAttach */
 };
+
+/* What a failed context answers to everything, else CUDA_SUCCESS. */
+static inline CUresult sim_context_error(const struct sim_context *ctx)
+{
+    return (CUresult)atomic_load_explicit(&sim_driver.machine->context[ctx->shared].fault, memory_order_acquire);
+}
 
 /* The thread's current context, NULL when none or when it was destroyed; then the error for that. */
 struct sim_context *sim_current_context(void);
@@ -198,8 +178,8 @@ struct sim_launch {
     uint32_t cooperative;
     void **params; /* as given by the caller, valid during the call only; capture copies what they point to */
     void **extra;
-    uint32_t cluster[3]; /* blocks; 0: none asked for */
-    int32_t priority;    /* where own_priority; else the stream's */
+    uint32_t cluster[3];  /* blocks; 0: none asked for */
+    int32_t priority;     /* where own_priority; else the stream's */
     uint32_t own_priority;
     struct sim_event *begun; /* recorded when all blocks have begun, or NULL */
 };
@@ -272,6 +252,8 @@ CUresult sim_capture_forbids(struct sim_stream *stream);
 CUresult sim_capture_unsafe_call(void);
 /* The same for work in a context's legacy stream, which a capture in a blocking stream prohibits. */
 CUresult sim_capture_legacy_use(const struct sim_context *ctx);
+/* CAPTURED_EVENT, for a question about an event recorded in a capture, which is invalid from then on. */
+CUresult sim_capture_event_use(struct sim_event *event);
 /* The stream is going away. */
 void sim_capture_leave(struct sim_stream *stream);
 
@@ -324,8 +306,8 @@ struct sim_event {
     unsigned long long context_id;
     uint64_t unused_until; /* the slot's count when the event got it: no record yet while it is still that */
     uint32_t flags;
-    uint32_t pad;
-    void *capture; /* capture.c: the node it stands for after a record in a capturing stream */
+    uint32_t share; /* event_ipc.c: what other processes know it by, in machine->share[]; 0: no other knows it */
+    void *capture;  /* capture.c: the node it stands for after a record in a capturing stream */
 };
 
 /* -------- kernels: module.c makes them, launch.c prices them -------- */
@@ -376,7 +358,10 @@ enum sim_block_kind {
     SIM_BLOCK_VMM,
     SIM_BLOCK_HOST,
     SIM_BLOCK_REGISTERED,
-    SIM_BLOCK_MODULE
+    SIM_BLOCK_MODULE,
+    SIM_BLOCK_GRAPH, /* a graph's own allocation (graph_memory.c) */
+    SIM_BLOCK_IPC,     /* another process's, by cuIpcOpenMemHandle (import.c) */
+    SIM_BLOCK_IMPORTED /* the same, by other ways: cuMemFree ends it */
 };
 
 struct sim_block {
@@ -386,6 +371,7 @@ struct sim_block {
     CUdevice device;
     unsigned flags;
     uint32_t access; /* VMM: two bits for each device */
+    uint32_t share;  /* what others may map it by, in machine->share[]; 0: not exported */
     unsigned long long id;
     struct sim_context *context;
     void *owner;                    /* the pool, the VMM handle */

@@ -105,7 +105,7 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
     if (result != CUDA_SUCCESS || !synchronous)
         return result;
     sim_point_wait(sim_stream_now(stream));
-    return atomic_load(&stream->context->sticky);
+    return sim_context_error(stream->context);
 }
 
 CUresult sim_fill_submit(struct sim_stream *stream, const struct sim_fill *fill)

@@ -16,10 +16,10 @@ static nvmlReturn_t start(void)
     pthread_mutex_lock(&lock);
     if (!sim_nvml.machine) {
         sim_nvml.machine = sim_machine_open(true, why, sizeof(why));
-        if (!sim_nvml.machine) {
+        if (*why)
             fprintf(stderr, "simgpu: %s\n", why);
+        if (!sim_nvml.machine)
             result = NVML_ERROR_DRIVER_NOT_LOADED;
-        }
     }
     if (result == NVML_SUCCESS && sim_nvml.users++ == 0) {
         for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)

@@ -14,6 +14,7 @@ typedef enum {
     NVML_ERROR_INSUFFICIENT_SIZE = 7,
     NVML_ERROR_DRIVER_NOT_LOADED = 9,
     NVML_ERROR_TIMEOUT = 10,
+    NVML_ERROR_GPU_IS_LOST = 15,
     NVML_ERROR_MEMORY = 20,
     NVML_ERROR_ARGUMENT_VERSION_MISMATCH = 25,
     NVML_ERROR_NOT_READY = 27,
@@ -65,6 +66,8 @@ void sim_nvml_measure_from_now(void);
         NVML_ENTER();                                                                                        \
         if (!sim_nvml_valid(device) || !(pointer))                                                           \
             return NVML_ERROR_INVALID_ARGUMENT;                                                              \
+        if (sim_nvml_device(device)->lost)                                                                   \
+            return NVML_ERROR_GPU_IS_LOST;                                                                   \
     } while (0)
 
 static inline bool sim_nvml_valid(nvmlDevice_t device)

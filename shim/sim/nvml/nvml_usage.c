@@ -178,7 +178,7 @@ static unsigned find_users(nvmlDevice_t device, struct user user[SIM_MAX_LIVE])
         const struct sim_process *process = &m->process[m->live[i]];
         const struct sim_process_device *usage = &process->device[device->index];
         unsigned at = 0;
-        if (!usage->contexts)
+        if (!usage->contexts || process->inbox.state == SIM_STATE_SAVED)
             continue;
         while (at < count && user[at].pid != process->pid)
             at++;

@@ -39,6 +39,11 @@ void sim_effects_expect(void)
     atomic_fetch_add_explicit(&expected, 1, memory_order_relaxed);
 }
 
+bool sim_effects_expected(void)
+{
+    return atomic_load_explicit(&expected, memory_order_relaxed) != 0;
+}
+
 static struct sim_work *work_at(struct sim_stream *stream, uint64_t command)
 {
     return &stream->effect[command & (SIM_QUEUE_DEPTH - 1)];
@@ -64,9 +69,12 @@ static void write_value(const struct sim_work *work)
         atomic_store((_Atomic uint32_t *)work->value.address, (uint32_t)work->value.value);
 }
 
-static void perform(struct sim_work *work)
+static void perform(struct sim_work *work, bool dropped)
 {
-    if (work->kind == SIM_WORK_COPY)
+    if (dropped) {
+        if (work->kind == SIM_WORK_COPY && work->copy.staged)
+            free((void *)work->copy.source);
+    } else if (work->kind == SIM_WORK_COPY)
         sim_copy_perform(&work->copy);
     else if (work->kind == SIM_WORK_FILL)
         sim_fill_perform(&work->fill);
@@ -85,18 +93,21 @@ static void run_due(void)
     for (;;) {
         struct sim_stream *first = NULL;
         uint64_t first_ns = UINT64_MAX;
+        bool dropped = false;
         for (uint32_t i = 0; i < stream_count; i++) {
             if (!find_due(streams[i]))
                 continue;
-            uint64_t end_ns = sim_command_at(m, streams[i]->queue, streams[i]->effects_done)->end_ns;
+            const struct sim_command *c = sim_command_at(m, streams[i]->queue, streams[i]->effects_done);
+            uint64_t end_ns = c->end_ns;
             if (end_ns < first_ns) {
                 first = streams[i];
                 first_ns = end_ns;
+                dropped = c->dropped;
             }
         }
         if (!first)
             return;
-        perform(work_at(first, first->effects_done));
+        perform(work_at(first, first->effects_done), dropped);
         first->effects_done++;
         atomic_fetch_sub_explicit(&expected, 1, memory_order_relaxed);
     }
@@ -104,7 +115,7 @@ static void run_due(void)
 
 void sim_effects_run(void)
 {
-    if (atomic_load_explicit(&expected, memory_order_relaxed) == 0)
+    if (!sim_effects_expected())
         return;
     pthread_mutex_lock(&lock);
     run_due();
@@ -130,7 +141,7 @@ static bool value_reached(const struct sim_work *work)
 }
 
 /* A stream whose head waits for the host, with what it asks for. */
-static bool find_host_work(struct sim_work *work, uint32_t *queue, uint32_t from)
+static bool find_host_work(struct sim_work *work, uint32_t *queue, bool *failed, uint32_t from)
 {
     struct sim_machine *m = sim_driver.machine;
     for (uint32_t i = 0; i < stream_count; i++) {
@@ -140,7 +151,8 @@ static bool find_host_work(struct sim_work *work, uint32_t *queue, uint32_t from
             continue;
         *work = *work_at(stream, q->head);
         *queue = stream->queue;
-        if (work->kind == SIM_WORK_HOST || value_reached(work))
+        *failed = sim_context_error(stream->context) != CUDA_SUCCESS;
+        if (*failed || work->kind == SIM_WORK_HOST || value_reached(work))
             return true;
     }
     return false;
@@ -176,16 +188,17 @@ uint64_t sim_effects_host(void)
     for (;;) {
         struct sim_work work;
         uint32_t queue;
+        bool failed;
         pthread_mutex_lock(&lock);
         run_due();
         sim_machine_lock(m);
-        bool found = find_host_work(&work, &queue, from++);
+        bool found = find_host_work(&work, &queue, &failed, from++);
         uint64_t next = found ? 0 : next_look();
         sim_machine_unlock(m);
         pthread_mutex_unlock(&lock);
         if (!found)
             return next;
-        if (work.kind == SIM_WORK_HOST)
+        if (work.kind == SIM_WORK_HOST && !failed)
             work.host.function(work.host.argument);
         sim_machine_lock(m);
         sim_queue_host_done(m, queue);

@@ -2,9 +2,13 @@
  *
  * Slots come in blocks of 64 that one process owns; inside a block it deals them out without the lock.  A slot's
  * counts only grow, so a wait that still refers to an event destroyed since is not confused by its successor. */
+#include "event_ipc.h"
 #include "process.h"
+#include "recognise.h"
 
 #include <stdlib.h>
+
+#define FOREIGN_LOOK_NS 1000000 /* another process's helper wakes only its own process */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t *free_slots;
@@ -23,6 +27,9 @@ static bool add_block(void)
     uint32_t block = first_block;
     while (block < SIM_EVENT_BLOCKS && m->block_owner[block])
         block++;
+    if (block < SIM_EVENT_BLOCKS &&
+        !sim_have_room(&m->event[block * SIM_BLOCK_EVENTS], SIM_BLOCK_EVENTS * sizeof(m->event[0])))
+        block = SIM_EVENT_BLOCKS;
     if (block < SIM_EVENT_BLOCKS)
         m->block_owner[block] = (uint16_t)sim_driver.process;
     sim_machine_unlock(m);
@@ -66,12 +73,15 @@ static CUresult destroy(CUevent event)
 {
     if (!sim_is(event, SIM_EVENT))
         return CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = sim_is(event->context, SIM_CONTEXT) ? sim_context_error(event->context) : CUDA_SUCCESS;
+    bool free_slot = sim_event_unshare(event);
     pthread_mutex_lock(&lock);
-    free_slots[free_count++] = event->slot;
+    if (free_slot)
+        free_slots[free_count++] = event->slot;
     pthread_mutex_unlock(&lock);
     free(event->capture);
     sim_object_free(event);
-    return CUDA_SUCCESS;
+    return result;
 }
 
 SIM_API(cuEventDestroy, (CUevent event))
@@ -98,7 +108,7 @@ static CUresult record(CUevent event, CUstream handle, unsigned flags, bool per_
     struct sim_stream *stream;
     SIM_TRY(check(event));
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    if (flags & ~1u)
+    if (flags & ~(stream->capture ? 1u : 0u)) /* external: a node of the graph that is being captured */
         return CUDA_ERROR_INVALID_VALUE;
     if (stream->context->root != event->context)
         return CUDA_ERROR_INVALID_HANDLE;
@@ -106,6 +116,8 @@ static CUresult record(CUevent event, CUstream handle, unsigned flags, bool per_
     if (!stream->capture) {
         free(event->capture);
         event->capture = NULL;
+        if (event->share)
+            SIM_TRY(sim_event_publish(stream));
     }
     return sim_submit(stream, &work);
 }
@@ -135,7 +147,7 @@ SIM_STREAM_API(cuStreamWaitEvent, cuStreamWaitEvent_ptsz, (CUstream handle, CUev
     struct sim_stream *stream;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     SIM_TRY(check(event));
-    if (flags & ~1u)
+    if (flags & ~(stream->capture ? 1u : 0u))
         return CUDA_ERROR_INVALID_VALUE;
     struct sim_work work = {.kind = SIM_WORK_WAIT, .event = {.event = event, .flags = flags}};
     if (event->capture && !stream->capture)
@@ -164,7 +176,7 @@ static CUresult living(const struct sim_event *event)
 {
     if (!sim_is(event->context, SIM_CONTEXT) || event->context->id != event->context_id)
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-    return atomic_load(&event->context->sticky);
+    return sim_context_error(event->context);
 }
 
 SIM_API(cuEventQuery, (CUevent event))
@@ -172,7 +184,7 @@ SIM_API(cuEventQuery, (CUevent event))
     SIM_ENTER(cuEventQuery);
     SIM_TRY(check(event));
     if (event->capture)
-        return CUDA_ERROR_CAPTURED_EVENT;
+        return sim_capture_event_use(event);
     SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(living(event));
     if (!is_stamped(event)) {
@@ -192,7 +204,7 @@ SIM_API(cuEventSynchronize, (CUevent event))
     struct sim_machine *m = sim_driver.machine;
     SIM_TRY(check(event));
     if (event->capture)
-        return CUDA_ERROR_CAPTURED_EVENT;
+        return sim_capture_event_use(event);
     SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(living(event));
     const struct sim_event_slot *slot = &m->event[event->slot];
@@ -204,6 +216,8 @@ SIM_API(cuEventSynchronize, (CUevent event))
             uint64_t last = atomic_load(&slot->stream_and_command);
             uint32_t seen = atomic_load(&self->wake);
             uint64_t at = sim_queue_predict(m, (uint32_t)(last >> 48), last & ((1ull << 48) - 1));
+            if (event->share && at > m->now_ns + FOREIGN_LOOK_NS)
+                at = m->now_ns + FOREIGN_LOOK_NS;
             sim_machine_unlock(m);
             sim_sleep_until(&self->wake, seen, at);
             sim_machine_lock(m);
@@ -212,7 +226,7 @@ SIM_API(cuEventSynchronize, (CUevent event))
     }
     sim_effects_run();
     sim_pools_settle();
-    return CUDA_SUCCESS;
+    return living(event);
 }
 
 static CUresult elapsed(float *ms, CUevent start, CUevent end)
@@ -222,6 +236,10 @@ static CUresult elapsed(float *ms, CUevent start, CUevent end)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(check(start));
     SIM_TRY(check(end));
+    if (start->capture || end->capture)
+        return sim_capture_event_use(start->capture ? start : end);
+    if (sim_is(start->context, SIM_CONTEXT))
+        SIM_TRY(sim_context_error(start->context));
     if (start->context != end->context || ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING))
         return CUDA_ERROR_INVALID_HANDLE;
     const struct sim_event_slot *from = &m->event[start->slot], *to = &m->event[end->slot];

@@ -97,11 +97,12 @@ CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream 
         if (!sim_is(handle, SIM_STREAM))
             return CUDA_ERROR_INVALID_HANDLE;
         *stream = handle;
-        return CUDA_SUCCESS;
+        return sim_context_error(handle->context);
     }
     struct sim_context *ctx = sim_current_context();
     if (!ctx)
         return sim_no_context();
+    SIM_TRY(sim_context_error(ctx));
     if (handle == CU_STREAM_PER_THREAD || (handle == NULL && per_thread))
         return sim_per_thread_stream(ctx, stream);
     *stream = ctx->legacy;
@@ -158,7 +159,7 @@ CUresult sim_stream_synchronize(struct sim_stream *stream)
     }
     sim_point_wait(sim_stream_now(stream));
     sim_pools_settle();
-    return atomic_load(&stream->context->sticky);
+    return sim_context_error(stream->context);
 }
 
 CUresult sim_context_synchronize(struct sim_context *ctx)
@@ -181,7 +182,7 @@ CUresult sim_context_synchronize(struct sim_context *ctx)
     for (struct sim_context *green = ctx->greens; green; green = green->next_green)
         SIM_TRY(sim_context_synchronize(green));
     sim_pools_settle();
-    return atomic_load(&ctx->sticky);
+    return sim_context_error(ctx);
 }
 
 /* -------- the API -------- */
@@ -228,7 +229,7 @@ static CUresult destroy(CUstream stream)
     pthread_mutex_lock(&ctx->lock);
     sim_stream_close(stream);
     pthread_mutex_unlock(&ctx->lock);
-    return CUDA_SUCCESS;
+    return sim_context_error(ctx);
 }
 
 SIM_API(cuStreamDestroy, (CUstream stream))
@@ -276,10 +277,10 @@ SIM_STREAM_API(cuStreamQuery, cuStreamQuery_ptsz, (CUstream handle), (handle))
     if (stream->capture)
         return sim_capture_forbids(stream);
     SIM_TRY(sim_capture_unsafe_call());
-    SIM_TRY(atomic_load(&stream->context->sticky));
     sim_machine_lock(m);
     bool idle = is_idle(m, stream);
     sim_machine_unlock(m);
+    SIM_TRY(sim_context_error(stream->context));
     if (!idle)
         return CUDA_ERROR_NOT_READY;
     sim_effects_run();

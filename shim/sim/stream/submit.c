@@ -1,4 +1,5 @@
 /* submit.c -- from a piece of work to a command in the shared queue of its stream. */
+#include "faults.h"
 #include "model.h"
 #include "process.h"
 
@@ -39,6 +40,7 @@ static struct sim_command command_of(const struct sim_work *work)
     case SIM_WORK_WAIT:
         c.event = work->event.event->slot;
         c.kind = SIM_CMD_WAIT_EVENT;
+        c.flags = work->event.event->share ? SIM_CMD_FOREIGN : 0;
         break;
     case SIM_WORK_WRITE_VALUE:
         c.kind = SIM_CMD_STAMP;
@@ -103,20 +105,22 @@ static bool host_visible(const struct sim_work *work)
 CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work)
 {
     struct sim_machine *m = sim_driver.machine;
-    CUresult sticky = atomic_load_explicit(&stream->context->sticky, memory_order_relaxed);
-    if (__builtin_expect(sticky != CUDA_SUCCESS, 0))
-        return sticky;
     struct sim_command command = command_of(work);
     bool effect = sim_has_effect(work->kind), host = sim_needs_host(work->kind);
     uint64_t at = UINT64_MAX;
+    if (__builtin_expect(atomic_load_explicit(&sim_gate, memory_order_relaxed) & SIM_GATE_FAULTS, 0) &&
+        work->kind == SIM_WORK_KERNEL)
+        command.fault = sim_kernel_fault(work->launch.function->name, &command.work_ns);
     sim_machine_lock(m);
     struct sim_queue *q = &m->queue[stream->queue];
-    if (__builtin_expect(!has_room(stream, q), 0)) {
-        CUresult result = wait_for_room(stream);
-        if (result != CUDA_SUCCESS) {
-            sim_machine_unlock(m);
-            return result;
-        }
+    CUresult result = CUDA_SUCCESS;
+    if (__builtin_expect(!has_room(stream, q), 0))
+        result = wait_for_room(stream);
+    if (result == CUDA_SUCCESS)
+        result = sim_context_error(stream->context);
+    if (__builtin_expect(result != CUDA_SUCCESS, 0)) {
+        sim_machine_unlock(m);
+        return result;
     }
     if (command.event) {
         uint64_t submitted = atomic_load(&m->event[command.event].submitted);
@@ -134,9 +138,12 @@ CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work)
     } else
         kept->kind = work->kind;
     sim_queue_append(m, stream->queue, command);
-    if ((effect || host) && host_visible(work))
+    if (((effect || host) && host_visible(work)) || command.fault)
         at = sim_queue_predict(m, stream->queue, q->tail - host);
+    uint64_t number = q->tail;
     sim_machine_unlock(m);
+    if (command.fault)
+        sim_failure_expect(stream->queue, number);
     if (at != UINT64_MAX)
         sim_helper_expect(at);
     return CUDA_SUCCESS;
