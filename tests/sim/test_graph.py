@@ -1,68 +1,16 @@
-"""Graphs and stream capture: nodes, order, launches, and the errors that end a capture."""
+"""Graphs: nodes of every kind, edges, launches, and what belongs to a graph."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from simulated import Machine
 
-GRAPH = """
-import ctypes
-class Kernel(ctypes.Structure):
-    _fields_ = [("function", u64), ("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3),
-                ("shared", ctypes.c_uint), ("params", ctypes.c_void_p), ("extra", ctypes.c_void_p),
-                ("kernel", u64), ("context", u64)]
-class Fill(ctypes.Structure):
-    _fields_ = [("destination", u64), ("pitch", size), ("value", ctypes.c_uint), ("element", ctypes.c_uint),
-                ("width", size), ("height", size)]
-def kernel(ns):
-    value = u64(ns)
-    params = (ctypes.c_void_p * 1)(ctypes.addressof(value))
-    made = Kernel(function(), (1, 1, 1), (1, 1, 1), 0, ctypes.cast(params, ctypes.c_void_p), None, 0, 0)
-    made.keep = value, params
-    return made
-def nodes(*handles):
-    return (u64 * len(handles))(*handles)
-def graph():
-    return new("cuGraphCreate", 0)[1]
-def add(g, what, before=()):
-    name = "cuGraphAddKernelNode_v2" if isinstance(what, Kernel) else "cuGraphAddMemsetNode"
-    more = () if isinstance(what, Kernel) else (None,)
-    code, node = new(name, g, nodes(*before), len(before), ctypes.byref(what), *more)
-    assert code == 0, code
-    return node
-def count(name, handle):
-    n = size()
-    must(name, handle, None, ctypes.byref(n))
-    return n.value
-def executable(g):
-    code, e = new("cuGraphInstantiateWithFlags", g, 0)
-    assert code == 0, code
-    return e
-def measured(s, work):
-    a, b = event(), event()
-    spin(50 * MS, s)  # all is queued before it ends, so that the host's time does not count
-    record(a, s); work(); record(b, s); must("cuStreamSynchronize", s)
-    return elapsed_ns(a, b)
-def begin(s, mode=0):
-    return call("cuStreamBeginCapture_v2", s, mode)
-def end(s):
-    g = u64(99)
-    return call("cuStreamEndCapture", s, ctypes.byref(g)), g.value
-def status(s):
-    found = ctypes.c_int(-1)
-    return call("cuStreamIsCapturing", s, ctypes.byref(found)), found.value
-start()
-s, t = stream(), stream()
-function()
-"""
-GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
-NONE, ACTIVE, INVALIDATED = 0, 1, 2
+START = "import ctypes\nfrom graph_work import *\nstart()\ns, t = stream(), stream()\nfunction()\n"
 
 
 def run(machine: Machine, code: str) -> Any:
-    return machine.run(GRAPH + code)
+    return machine.run(START + code)
 
 
 def test_a_graph_does_its_nodes_every_time_it_is_launched(machine: Machine) -> None:
@@ -78,26 +26,6 @@ out([measured(s, lambda: [must("cuGraphLaunch", e, s) for _ in range(3)]), call(
     ) == [9_000_000, 0, 1]
     (process,) = machine.device()["processes"]
     assert (process["kernels"], process["gpu_ns"]) == (7, 59_000_000)
-
-
-def test_parameters_are_those_of_the_time_when_they_were_given(machine: Machine) -> None:
-    assert run(
-        machine,
-        """
-g = graph(); k = kernel(1 * MS); node = add(g, k); k.keep[0].value = 50 * MS
-e = executable(g); launch = lambda: must("cuGraphLaunch", e, s)
-times = [measured(s, launch)]
-must("cuGraphExecKernelNodeSetParams_v2", e, node, ctypes.byref(kernel(3 * MS)))
-times.append(measured(s, launch))
-must("cuGraphKernelNodeSetParams_v2", node, ctypes.byref(kernel(4 * MS)))
-times.append(measured(s, launch))
-info = (u64 * 3)(); must("cuGraphExecUpdate_v2", e, g, info); times.append(measured(s, launch))
-must("cuGraphNodeSetEnabled", e, node, 0); times.append(measured(s, launch))
-read = Kernel(); must("cuGraphKernelNodeGetParams_v2", node, ctypes.byref(read))
-value = ctypes.cast(read.params, ctypes.POINTER(ctypes.c_void_p))[0]
-out([times, ctypes.cast(value, ctypes.POINTER(u64))[0]])
-""",
-    ) == [[1_000_000, 3_000_000, 3_000_000, 4_000_000, 0], 4_000_000]
 
 
 def test_fills_and_copies_of_a_graph_change_memory_in_order(machine: Machine) -> None:
@@ -154,150 +82,206 @@ out([measured(s, lambda: must("cuGraphLaunch", e, s)), count("cuGraphGetNodes", 
     ) == [3_000_000, 1, 1]
 
 
-def test_a_captured_stream_does_nothing_until_its_graph_is_launched(machine: Machine) -> None:
+def test_a_conditional_node_does_the_body_that_its_default_chooses(machine: Machine) -> None:
     assert run(
         machine,
         """
-states = [begin(s), status(s)]
-spin(1 * MS, s); spin(2 * MS, s)
-code, g = end(s); states += [code, status(s)]
-must("cuStreamSynchronize", s); e = executable(g)
-out([states, count("cuGraphGetNodes", g), count("cuGraphGetRootNodes", g),
-     measured(s, lambda: must("cuGraphLaunch", e, s))])
+def timed(value, kind, durations):
+    g = graph(); first = add(g, kernel(1 * MS))
+    node, bodies = add_condition(g, value, kind, len(durations), [first])
+    for body, ns in zip(bodies, durations):
+        add(body, kernel(ns * MS))
+    add(g, kernel(1 * MS), [node]); return run_time(executable(g), s) // MS
+IF, WHILE, SWITCH = 0, 1, 2
+out([timed(1, IF, [10]), timed(0, IF, [10]), timed(1, IF, [10, 20]), timed(0, IF, [10, 20]), timed(5, WHILE,
+    [10]),
+     timed(0, WHILE, [10]), [timed(v, SWITCH, [10, 20, 30]) for v in range(4)]])
 """,
-    ) == [[0, [0, ACTIVE], 0, [0, NONE]], 2, 1, 3_000_000]
+    ) == [12, 2, 12, 22, 12, 2, [12, 22, 32, 2]]
 
 
-def test_other_streams_join_by_events_and_must_come_back(machine: Machine) -> None:
-    code = """
-fork, back = event(), event()
-begin(s); spin(1 * MS, s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0); state = status(t)
-spin(1 * MS, t); spin(1 * MS, s); record(back, t)
-"""
-    joined = (
-        code
-        + """
-must("cuStreamWaitEvent", s, back, 0); spin(1 * MS, s); code, g = end(s)
-out([state, code, count("cuGraphGetNodes", g), status(t), call("cuEventQuery", back)])
-"""
-    )
-    assert run(machine, joined) == [[0, ACTIVE], 0, 4, [0, NONE], 907]
-    assert run(machine, code + "out([end(t), end(s), status(s), status(t)])") == [
-        [903, 99],
-        [901, 0],
-        [0, NONE],
-        [0, NONE],
-    ]
-    assert run(machine, code + "out([end(s), status(t)])") == [[904, 0], [0, NONE]]
-
-
-@pytest.mark.parametrize(
-    ("what", "code"),
-    [
-        ('call("cuStreamSynchronize", s)', 900),
-        ('call("cuStreamQuery", s)', 900),
-        ('call("cuStreamWaitEvent", s, outside, 0)', 905),
-        ('[record(mark, s), call("cuEventQuery", mark)][1]', 907),
-        ('[record(mark, s), call("cuEventSynchronize", mark)][1]', 907),
-    ],
-)
-def test_a_capture_refuses_to_be_waited_for(what: str, code: int, machine: Machine) -> None:
-    got, ended, after = run(
-        machine,
-        f"""
-outside, mark = event(), event(); record(outside, t); begin(s, 2); spin(1, s)
-got = {what}; ended = end(s)
-out([got, ended[0], call("cuStreamSynchronize", s)])
-""",
-    )
-    assert (got, after) == (code, 0)
-    assert ended == (0 if code == 907 else 901)
-
-
-def test_unsafe_calls_end_a_capture_as_its_mode_says(machine: Machine) -> None:
-    answers = run(
-        machine,
-        """
-done = event(); record(done, t); must("cuStreamSynchronize", t); context = new("cuCtxGetCurrent")[1]
-unsafe = [lambda: alloc(4096)[0], lambda: call("cuEventQuery", done), lambda: call("cuStreamSynchronize", t),
-          lambda: call("cuCtxSynchronize")]
-def elsewhere(what, codes):
-    must("cuCtxSetCurrent", context); codes.append(what())
-answers = []
-for what in unsafe:
-    for mode in (0, 1, 2):
-        for other_thread in (False, True):
-            codes = []
-            must("cuStreamBeginCapture_v2", s, mode); spin(1, s)
-            if other_thread:
-                thread = threading.Thread(target=elsewhere, args=(what, codes)); thread.start(); thread.join()
-            else:
-                codes.append(what())
-            answers.append([mode, other_thread, codes[0], end(s)[0]])
-out(answers)
-""",
-    )
-    for mode, other_thread, code, ended in answers:
-        refused = mode == GLOBAL or (mode == THREAD_LOCAL and not other_thread)
-        assert (mode, other_thread, code, ended) == (mode, other_thread, *((900, 901) if refused else (0, 0)))
-
-
-def test_a_thread_may_relax_its_own_mode(machine: Machine) -> None:
+def test_conditional_handles_and_bodies_have_their_rules(machine: Machine) -> None:
     assert run(
         machine,
         """
-begin(s, 0); mode = ctypes.c_int(2); must("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
-code = alloc(4096)[0]; before = mode.value
-must("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
-wrong = call("cuThreadExchangeStreamCaptureMode", ctypes.byref(ctypes.c_int(3)))
-out([before, code, mode.value, end(s)[0], wrong])
-""",
-    ) == [0, 0, 2, 0, 1]
-
-
-def test_the_legacy_stream_cannot_be_used_beside_a_capture_in_a_blocking_stream(machine: Machine) -> None:
-    assert run(
-        machine,
-        """
-blocking = stream(0); codes = [begin(0), begin(blocking), begin(blocking), status(0)[0]]
-codes += [launch(1, 0), end(blocking)[0]]
-codes += [begin(s), launch(1, 0), end(s)[0], begin(s, 3), end(s)[0]]
+g = graph(); handle = new("cuGraphConditionalHandleCreate", g, None, 1, 1)[1]
+def condition(where, kind, count, h=handle):
+    what = params("condition", Condition(h, kind, count)); code, node = try_add(where, what)
+    return code, node, what
+codes = [new("cuGraphInstantiateWithFlags", g, 0)[0], condition(g, 0, 3)[0], condition(g, 1, 2)[0],
+    condition(g, 3, 1)[0],
+         condition(g, 0, 0)[0], condition(graph(), 0, 1)[0]]
+code, node, what = condition(g, 0, 1); body = what.u.condition.bodies[0]
+codes += [code, condition(g, 0, 1)[0], new("cuGraphClone", g)[0], new("cuGraphAddChildGraphNode", graph(),
+    None, 0, g)[0],
+          call("cuGraphDestroy", body), try_add(body, params("alloc", Alloc(type=1, location=Location(1, 0),
+              bytes=9)))[0]]
+add(body, kernel(3 * MS)); inner = new("cuGraphConditionalHandleCreate", g, None, 0, 1)[1]
+code, _, deep = condition(body, 0, 2, inner); add(deep.u.condition.bodies[1], kernel(4 * MS))
+e = executable(g)
+codes += [code, run_time(e, s), new("cuGraphInstantiateWithFlags", g, 0)[0]]
+new("cuGraphAddHostNode", body, None, 0, ctypes.byref(Host(1, 0))); must("cuGraphExecDestroy", e)
+codes.append(new("cuGraphInstantiateWithFlags", g, 0)[0])
 out(codes)
 """,
-    ) == [900, 0, 401, 906, 906, 901, 0, 0, 0, 1, 401]
+    ) == [1, 1, 1, 1, 1, 1, 0, 1, 801, 801, 1, 1, 0, 4_000_000, 801, 801]
 
 
-def test_only_the_thread_that_began_may_end_unless_relaxed(machine: Machine) -> None:
-    code = """
-begin(s, {mode}); codes = []
-thread = threading.Thread(target=lambda: codes.append(end(s)[0])); thread.start(); thread.join()
-out([codes[0], end(s)[0]])
-"""
-    assert run(machine, code.format(mode=GLOBAL)) == [908, 0]
-    assert run(machine, code.format(mode=RELAXED)) == [0, 401]
-
-
-def test_events_of_a_graph_are_recorded_when_it_runs(machine: Machine) -> None:
+def test_batches_of_memory_operations_are_nodes(machine: Machine) -> None:
     assert run(
         machine,
         """
-a, b = event(), event(); begin(s); must("cuEventRecordWithFlags", a, s, 1); spin(5 * MS, s)
-must("cuEventRecordWithFlags", b, s, 1); _, g = end(s)
-e = executable(g); spin(50 * MS, s); must("cuGraphLaunch", e, s); must("cuStreamSynchronize", s)
-out([count("cuGraphGetNodes", g), elapsed_ns(a, b)])
+_, a = alloc(64); ops = (Operation * 3)(Operation(2, a, 7), Operation(5, a + 8, 1 << 40), Operation(6))
+made = Batch(0, 3, ctypes.addressof(ops), 0); g = graph()
+code, node = new("cuGraphAddBatchMemOpNode", g, None, 0, ctypes.byref(made)); ops[0].value = 99
+e = executable(g); must("cuGraphLaunch", e, s); sync(); first = from_device(a, 16)[1].hex()
+read = Batch(); must("cuGraphBatchMemOpNodeGetParams", node, ctypes.byref(read))
+op = ctypes.cast(read.operations, ctypes.POINTER(Operation))[0]
+codes = [code, read.count, op.value, call("cuGraphExecBatchMemOpNodeSetParams", e, node, ctypes.byref(made))]
+made.count = 2; codes.append(call("cuGraphExecBatchMemOpNodeSetParams", e, node, ctypes.byref(made)))
+must("cuGraphLaunch", e, s); sync(); codes.append(from_device(a, 1)[1][0])
+ops[0].operation = 77; codes.append(new("cuGraphAddBatchMemOpNode", g, None, 0, ctypes.byref(made))[0])
+h = captured(s, lambda: must("cuStreamWriteValue32_v2", s, a, 42, 0))
+must("cuGraphLaunch", executable(h), s); sync()
+out([first, codes, from_device(a, 1)[1][0]])
 """,
-    ) == [3, 5_000_000]
+    ) == ["07000000000000000000000000010000", [0, 3, 7, 0, 1, 99, 1], 42]
 
 
-def test_a_capture_ends_with_the_stream_it_began_in(machine: Machine) -> None:
+def test_host_nodes_run_in_their_place(machine: Machine) -> None:
     assert run(
         machine,
         """
-fork = event(); begin(s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0)
-must("cuStreamDestroy_v2", s)
-codes = [status(t), alloc(4096)[0]]
-begin(t); record(fork, t); u = stream(); must("cuStreamWaitEvent", u, fork, 0)
-must("cuStreamDestroy_v2", u)
-out([*codes, status(t), end(t)[0], status(t)])
+seen = []; tell_ = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda p: seen.append(p))
+where = ctypes.cast(tell_, ctypes.c_void_p).value
+g = graph(); a = add(g, Host(where, 1)); b = add(g, kernel(1 * MS), [a]); add(g, Host(where, 2), [b])
+e = executable(g); must("cuGraphLaunch", e, s); must("cuGraphLaunch", e, s); must("cuStreamSynchronize", s)
+read = Host(); must("cuGraphHostNodeGetParams", a, ctypes.byref(read))
+out([seen, read.argument, try_add(g, Host(0, 0))[0]])
 """,
-    ) == [[0, NONE], 0, [0, INVALIDATED], 901, [0, NONE]]
+    ) == [[1, 2, 1, 2], 1, 1]
+
+
+def test_edges_carry_data_that_only_some_questions_may_leave_out(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+g = graph(); a = add(g, kernel(1 * MS)); b = add(g, kernel(1 * MS)); c = add(g, None)
+def edge(x, y, port=0, kind=0, name="cuGraphAddDependencies_v2"):
+    return call(name, g, nodes(x), nodes(y), (Edge * 1)(Edge(port, 0, kind)), 1)
+codes = [edge(a, b, 1, 1), edge(a, c, 0, 1), edge(a, c, 3, 1), edge(c, b, 1, 1), edge(a, c, 2, 0)]
+n = size(9); from_, to, data = nodes(*[0] * 9), nodes(*[0] * 9), (Edge * 9)()
+codes += [call("cuGraphGetEdges", g, from_, to, ctypes.byref(n)), call("cuGraphGetEdges", g, None, None,
+    ctypes.byref(n))]
+n.value = 9; must("cuGraphGetEdges_v2", g, from_, to, data, ctypes.byref(n))
+found = [[x.port, x.type] for x in data[:n.value]]
+codes += [call("cuGraphNodeGetDependencies", b, from_, ctypes.byref(n)),
+          call("cuGraphNodeGetDependentNodes_v2", a, to, data, ctypes.byref(n)), n.value,
+          edge(a, b, name="cuGraphRemoveDependencies_v2"), edge(a, b, 1, 1,
+              name="cuGraphRemoveDependencies_v2")]
+out([codes, found, run_time(executable(g), s)])
+""",
+    ) == [[0, 1, 1, 1, 0, 402, 0, 402, 0, 2, 1, 0], [[1, 1], [2, 0]], 1_000_000]
+
+
+def test_instantiation_says_why_it_fails(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+class With(ctypes.Structure):
+    _fields_ = [("flags", u64), ("stream", u64), ("node", u64), ("result", ctypes.c_int)]
+def why(g, flags):
+    w = With(flags, 0, 99, 99); code, e = new("cuGraphInstantiateWithParams", g, ctypes.byref(w))
+    return [code, w.result, w.node]
+g = graph(); add(g, kernel(1)); wrong = graph(); add(wrong, kernel(1)); bad = add(wrong, Host(1, 0))
+answers = [why(g, 4), why(wrong, 4), why(graph(), 4), why(g, 5), why(g, 16), why(wrong, 0)]
+answers[1][2] = answers[1][2] == bad
+e = executable(g, 9); flags = u64(); must("cuGraphExecGetFlags", e, ctypes.byref(flags))
+must("cuGraphLaunch", executable(g, 4), s); sync()
+out([answers, flags.value, [new("cuGraphInstantiateWithFlags", g, f)[0] for f in (2, 5, 16)],
+     call("cuGraphInstantiateWithParams", ctypes.byref(u64()), g, None)])
+""",
+    ) == [
+        [[0, 0, 0], [801, 3, True], [1, 2, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]],
+        9,
+        [1, 1, 1],
+        1,
+    ]
+
+
+def test_user_objects_live_as_long_as_anybody_refers_to_them(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+gone = []; destroy = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda p: gone.append(p))
+def made(n, count=1):
+    return new("cuUserObjectCreate", ctypes.c_void_p(n), destroy, count, 1)[1]
+a, b, c, d = made(1), made(2, 2), made(3), made(4)
+must("cuUserObjectRetain", a, 2)
+codes = [call("cuUserObjectRelease", a, 4), call("cuUserObjectRelease", a, 3), list(gone)]
+g = graph(); must("cuGraphRetainUserObject", g, b, 2, 1); must("cuGraphRetainUserObject", g, c, 1, 0)
+must("cuUserObjectRelease", c, 1)
+codes += [call("cuGraphReleaseUserObject", g, c, 2), call("cuGraphReleaseUserObject", g, c, 1)]
+codes.append(list(gone)); _, clone = new("cuGraphClone", g); must("cuGraphDestroy", g)
+codes.append(list(gone))
+e = executable(clone); must("cuGraphDestroy", clone); codes.append(list(gone)); must("cuGraphExecDestroy", e)
+codes.append(list(gone))
+h = graph(); add(h, kernel(300 * MS)); must("cuGraphRetainUserObject", h, d, 1, 1); e = executable(h)
+must("cuGraphDestroy", h)
+must("cuGraphLaunch", e, s); must("cuGraphExecDestroy", e); codes += [4 in gone, call("cuGraphLaunch", e, s)]
+must("cuCtxSynchronize"); codes += [4 in gone, new("cuUserObjectCreate", None, destroy, 1, 0)[0],
+    new("cuUserObjectCreate", None, destroy, 0, 1)[0], new("cuUserObjectCreate", None, None, 1, 1)[0]]
+out(codes)
+""",
+    ) == [1, 0, [1], 1, 0, [1, 3], [1, 3], [1, 3], [1, 3, 2], False, 1, True, 1, 1, 1]
+
+
+def test_graphs_and_nodes_have_names_of_their_own(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+def ask(name, handle, kind=u64):
+    value = kind(); must(name, handle, ctypes.byref(value)); return value.value
+g, h = graph(), graph(); a, b, c = add(g, None), add(g, None), add(h, None)
+e = executable(g); ids = [ask("cuGraphGetId", g), ask("cuGraphGetId", h), ask("cuGraphExecGetId", e)]
+local = [ask("cuGraphNodeGetLocalId", n, ctypes.c_uint) for n in (a, b, c)]
+tools = {ask("cuGraphNodeGetToolsId", n) for n in (a, b, c)}
+out([len(set(ids)), local, len(tools), ask("cuGraphNodeGetContainingGraph", b) == g, call("cuGraphGetId", 0,
+    None)])
+""",
+    ) == [3, [0, 1, 0], 3, True, 1]
+
+
+def test_a_dot_file_shows_nodes_and_edges(machine: Machine, tmp_path: Any) -> None:
+    path = tmp_path / "graph.dot"
+    codes = run(
+        machine,
+        f"""
+child = graph(); add(child, kernel(1)); g = graph(); a = add(g, kernel(1)); b = add(g, None, [a])
+new("cuGraphAddChildGraphNode", g, nodes(b), 1, child)
+out([call("cuGraphDebugDotPrint", g, {str(path)!r}.encode(), 1), call("cuGraphDebugDotPrint", g,
+    b"/nowhere/x", 0),
+     call("cuGraphDebugDotPrint", g, None, 0)])
+""",
+    )
+    text = path.read_text()
+    assert codes == [0, 304, 1]
+    assert text.startswith("digraph")
+    assert (text.count("->"), text.count("spin")) == (2, 2)
+    assert text.count("{") == text.count("}") == 3
+
+
+def test_any_node_can_be_read_as_it_was_made(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+_, a = alloc(4096); g = graph(); m, p = add_alloc(g, 4096); f = try_free(g, p, [m])[1]
+c, bodies = add_condition(g, 1, 2, 3); k = add(g, kernel(5)); x = event()
+w = new("cuGraphAddEventWaitNode", g, None, 0, x)[1]
+def read(node):
+    value = Params(type=99); must("cuGraphNodeGetParams", node, ctypes.byref(value)); return value
+r = read(c).u.condition
+out([read(k).type, read(k).u.kernel.grid[0], read(m).u.alloc.bytes, read(f).u.free == p, r.kind, r.size,
+     r.bodies[:3] == bodies, read(w).u.event == x, call("cuGraphNodeGetParams", k, None)])
+""",
+    ) == [0, 1, 4096, True, 2, 3, True, True, 1]

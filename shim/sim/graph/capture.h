@@ -29,6 +29,17 @@ struct sim_capturing {
 
 /* Guards all of it. */
 extern pthread_mutex_t sim_capture_lock;
+extern struct sim_capture *sim_captures;
+extern _Atomic unsigned sim_captures_active; /* how many: most calls need to know no more */
+extern __thread enum sim_capture_mode sim_thread_mode;
+
+/* With the lock held.  The capture accepts nothing any more; returns `why`. */
+CUresult sim_capture_invalidate(struct sim_capture *capture, CUresult why);
+CUresult sim_capture_join(struct sim_capture *capture, struct sim_stream *stream,
+                          struct sim_capturing **part);
+
+/* A graph that is launched in a capturing stream becomes a child. */
+CUresult sim_capture_graph(struct sim_stream *stream, struct sim_graph *graph);
 
 /* Is a blocking stream of that context capturing?  Then its legacy stream cannot be used. */
 bool sim_capture_in(const struct sim_context *ctx);

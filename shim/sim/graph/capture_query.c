@@ -1,8 +1,6 @@
 /* capture_query.c -- asking a stream about its capture, and steering it. */
 #include "capture.h"
 
-#define EMPTY_EDGES 64
-
 SIM_STREAM_API(cuStreamIsCapturing, cuStreamIsCapturing_ptsz,
                (CUstream handle, enum sim_capture_status *status), (handle, status))
 {
@@ -25,9 +23,8 @@ static CUresult info(CUstream handle, bool per_thread, enum sim_capture_status *
                      CUgraph *graph, const CUgraphNode **before, const struct sim_graph_edge_data **data,
                      size_t *count)
 {
-    static const struct sim_graph_edge_data plain[EMPTY_EDGES];
     struct sim_stream *stream;
-    if (!status)
+    if (!status || (data && !before))
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream == stream->context->legacy && sim_capture_in(stream->context))
@@ -45,10 +42,10 @@ static CUresult info(CUstream handle, bool per_thread, enum sim_capture_status *
             *before = part->before.node;
         if (count)
             *count = part->before.count;
-        if (data && part->before.count > EMPTY_EDGES)
-            result = CUDA_ERROR_NOT_SUPPORTED;
-        else if (data)
-            *data = plain;
+        if (data)
+            *data = part->before.data;
+        else if (before && !sim_edges_plain(&part->before))
+            result = CUDA_ERROR_LOSSY_QUERY;
     }
     pthread_mutex_unlock(&sim_capture_lock);
     return result;
@@ -79,26 +76,41 @@ SIM_STREAM_API(cuStreamGetCaptureInfo_v3, cuStreamGetCaptureInfo_v3_ptsz,
     return info(handle, per_thread, status, id, graph, before, data, count);
 }
 
-static CUresult update(CUstream handle, bool per_thread, const CUgraphNode *before, size_t count,
-                       unsigned flags)
+static CUresult set_dependencies(struct sim_capturing *part, const CUgraphNode *before,
+                                 const struct sim_graph_edge_data *data, size_t count, bool replace)
+{
+    if (!part)
+        return CUDA_ERROR_ILLEGAL_STATE;
+    if (part->capture->status != SIM_CAPTURE_ACTIVE)
+        return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    for (size_t i = 0; i < count; i++)
+        if (!sim_is(before[i], SIM_GRAPH_NODE) || before[i]->graph != part->capture->graph ||
+            (data && !sim_edge_valid(before[i], &data[i])))
+            return CUDA_ERROR_INVALID_VALUE;
+    struct sim_node_list list = {0};
+    CUresult result = CUDA_SUCCESS;
+    for (uint32_t i = 0; !replace && result == CUDA_SUCCESS && i < part->before.count; i++)
+        result = sim_node_list_add(&list, part->before.node[i], &part->before.data[i]);
+    for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++)
+        if (sim_node_list_find(&list, before[i]) == list.count)
+            result = sim_node_list_add(&list, before[i], data ? &data[i] : NULL);
+    struct sim_node_list old =
+        result ? list : part->before; /* the new one may be made of the old one's array */
+    if (result == CUDA_SUCCESS)
+        part->before = list;
+    sim_node_list_free(&old);
+    return result;
+}
+
+static CUresult update(CUstream handle, bool per_thread, const CUgraphNode *before,
+                       const struct sim_graph_edge_data *data, size_t count, unsigned flags)
 {
     struct sim_stream *stream;
-    if (flags > 1 || (count && !before))
+    if (flags > 1 || (count && !before)) /* 0 adds, 1 replaces */
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     pthread_mutex_lock(&sim_capture_lock);
-    struct sim_capturing *part = stream->capture;
-    CUresult result = !part                                         ? CUDA_ERROR_ILLEGAL_STATE
-                      : part->capture->status != SIM_CAPTURE_ACTIVE ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-                                                                    : CUDA_SUCCESS;
-    for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++)
-        if (!sim_is(before[i], SIM_GRAPH_NODE) || before[i]->graph != part->capture->graph)
-            result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS && flags) /* set, not add */
-        part->before.count = 0;
-    for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++)
-        if (!sim_node_list_has(&part->before, before[i]))
-            result = sim_node_list_add(&part->before, before[i]);
+    CUresult result = set_dependencies(stream->capture, before, data, count, flags != 0);
     pthread_mutex_unlock(&sim_capture_lock);
     return result;
 }
@@ -108,7 +120,7 @@ SIM_STREAM_API(cuStreamUpdateCaptureDependencies, cuStreamUpdateCaptureDependenc
                (handle, before, count, flags))
 {
     SIM_ENTER(cuStreamUpdateCaptureDependencies);
-    return update(handle, per_thread, before, count, flags);
+    return update(handle, per_thread, before, NULL, count, flags);
 }
 
 SIM_STREAM_API(cuStreamUpdateCaptureDependencies_v2, cuStreamUpdateCaptureDependencies_v2_ptsz,
@@ -117,5 +129,5 @@ SIM_STREAM_API(cuStreamUpdateCaptureDependencies_v2, cuStreamUpdateCaptureDepend
                (handle, before, data, count, flags))
 {
     SIM_ENTER(cuStreamUpdateCaptureDependencies_v2);
-    return update(handle, per_thread, before, count, flags);
+    return update(handle, per_thread, before, data, count, flags);
 }

@@ -1,102 +1,181 @@
-/* graph_exec.c -- executable graphs: a graph's nodes in a fixed order, to be submitted to a stream again and again.
- *
- * A launch does one node after the other; branches do not run beside each other. */
-#include "node.h"
+/* graph_exec.c -- making and unmaking executable graphs. */
+#include "exec.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define KNOWN_FLAGS        15ull
-#define FLAG_UPLOAD        2ull
-#define FLAG_DEVICE_LAUNCH 4ull
-
-enum update_result {
-    UPDATE_SUCCESS,
-    UPDATE_ERROR,
-    UPDATE_TOPOLOGY_CHANGED,
-    UPDATE_TYPE_CHANGED,
-    UPDATE_FUNCTION_CHANGED
+/* CUgraphInstantiateResult */
+enum instantiate_result {
+    INSTANTIATE_SUCCESS,
+    INSTANTIATE_ERROR,
+    INSTANTIATE_STRUCTURE,
+    INSTANTIATE_OPERATION,
+    INSTANTIATE_CONTEXTS,
+    INSTANTIATE_HANDLE_UNUSED
 };
+
+struct verdict {
+    enum instantiate_result why;
+    CUgraphNode node;
+};
+
+#define DEVICE_NODES                                                                                         \
+    (SIM_NODE_BIT(SIM_NODE_KERNEL) | SIM_NODE_BIT(SIM_NODE_MEMCPY) | SIM_NODE_BIT(SIM_NODE_MEMSET) |         \
+     SIM_NODE_BIT(SIM_NODE_GRAPH))
+#define BODY_NODES (DEVICE_NODES | SIM_NODE_BIT(SIM_NODE_EMPTY) | SIM_NODE_BIT(SIM_NODE_CONDITIONAL))
+
+static bool is_array_copy(const struct sim_graph_node *node)
+{
+    return node->type == SIM_NODE_MEMCPY && (node->task.shape.srcMemoryType == CU_MEMORYTYPE_ARRAY ||
+                                             node->task.shape.dstMemoryType == CU_MEMORYTYPE_ARRAY);
+}
+
+/* All nodes of those types and of one context, which *ctx remembers. */
+static bool check_nodes(struct sim_graph *graph, unsigned types, bool arrays, struct sim_context **ctx,
+                        struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < graph->nodes.count; i++) {
+        struct sim_graph_node *node = graph->nodes.node[i];
+        *verdict = (struct verdict){INSTANTIATE_OPERATION, node};
+        if (!(SIM_NODE_BIT(node->type) & types) || (!arrays && is_array_copy(node)))
+            return false;
+        verdict->why = INSTANTIATE_CONTEXTS;
+        if (node->task.context && *ctx && node->task.context != *ctx)
+            return false;
+        *ctx = *ctx ? *ctx : node->task.context;
+        for (uint32_t k = 0; k < node->inner_count; k++)
+            if (!check_nodes(node->inner[k], types, arrays, ctx, verdict))
+                return false;
+    }
+    *verdict = (struct verdict){INSTANTIATE_SUCCESS, NULL};
+    return true;
+}
+
+static bool check_bodies(struct sim_graph *graph, struct verdict *verdict)
+{
+    for (uint32_t i = 0; i < graph->nodes.count; i++) {
+        struct sim_graph_node *node = graph->nodes.node[i];
+        struct sim_context *ctx = node->task.context;
+        for (uint32_t k = 0; node->type == SIM_NODE_CONDITIONAL && k < node->inner_count; k++)
+            if (!check_nodes(node->inner[k], BODY_NODES, true, &ctx, verdict))
+                return false;
+    }
+    return true;
+}
+
+static bool uses_handle(const struct sim_graph *graph, CUgraphConditionalHandle handle)
+{
+    for (uint32_t i = 0; i < graph->nodes.count; i++) {
+        const struct sim_graph_node *node = graph->nodes.node[i];
+        if (node->type == SIM_NODE_CONDITIONAL && node->task.condition.handle == handle)
+            return true;
+        for (uint32_t k = 0; k < node->inner_count; k++)
+            if (uses_handle(node->inner[k], handle))
+                return true;
+    }
+    return false;
+}
+
+static bool check(struct sim_graph *graph, uint64_t flags, struct verdict *verdict)
+{
+    struct sim_context *ctx = NULL;
+    if (flags & SIM_FLAG_DEVICE_LAUNCH) {
+        if (!check_nodes(graph, DEVICE_NODES, false, &ctx, verdict))
+            return false;
+        *verdict = (struct verdict){INSTANTIATE_STRUCTURE, NULL};
+        if (!sim_graph_holds(graph, DEVICE_NODES & ~SIM_NODE_BIT(SIM_NODE_GRAPH)))
+            return false;
+    }
+    if (!check_bodies(graph, verdict))
+        return false;
+    *verdict = (struct verdict){INSTANTIATE_HANDLE_UNUSED, NULL};
+    for (uint32_t i = 0; i < graph->conditions; i++)
+        if (!uses_handle(graph, graph->condition[i].handle))
+            return false;
+    *verdict = (struct verdict){INSTANTIATE_SUCCESS, NULL};
+    return true;
+}
 
 /* -------- making -------- */
 
-struct build {
-    struct sim_graph_exec *exec;
-    uint32_t room;
-    uint64_t walk;
-};
-
-static CUresult add_step(struct build *b, struct sim_graph_node *node)
+/* Its nodes' work is done with their own priority. */
+static void own_priorities(struct sim_graph *graph)
 {
-    if (b->exec->count == b->room) {
-        b->room = b->room ? 2 * b->room : 16;
-        struct sim_graph_step *grown = realloc(b->exec->step, b->room * sizeof(*grown));
-        if (!grown)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        b->exec->step = grown;
+    for (uint32_t i = 0; i < graph->nodes.count; i++) {
+        struct sim_graph_node *node = graph->nodes.node[i];
+        if (node->type == SIM_NODE_KERNEL) {
+            node->task.work.launch.own_priority = 1;
+            node->task.work.launch.priority = sim_task_priority(&node->task);
+        }
+        for (uint32_t k = 0; k < node->inner_count; k++)
+            own_priorities(node->inner[k]);
     }
-    struct sim_graph_step *step = &b->exec->step[b->exec->count];
-    *step = (struct sim_graph_step){.node = node, .context = node->context, .work = node->work};
-    if (step->work.kind == SIM_WORK_KERNEL)
-        SIM_TRY(sim_launch_keep(&step->work.launch, &step->params));
-    b->exec->count++;
-    return CUDA_SUCCESS;
 }
 
-static CUresult add_graph(struct build *b, const struct sim_graph *graph);
-
-/* What it depends on first.  Edges cannot form a circle: nobody can add one. */
-static CUresult add_node(struct build *b, struct sim_graph_node *node)
+static CUresult fill_exec(struct sim_graph_exec *exec, struct sim_graph *graph)
 {
-    if (node->mark == b->walk)
-        return CUDA_SUCCESS;
-    node->mark = b->walk;
-    for (uint32_t i = 0; i < node->before.count; i++)
-        SIM_TRY(add_node(b, node->before.node[i]));
-    return node->child ? add_graph(b, node->child) : add_step(b, node);
-}
-
-static CUresult add_graph(struct build *b, const struct sim_graph *graph)
-{
-    for (uint32_t i = 0; i < graph->nodes.count; i++)
-        SIM_TRY(add_node(b, graph->nodes.node[i]));
+    SIM_TRY(sim_graph_copy(graph, &exec->graph));
+    if (exec->flags & SIM_FLAG_NODE_PRIORITY)
+        own_priorities(exec->graph);
+    SIM_TRY(sim_graph_need_of(exec->graph, &exec->need));
+    SIM_TRY(sim_plan_make(exec->graph, &exec->plan));
+    if (exec->plan.waits && !(exec->done = calloc(exec->plan.steps, sizeof(*exec->done))))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    exec->source = graph;
+    exec->source_id = graph->id;
+    graph->executables++;
     return CUDA_SUCCESS;
 }
 
 static void free_exec(struct sim_graph_exec *exec)
 {
-    for (uint32_t i = 0; i < exec->count; i++)
-        free(exec->step[i].params);
-    free(exec->step);
+    if (sim_is(exec->source, SIM_GRAPH) && exec->source->id == exec->source_id)
+        exec->source->executables--;
+    if (exec->graph)
+        sim_graph_free(exec->graph);
+    sim_plan_free(&exec->plan);
+    free(exec->need.use);
+    free(exec->done);
     sim_object_free(exec);
 }
 
-static CUresult instantiate(CUgraphExec *out, CUgraph graph, uint64_t flags)
+static CUresult instantiate(CUgraphExec *out, CUgraph graph, uint64_t flags, struct verdict *verdict)
 {
-    if (!out || !sim_is(graph, SIM_GRAPH) || flags & ~KNOWN_FLAGS)
+    *verdict = (struct verdict){INSTANTIATE_ERROR, NULL};
+    if (!out || !sim_is(graph, SIM_GRAPH) || graph->moved ||
+        (graph->parent && graph->parent->type == SIM_NODE_CONDITIONAL))
         return CUDA_ERROR_INVALID_VALUE;
-    if (flags & FLAG_DEVICE_LAUNCH)
+    if (flags & SIM_FLAG_DEVICE_LAUNCH && flags & SIM_FLAG_AUTO_FREE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (graph->executables && sim_graph_holds(graph, SIM_MEMORY_NODES | SIM_NODE_BIT(SIM_NODE_CONDITIONAL)))
         return CUDA_ERROR_NOT_SUPPORTED;
-    struct build b = {.exec = sim_object_new(SIM_GRAPH_EXEC, sizeof(*b.exec)), .walk = sim_graph_walk()};
-    if (!b.exec)
+    if (!check(graph, flags, verdict))
+        return verdict->why == INSTANTIATE_OPERATION ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
+    verdict->why = INSTANTIATE_ERROR;
+    struct sim_graph_exec *exec = sim_object_new(SIM_GRAPH_EXEC, sizeof(*exec));
+    if (!exec)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    b.exec->flags = flags;
-    CUresult result = add_graph(&b, graph);
-    if (result)
-        free_exec(b.exec);
-    else
-        *out = b.exec;
-    return result;
+    exec->id = sim_graph_next_id();
+    exec->flags = flags;
+    CUresult result = fill_exec(exec, graph);
+    if (result) {
+        free_exec(exec);
+        return result;
+    }
+    verdict->why = INSTANTIATE_SUCCESS;
+    *out = exec;
+    return CUDA_SUCCESS;
 }
 
 static CUresult instantiate_with_log(CUgraphExec *exec, CUgraph graph, CUgraphNode *error, char *log,
                                      size_t room)
 {
-    if (error)
-        *error = NULL;
+    struct verdict verdict;
     if (log && room)
         *log = 0;
-    return instantiate(exec, graph, 0);
+    CUresult result = instantiate(exec, graph, 0, &verdict);
+    if (error)
+        *error = verdict.node;
+    return result;
 }
 
 SIM_API(cuGraphInstantiate, (CUgraphExec * exec, CUgraph graph, CUgraphNode *error, char *log, size_t room))
@@ -112,10 +191,14 @@ SIM_API(cuGraphInstantiate_v2,
     return instantiate_with_log(exec, graph, error, log, room);
 }
 
+/* UPLOAD needs a stream, which only the form with parameters names. */
 SIM_API(cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags))
 {
+    struct verdict verdict;
     SIM_ENTER(cuGraphInstantiateWithFlags);
-    return instantiate(exec, graph, flags);
+    if (flags & ~(SIM_FLAG_AUTO_FREE | SIM_FLAG_DEVICE_LAUNCH | SIM_FLAG_NODE_PRIORITY))
+        return CUDA_ERROR_INVALID_VALUE;
+    return instantiate(exec, graph, flags, &verdict);
 }
 
 struct instantiate_params {
@@ -129,22 +212,50 @@ SIM_STREAM_API(cuGraphInstantiateWithParams, cuGraphInstantiateWithParams_ptsz,
                (CUgraphExec * exec, CUgraph graph, struct instantiate_params *params), (exec, graph, params))
 {
     SIM_ENTER(cuGraphInstantiateWithParams);
-    struct sim_stream *stream;
+    struct sim_stream *stream = NULL;
+    struct verdict verdict = {INSTANTIATE_ERROR, NULL};
     if (!params)
         return CUDA_ERROR_INVALID_VALUE;
-    if (params->flags & FLAG_UPLOAD)
-        SIM_TRY(sim_stream_resolve(params->upload_stream, per_thread, &stream));
-    CUresult result = instantiate(exec, graph, params->flags);
-    params->error = NULL;
-    params->result = result != CUDA_SUCCESS;
+    CUresult result = params->flags & ~15ull ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    if (result == CUDA_SUCCESS && params->flags & SIM_FLAG_UPLOAD)
+        result = sim_stream_resolve(params->upload_stream, per_thread, &stream);
+    if (result == CUDA_SUCCESS)
+        result = instantiate(exec, graph, params->flags, &verdict);
+    if (result == CUDA_SUCCESS && stream && (result = sim_exec_upload(*exec, stream))) {
+        free_exec(*exec);
+        verdict.why = INSTANTIATE_ERROR;
+    }
+    params->error = verdict.node;
+    params->result = verdict.why;
     return result;
 }
 
+/* -------- unmaking -------- */
+
+static void free_later(void *p)
+{
+    struct sim_graph_exec *exec = p;
+    exec->magic = SIM_GRAPH_EXEC;
+    free_exec(exec);
+}
+
+/* While a launch goes on, what its user objects guard is in use: they are released behind it. */
 SIM_API(cuGraphExecDestroy, (CUgraphExec exec))
 {
     SIM_ENTER(cuGraphExecDestroy);
     if (!sim_is(exec, SIM_GRAPH_EXEC))
         return CUDA_ERROR_INVALID_VALUE;
+    struct sim_point end = exec->graph->references ? sim_exec_end(exec) : (struct sim_point){0};
+    struct sim_stream *lane = NULL;
+    if (end.queue && !sim_point_passed(end)) {
+        struct sim_context *ctx = exec->stream->context;
+        struct sim_work work = {.kind = SIM_WORK_HOST, .host = {free_later, exec}};
+        exec->magic = SIM_DEAD;
+        if (sim_lanes_take(exec->stream, &ctx, 1, &lane) == CUDA_SUCCESS &&
+            sim_submit_after(lane, end) == CUDA_SUCCESS && sim_submit_now(lane, &work) == CUDA_SUCCESS)
+            return CUDA_SUCCESS;
+        exec->magic = SIM_GRAPH_EXEC;
+    }
     free_exec(exec);
     return CUDA_SUCCESS;
 }
@@ -158,168 +269,11 @@ SIM_API(cuGraphExecGetFlags, (CUgraphExec exec, uint64_t *flags))
     return CUDA_SUCCESS;
 }
 
-/* -------- launching -------- */
-
-SIM_STREAM_API(cuGraphUpload, cuGraphUpload_ptsz, (CUgraphExec exec, CUstream handle), (exec, handle))
+SIM_API(cuGraphExecGetId, (CUgraphExec exec, unsigned *id))
 {
-    SIM_ENTER(cuGraphUpload);
-    struct sim_stream *stream;
-    if (!sim_is(exec, SIM_GRAPH_EXEC))
+    SIM_ENTER(cuGraphExecGetId);
+    if (!sim_is(exec, SIM_GRAPH_EXEC) || !id)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    return stream->capture ? sim_capture_forbids(stream) : CUDA_SUCCESS;
-}
-
-SIM_STREAM_API(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec exec, CUstream handle), (exec, handle))
-{
-    SIM_ENTER(cuGraphLaunch);
-    struct sim_stream *stream;
-    if (!sim_is(exec, SIM_GRAPH_EXEC))
-        return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    for (uint32_t i = 0; i < exec->count; i++) {
-        struct sim_work work = exec->step[i].work; /* the queue may change its copy */
-        if (exec->step[i].disabled)
-            continue;
-        SIM_TRY(sim_submit(stream, &work)); /* a capturing stream keeps the nodes one by one */
-    }
+    *id = exec->id;
     return CUDA_SUCCESS;
-}
-
-/* -------- changing -------- */
-
-static CUresult find_step(CUgraphExec exec, CUgraphNode node, struct sim_graph_step **step)
-{
-    *step = NULL;
-    if (!sim_is(exec, SIM_GRAPH_EXEC) || !sim_is(node, SIM_GRAPH_NODE))
-        return CUDA_ERROR_INVALID_VALUE;
-    for (uint32_t i = 0; i < exec->count && !*step; i++)
-        if (exec->step[i].node == node)
-            *step = &exec->step[i];
-    return *step ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-static CUresult set_step(struct sim_graph_step *step, struct sim_context *ctx, const struct sim_work *work)
-{
-    struct sim_work kept = *work;
-    void *params = NULL;
-    if (kept.kind == SIM_WORK_KERNEL)
-        SIM_TRY(sim_launch_keep(&kept.launch, &params));
-    if (ctx)
-        sim_work_cost(ctx, &kept);
-    free(step->params);
-    step->params = params;
-    step->work = kept;
-    step->context = ctx;
-    return CUDA_SUCCESS;
-}
-
-#define EXEC_SET(name, kind, params, make)                                                                   \
-    SIM_API(name, params)                                                                                    \
-    {                                                                                                        \
-        SIM_ENTER(name);                                                                                     \
-        struct sim_context *ctx = NULL;                                                                      \
-        struct sim_work work;                                                                                \
-        struct sim_graph_step *step;                                                                         \
-        SIM_TRY(find_step(exec, node, &step));                                                               \
-        if (node->type != (kind))                                                                            \
-            return CUDA_ERROR_INVALID_VALUE;                                                                 \
-        SIM_TRY(make);                                                                                       \
-        return set_step(step, ctx, &work);                                                                   \
-    }
-
-#define TARGET CUgraphExec exec, CUgraphNode node
-
-EXEC_SET(cuGraphExecKernelNodeSetParams, SIM_NODE_KERNEL, (TARGET, const struct sim_kernel_params *params),
-         sim_work_of_kernel(params, SIM_KERNEL_PARAMS_V1, &ctx, &work))
-EXEC_SET(cuGraphExecKernelNodeSetParams_v2, SIM_NODE_KERNEL, (TARGET, const struct sim_kernel_params *params),
-         sim_work_of_kernel(params, sizeof(*params), &ctx, &work))
-EXEC_SET(cuGraphExecMemcpyNodeSetParams, SIM_NODE_MEMCPY,
-         (TARGET, const CUDA_MEMCPY3D *params, CUcontext context),
-         sim_work_of_copy(params, context, &ctx, &work))
-EXEC_SET(cuGraphExecMemsetNodeSetParams, SIM_NODE_MEMSET,
-         (TARGET, const struct sim_fill_params *params, CUcontext context),
-         sim_work_of_fill(params, context, &ctx, &work))
-EXEC_SET(cuGraphExecHostNodeSetParams, SIM_NODE_HOST, (TARGET, const struct sim_host_params *params),
-         sim_work_of_host(params, &work))
-EXEC_SET(cuGraphExecEventRecordNodeSetEvent, SIM_NODE_EVENT_RECORD, (TARGET, CUevent event),
-         sim_work_of_event(event, true, &ctx, &work))
-EXEC_SET(cuGraphExecEventWaitNodeSetEvent, SIM_NODE_WAIT_EVENT, (TARGET, CUevent event),
-         sim_work_of_event(event, false, &ctx, &work))
-EXEC_SET(cuGraphExecNodeSetParams, (enum sim_node_type)params->type,
-         (TARGET, const struct sim_node_params *params), sim_work_of_node(params, &ctx, &work))
-
-SIM_API(cuGraphNodeSetEnabled, (TARGET, unsigned enabled))
-{
-    SIM_ENTER(cuGraphNodeSetEnabled);
-    struct sim_graph_step *step;
-    SIM_TRY(find_step(exec, node, &step));
-    if (node->type > SIM_NODE_MEMSET)
-        return CUDA_ERROR_INVALID_VALUE;
-    step->disabled = !enabled;
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphNodeGetEnabled, (TARGET, unsigned *enabled))
-{
-    SIM_ENTER(cuGraphNodeGetEnabled);
-    struct sim_graph_step *step;
-    SIM_TRY(find_step(exec, node, &step));
-    if (!enabled || node->type > SIM_NODE_MEMSET)
-        return CUDA_ERROR_INVALID_VALUE;
-    *enabled = !step->disabled;
-    return CUDA_SUCCESS;
-}
-
-/* Takes the works of a graph of the same shape.  The steps keep the nodes that they were made from. */
-static CUresult update(CUgraphExec exec, CUgraph graph, enum update_result *why, CUgraphNode *error)
-{
-    *why = UPDATE_ERROR;
-    *error = NULL;
-    if (!sim_is(exec, SIM_GRAPH_EXEC) || !sim_is(graph, SIM_GRAPH))
-        return CUDA_ERROR_INVALID_VALUE;
-    struct build b = {.exec = sim_object_new(SIM_GRAPH_EXEC, sizeof(*b.exec)), .walk = sim_graph_walk()};
-    if (!b.exec)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = add_graph(&b, graph);
-    *why = result ? UPDATE_ERROR : b.exec->count != exec->count ? UPDATE_TOPOLOGY_CHANGED : UPDATE_SUCCESS;
-    for (uint32_t i = 0; *why == UPDATE_SUCCESS && i < exec->count; i++)
-        if (b.exec->step[i].work.kind != exec->step[i].work.kind) {
-            *why = UPDATE_TYPE_CHANGED;
-            *error = b.exec->step[i].node;
-        }
-    for (uint32_t i = 0; *why == UPDATE_SUCCESS && i < exec->count && result == CUDA_SUCCESS; i++)
-        result = set_step(&exec->step[i], b.exec->step[i].context, &b.exec->step[i].work);
-    free_exec(b.exec);
-    return result ? result : *why == UPDATE_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-}
-
-SIM_API(cuGraphExecUpdate,
-        (CUgraphExec exec, CUgraph graph, CUgraphNode *error_out, enum update_result *result_out))
-{
-    SIM_ENTER(cuGraphExecUpdate);
-    enum update_result why;
-    CUgraphNode error;
-    CUresult result = update(exec, graph, &why, &error);
-    if (error_out)
-        *error_out = error;
-    if (result_out)
-        *result_out = why;
-    return result;
-}
-
-struct update_info {
-    enum update_result result;
-    CUgraphNode error, error_from;
-};
-
-SIM_API(cuGraphExecUpdate_v2, (CUgraphExec exec, CUgraph graph, struct update_info *info))
-{
-    SIM_ENTER(cuGraphExecUpdate_v2);
-    enum update_result why;
-    CUgraphNode error;
-    CUresult result = update(exec, graph, &why, &error);
-    if (info)
-        *info = (struct update_info){why, error, NULL};
-    return result;
 }

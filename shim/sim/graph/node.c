@@ -1,17 +1,16 @@
-/* node.c -- adding nodes to a graph, and reading and changing their parameters. */
+/* node.c -- adding nodes to a graph, and changing what they do. */
+#include "module.h"
 #include "node.h"
 
-#include <string.h>
+#include <stdlib.h>
 
-#define PLACE CUgraphNode *node, CUgraph graph, const CUgraphNode *before, size_t count
-
-static CUresult add(PLACE, struct sim_context *ctx, const struct sim_work *work)
+CUresult sim_add_task(SIM_PLACE, enum sim_node_type type, const struct sim_task *task)
 {
     struct sim_graph_node *made;
     if (!node || !sim_is(graph, SIM_GRAPH))
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_graph_add(graph, sim_node_type_of(work), before, count, &made));
-    CUresult result = sim_node_set_work(made, ctx, work);
+    SIM_TRY(sim_graph_add(graph, type, before, data, count, &made));
+    CUresult result = sim_task_keep(type, &made->task, task);
     if (result)
         sim_graph_remove(made);
     else
@@ -19,217 +18,229 @@ static CUresult add(PLACE, struct sim_context *ctx, const struct sim_work *work)
     return result;
 }
 
-static CUresult add_child(PLACE, CUgraph child)
+/* Graphs with memory nodes must be moved, not copied; those with conditional ones cannot be children at all. */
+static CUresult check_child(CUgraph graph, CUgraph child, bool moved)
+{
+    if (!sim_is(child, SIM_GRAPH))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (sim_graph_holds(child, SIM_NODE_BIT(SIM_NODE_CONDITIONAL)) ||
+        (!moved && sim_graph_holds(child, SIM_MEMORY_NODES)))
+        return CUDA_ERROR_NOT_SUPPORTED;
+    for (const struct sim_graph *g = graph; moved && g; g = g->parent ? g->parent->graph : NULL)
+        if (g == child)
+            return CUDA_ERROR_INVALID_VALUE; /* it would be inside itself */
+    return moved && (child->parent || child->captures || child->executables) ? CUDA_ERROR_INVALID_VALUE
+                                                                             : CUDA_SUCCESS;
+}
+
+CUresult sim_add_child(SIM_PLACE, CUgraph child, bool moved)
 {
     struct sim_graph_node *made;
-    struct sim_graph *copy;
-    if (!node || !sim_is(graph, SIM_GRAPH) || !sim_is(child, SIM_GRAPH))
+    struct sim_graph *inner = child;
+    if (!node || !sim_is(graph, SIM_GRAPH))
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_graph_copy(child, &copy));
-    CUresult result = sim_graph_add(graph, SIM_NODE_GRAPH, before, count, &made);
+    SIM_TRY(check_child(graph, child, moved));
+    SIM_TRY(sim_graph_add(graph, SIM_NODE_GRAPH, before, data, count, &made));
+    made->inner = calloc(1, sizeof(*made->inner));
+    CUresult result = !made->inner ? CUDA_ERROR_OUT_OF_MEMORY
+                      : moved      ? CUDA_SUCCESS
+                                   : sim_graph_copy(child, &inner);
     if (result) {
-        sim_graph_free(copy);
+        sim_graph_remove(made);
         return result;
     }
-    copy->owned = true;
-    made->child = copy;
+    inner->parent = made;
+    inner->moved = moved;
+    made->inner[0] = inner;
+    made->inner_count = 1;
     *node = made;
     return CUDA_SUCCESS;
 }
 
-#define ADD(name, params, make)                                                                              \
+#define BEFORE CUgraphNode *node, CUgraph graph, const CUgraphNode *before, size_t count
+
+#define ADD(name, params, type, make)                                                                        \
     SIM_API(name, params)                                                                                    \
     {                                                                                                        \
         SIM_ENTER(name);                                                                                     \
-        struct sim_context *ctx = NULL;                                                                      \
-        struct sim_work work = {.kind = SIM_WORK_EMPTY};                                                     \
+        struct sim_task task = {.work = {.kind = SIM_WORK_EMPTY}};                                           \
         SIM_TRY(make);                                                                                       \
-        return add(node, graph, before, count, ctx, &work);                                                  \
+        return sim_add_task(node, graph, before, NULL, count, type, &task);                                  \
     }
 
-ADD(cuGraphAddKernelNode, (PLACE, const struct sim_kernel_params *params),
-    sim_work_of_kernel(params, SIM_KERNEL_PARAMS_V1, &ctx, &work))
-ADD(cuGraphAddKernelNode_v2, (PLACE, const struct sim_kernel_params *params),
-    sim_work_of_kernel(params, sizeof(*params), &ctx, &work))
-ADD(cuGraphAddMemcpyNode, (PLACE, const CUDA_MEMCPY3D *params, CUcontext context),
-    sim_work_of_copy(params, context, &ctx, &work))
-ADD(cuGraphAddMemsetNode, (PLACE, const struct sim_fill_params *params, CUcontext context),
-    sim_work_of_fill(params, context, &ctx, &work))
-ADD(cuGraphAddHostNode, (PLACE, const struct sim_host_params *params), sim_work_of_host(params, &work))
-ADD(cuGraphAddEventRecordNode, (PLACE, CUevent event), sim_work_of_event(event, true, &ctx, &work))
-ADD(cuGraphAddEventWaitNode, (PLACE, CUevent event), sim_work_of_event(event, false, &ctx, &work))
-ADD(cuGraphAddEmptyNode, (PLACE), CUDA_SUCCESS)
+ADD(cuGraphAddKernelNode, (BEFORE, const struct sim_kernel_params *params), SIM_NODE_KERNEL,
+    sim_task_of_kernel(params, SIM_KERNEL_PARAMS_V1, &task))
+ADD(cuGraphAddKernelNode_v2, (BEFORE, const struct sim_kernel_params *params), SIM_NODE_KERNEL,
+    sim_task_of_kernel(params, sizeof(*params), &task))
+ADD(cuGraphAddMemcpyNode, (BEFORE, const CUDA_MEMCPY3D *params, CUcontext context), SIM_NODE_MEMCPY,
+    sim_task_of_copy(params, context, &task))
+ADD(cuGraphAddMemsetNode, (BEFORE, const struct sim_fill_params *params, CUcontext context), SIM_NODE_MEMSET,
+    sim_task_of_fill(params, context, &task))
+ADD(cuGraphAddHostNode, (BEFORE, const struct sim_host_params *params), SIM_NODE_HOST,
+    sim_task_of_host(params, &task))
+ADD(cuGraphAddEventRecordNode, (BEFORE, CUevent event), SIM_NODE_EVENT_RECORD,
+    sim_task_of_event(event, true, &task))
+ADD(cuGraphAddEventWaitNode, (BEFORE, CUevent event), SIM_NODE_WAIT_EVENT,
+    sim_task_of_event(event, false, &task))
+ADD(cuGraphAddBatchMemOpNode, (BEFORE, const struct sim_batch_params *params), SIM_NODE_BATCH_MEM_OP,
+    sim_task_of_batch(params, &task))
+ADD(cuGraphAddEmptyNode, (BEFORE), SIM_NODE_EMPTY, CUDA_SUCCESS)
 
-SIM_API(cuGraphAddChildGraphNode, (PLACE, CUgraph child))
+SIM_API(cuGraphAddChildGraphNode, (BEFORE, CUgraph child))
 {
     SIM_ENTER(cuGraphAddChildGraphNode);
-    return add_child(node, graph, before, count, child);
+    return sim_add_child(node, graph, before, NULL, count, child, false);
 }
 
-static CUresult add_any(PLACE, const struct sim_node_params *params)
+static CUresult add_any(SIM_PLACE, struct sim_node_params *params)
 {
-    struct sim_context *ctx;
-    struct sim_work work;
+    struct sim_task task;
     if (!params)
         return CUDA_ERROR_INVALID_VALUE;
-    if (params->type == SIM_NODE_GRAPH)
-        return add_child(node, graph, before, count, params->child.graph);
-    SIM_TRY(sim_work_of_node(params, &ctx, &work));
-    return add(node, graph, before, count, ctx, &work);
+    switch (params->type) {
+    case SIM_NODE_GRAPH:
+        if (params->child.moved & ~1)
+            return CUDA_ERROR_INVALID_VALUE;
+        return sim_add_child(node, graph, before, data, count, params->child.graph, params->child.moved);
+    case SIM_NODE_MEM_ALLOC:
+        return sim_add_alloc_params(node, graph, before, data, count, &params->alloc);
+    case SIM_NODE_MEM_FREE:
+        return sim_add_free(node, graph, before, data, count, params->free);
+    case SIM_NODE_CONDITIONAL:
+        return sim_add_conditional(node, graph, before, data, count, &params->condition);
+    default:
+        SIM_TRY(sim_task_of_node(params, &task));
+        return sim_add_task(node, graph, before, data, count, (enum sim_node_type)params->type, &task);
+    }
 }
 
-SIM_API(cuGraphAddNode, (PLACE, struct sim_node_params *params))
+SIM_API(cuGraphAddNode, (BEFORE, struct sim_node_params *params))
 {
     SIM_ENTER(cuGraphAddNode);
-    return add_any(node, graph, before, count, params);
+    return add_any(node, graph, before, NULL, count, params);
 }
 
-SIM_API(cuGraphAddNode_v2,
-        (CUgraphNode * node, CUgraph graph, const CUgraphNode *before, const struct sim_graph_edge_data *data,
-         size_t count, struct sim_node_params *params))
+SIM_API(cuGraphAddNode_v2, (SIM_PLACE, struct sim_node_params *params))
 {
     SIM_ENTER(cuGraphAddNode_v2);
-    for (size_t i = 0; data && i < count; i++)
-        if (data[i].from_port || data[i].to_port || data[i].type)
-            return CUDA_ERROR_INVALID_VALUE;
-    return add_any(node, graph, before, count, params);
+    return add_any(node, graph, before, data, count, params);
 }
 
-/* -------- reading -------- */
-
-#define ENTER_NODE(name, node, kind, params)                                                                 \
-    SIM_ENTER(name);                                                                                         \
-    if (!sim_is(node, SIM_GRAPH_NODE) || (node)->type != (kind) || !(params))                                \
-    return CUDA_ERROR_INVALID_VALUE
-
-static void read_kernel(CUgraphNode node, struct sim_kernel_params *params, size_t size)
+/* CUDA 13.4's form refuses a kernel's context that is not that of its function. */
+static CUresult check_context(const struct sim_node_params *params)
 {
-    const struct sim_launch *launch = &node->work.launch;
-    struct sim_kernel_params all = {
-        .function = launch->function,
-        .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
-        .block = {launch->block[0], launch->block[1], launch->block[2]},
-        .shared_bytes = launch->shared_bytes,
-        .params = launch->params,
-        .context = node->context,
-    };
-    memcpy(params, &all, size);
+    if (!params || params->type != SIM_NODE_KERNEL || !params->kernel.context ||
+        !sim_is(params->kernel.function, SIM_FUNCTION))
+        return CUDA_SUCCESS;
+    return params->kernel.function->module->context == params->kernel.context ? CUDA_SUCCESS
+                                                                              : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-SIM_API(cuGraphKernelNodeGetParams, (CUgraphNode node, struct sim_kernel_params *params))
+SIM_API(cuGraphAddNode_v3, (SIM_PLACE, struct sim_node_params *params))
 {
-    ENTER_NODE(cuGraphKernelNodeGetParams, node, SIM_NODE_KERNEL, params);
-    read_kernel(node, params, SIM_KERNEL_PARAMS_V1);
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphKernelNodeGetParams_v2, (CUgraphNode node, struct sim_kernel_params *params))
-{
-    ENTER_NODE(cuGraphKernelNodeGetParams_v2, node, SIM_NODE_KERNEL, params);
-    read_kernel(node, params, sizeof(*params));
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphMemcpyNodeGetParams, (CUgraphNode node, CUDA_MEMCPY3D *params))
-{
-    ENTER_NODE(cuGraphMemcpyNodeGetParams, node, SIM_NODE_MEMCPY, params);
-    const struct sim_copy *copy = &node->work.copy;
-    *params = (CUDA_MEMCPY3D){
-        .srcMemoryType = copy->source_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .srcHost = copy->source_host ? copy->source : NULL,
-        .srcDevice = copy->source_host ? 0 : (CUdeviceptr)copy->source,
-        .srcPitch = copy->source_pitch,
-        .srcHeight = copy->source_pitch ? copy->source_slice / copy->source_pitch : 0,
-        .dstMemoryType = copy->destination_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .dstHost = copy->destination_host ? copy->destination : NULL,
-        .dstDevice = copy->destination_host ? 0 : (CUdeviceptr)copy->destination,
-        .dstPitch = copy->destination_pitch,
-        .dstHeight = copy->destination_pitch ? copy->destination_slice / copy->destination_pitch : 0,
-        .WidthInBytes = copy->width,
-        .Height = copy->height,
-        .Depth = copy->depth,
-    };
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphMemsetNodeGetParams, (CUgraphNode node, struct sim_fill_params *params))
-{
-    ENTER_NODE(cuGraphMemsetNodeGetParams, node, SIM_NODE_MEMSET, params);
-    const struct sim_fill *fill = &node->work.fill;
-    struct sim_fill_params all = {(CUdeviceptr)fill->destination,
-                                  fill->pitch,
-                                  fill->value,
-                                  fill->element_bytes,
-                                  fill->width,
-                                  fill->height,
-                                  NULL};
-    memcpy(params, &all, offsetof(struct sim_fill_params, context));
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphHostNodeGetParams, (CUgraphNode node, struct sim_host_params *params))
-{
-    ENTER_NODE(cuGraphHostNodeGetParams, node, SIM_NODE_HOST, params);
-    *params = (struct sim_host_params){node->work.host.function, node->work.host.argument};
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphEventRecordNodeGetEvent, (CUgraphNode node, CUevent *event))
-{
-    ENTER_NODE(cuGraphEventRecordNodeGetEvent, node, SIM_NODE_EVENT_RECORD, event);
-    *event = node->work.event.event;
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphEventWaitNodeGetEvent, (CUgraphNode node, CUevent *event))
-{
-    ENTER_NODE(cuGraphEventWaitNodeGetEvent, node, SIM_NODE_WAIT_EVENT, event);
-    *event = node->work.event.event;
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuGraphChildGraphNodeGetGraph, (CUgraphNode node, CUgraph *graph))
-{
-    ENTER_NODE(cuGraphChildGraphNodeGetGraph, node, SIM_NODE_GRAPH, graph);
-    *graph = node->child;
-    return CUDA_SUCCESS;
+    SIM_ENTER(cuGraphAddNode_v3);
+    SIM_TRY(check_context(params));
+    return add_any(node, graph, before, data, count, params);
 }
 
 /* -------- changing -------- */
 
+/* Attributes stay as they are. */
+static CUresult change(struct sim_graph_node *node, struct sim_task *task)
+{
+    task->attributes = node->task.attributes;
+    if (node->type == SIM_NODE_KERNEL)
+        task->work.launch.cooperative = node->task.work.launch.cooperative;
+    return sim_task_keep(node->type, &node->task, task);
+}
+
 #define SET(name, kind, params, make)                                                                        \
     SIM_API(name, params)                                                                                    \
     {                                                                                                        \
-        ENTER_NODE(name, node, kind, true);                                                                  \
-        struct sim_context *ctx = NULL;                                                                      \
-        struct sim_work work;                                                                                \
+        SIM_ENTER(name);                                                                                     \
+        struct sim_task task;                                                                                \
+        if (!sim_is_node(node, kind))                                                                        \
+            return CUDA_ERROR_INVALID_VALUE;                                                                 \
         SIM_TRY(make);                                                                                       \
-        return sim_node_set_work(node, ctx, &work);                                                          \
+        return change(node, &task);                                                                          \
     }
 
 SET(cuGraphKernelNodeSetParams, SIM_NODE_KERNEL, (CUgraphNode node, const struct sim_kernel_params *params),
-    sim_work_of_kernel(params, SIM_KERNEL_PARAMS_V1, &ctx, &work))
+    sim_task_of_kernel(params, SIM_KERNEL_PARAMS_V1, &task))
 SET(cuGraphKernelNodeSetParams_v2, SIM_NODE_KERNEL,
     (CUgraphNode node, const struct sim_kernel_params *params),
-    sim_work_of_kernel(params, sizeof(*params), &ctx, &work))
+    sim_task_of_kernel(params, sizeof(*params), &task))
 SET(cuGraphMemcpyNodeSetParams, SIM_NODE_MEMCPY, (CUgraphNode node, const CUDA_MEMCPY3D *params),
-    sim_work_of_copy(params, node->context, &ctx, &work))
+    sim_task_of_copy(params, node->task.context, &task))
 SET(cuGraphMemsetNodeSetParams, SIM_NODE_MEMSET, (CUgraphNode node, const struct sim_fill_params *params),
-    sim_work_of_fill(params, node->context, &ctx, &work))
+    sim_task_of_fill(params, node->task.context, &task))
 SET(cuGraphHostNodeSetParams, SIM_NODE_HOST, (CUgraphNode node, const struct sim_host_params *params),
-    sim_work_of_host(params, &work))
+    sim_task_of_host(params, &task))
 SET(cuGraphEventRecordNodeSetEvent, SIM_NODE_EVENT_RECORD, (CUgraphNode node, CUevent event),
-    sim_work_of_event(event, true, &ctx, &work))
+    sim_task_of_event(event, true, &task))
 SET(cuGraphEventWaitNodeSetEvent, SIM_NODE_WAIT_EVENT, (CUgraphNode node, CUevent event),
-    sim_work_of_event(event, false, &ctx, &work))
+    sim_task_of_event(event, false, &task))
+SET(cuGraphBatchMemOpNodeSetParams, SIM_NODE_BATCH_MEM_OP,
+    (CUgraphNode node, const struct sim_batch_params *params), sim_task_of_batch(params, &task))
+
+static CUresult set_any(CUgraphNode node, const struct sim_node_params *params)
+{
+    struct sim_task task;
+    if (!params || !sim_is(node, SIM_GRAPH_NODE) || (int)node->type != params->type)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (node->type == SIM_NODE_GRAPH)
+        return CUDA_ERROR_NOT_SUPPORTED; /* its graph is changed through its handle */
+    SIM_TRY(sim_task_of_node(params, &task));
+    return change(node, &task);
+}
 
 SIM_API(cuGraphNodeSetParams, (CUgraphNode node, const struct sim_node_params *params))
 {
     SIM_ENTER(cuGraphNodeSetParams);
-    struct sim_context *ctx;
-    struct sim_work work;
-    if (!params || !sim_is(node, SIM_GRAPH_NODE) || (int)node->type != params->type)
+    return set_any(node, params);
+}
+
+SIM_API(cuGraphNodeSetParams_v2, (CUgraphNode node, const struct sim_node_params *params))
+{
+    SIM_ENTER(cuGraphNodeSetParams_v2);
+    SIM_TRY(check_context(params));
+    return set_any(node, params);
+}
+
+/* -------- attributes of kernel nodes -------- */
+
+SIM_API(cuGraphKernelNodeSetAttribute,
+        (CUgraphNode node, CUlaunchAttributeID id, const CUlaunchAttributeValue *value))
+{
+    SIM_ENTER(cuGraphKernelNodeSetAttribute);
+    if (!sim_is_node(node, SIM_NODE_KERNEL))
+        return CUDA_ERROR_INVALID_HANDLE;
+    return value ? sim_task_set_attribute(&node->task, id, value) : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* What was never set is zero. */
+SIM_API(cuGraphKernelNodeGetAttribute,
+        (CUgraphNode node, CUlaunchAttributeID id, CUlaunchAttributeValue *value))
+{
+    SIM_ENTER(cuGraphKernelNodeGetAttribute);
+    if (!sim_is_node(node, SIM_NODE_KERNEL))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!value || !id || (unsigned)id >= SIM_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_work_of_node(params, &ctx, &work));
-    return sim_node_set_work(node, ctx, &work);
+    *value = node->task.attributes ? node->task.attributes->value[id] : (CUlaunchAttributeValue){.pad = {0}};
+    if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+        value->cooperative = (int)node->task.work.launch.cooperative;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuGraphKernelNodeCopyAttributes, (CUgraphNode to, CUgraphNode from))
+{
+    SIM_ENTER(cuGraphKernelNodeCopyAttributes);
+    if (!sim_is_node(to, SIM_NODE_KERNEL) || !sim_is_node(from, SIM_NODE_KERNEL) ||
+        to->task.context != from->task.context)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct sim_task task = to->task;
+    task.attributes = from->task.attributes;
+    task.work.launch.cooperative = from->task.work.launch.cooperative;
+    return sim_task_keep(SIM_NODE_KERNEL, &to->task, &task);
 }

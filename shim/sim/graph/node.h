@@ -1,71 +1,30 @@
-/* node.h -- the parameters of graph nodes as the API spells them. */
+/* node.h -- adding nodes to graphs, shared by the API and by capture. */
 #ifndef SIM_NODE_H
 #define SIM_NODE_H
 
-#include "graph.h"
-#include "module.h"
+#include "task.h"
 
-/* CUDA_KERNEL_NODE_PARAMS: the first version ends before `kernel`. */
-struct sim_kernel_params {
-    CUfunction function;
-    unsigned grid[3], block[3];
-    unsigned shared_bytes;
-    void **params, **extra;
-    CUkernel kernel;
-    CUcontext context;
-};
+/* Where a node goes, and where its handle is put. */
+#define SIM_PLACE                                                                                            \
+    CUgraphNode *node, CUgraph graph, const CUgraphNode *before, const struct sim_graph_edge_data *data,     \
+        size_t count
 
-#define SIM_KERNEL_PARAMS_V1 offsetof(struct sim_kernel_params, kernel)
+static inline bool sim_is_node(const struct sim_graph_node *node, enum sim_node_type type)
+{
+    return sim_is(node, SIM_GRAPH_NODE) && node->type == type;
+}
 
-struct sim_fill_params {
-    CUdeviceptr destination;
-    size_t pitch;
-    unsigned value, element_bytes;
-    size_t width, height;
-    CUcontext context; /* only inside struct sim_node_params */
-};
+CUresult sim_add_task(SIM_PLACE, enum sim_node_type type, const struct sim_task *task);
+CUresult sim_add_child(SIM_PLACE, CUgraph child, bool moved);
 
-struct sim_host_params {
-    CUhostFn function;
-    void *argument;
-};
+/* node_memory.c */
+CUresult sim_add_alloc(SIM_PLACE, CUdevice device, uint64_t bytes, CUdeviceptr *address);
+CUresult sim_add_alloc_params(SIM_PLACE, struct sim_alloc_params *params);
+CUresult sim_add_free(SIM_PLACE, CUdeviceptr address);
+void sim_read_alloc(const struct sim_graph_node *node, struct sim_alloc_params *params);
 
-/* CUgraphNodeParams */
-struct sim_node_params {
-    int type;
-    int reserved[3];
-    union {
-        long long words[29];
-        struct sim_kernel_params kernel;
-        struct {
-            int flags, reserved;
-            CUcontext context;
-            CUDA_MEMCPY3D copy;
-        } copy;
-        struct sim_fill_params fill;
-        struct sim_host_params host;
-        struct {
-            CUgraph graph;
-            int ownership;
-        } child;
-        CUevent event;
-    };
-    long long tail;
-};
-
-_Static_assert(sizeof(struct sim_node_params) == 256, "CUgraphNodeParams");
-
-/* From parameters to work.  Pointers to kernel parameters stay the caller's: sim_node_set_work copies. */
-CUresult sim_work_of_kernel(const struct sim_kernel_params *params, size_t size, struct sim_context **ctx,
-                            struct sim_work *work);
-CUresult sim_work_of_copy(const CUDA_MEMCPY3D *params, CUcontext context, struct sim_context **ctx,
-                          struct sim_work *work);
-CUresult sim_work_of_fill(const struct sim_fill_params *params, CUcontext context, struct sim_context **ctx,
-                          struct sim_work *work);
-CUresult sim_work_of_host(const struct sim_host_params *params, struct sim_work *work);
-CUresult sim_work_of_event(CUevent event, bool record, struct sim_context **ctx, struct sim_work *work);
-/* From the parameters of any kind but a child graph. */
-CUresult sim_work_of_node(const struct sim_node_params *params, struct sim_context **ctx,
-                          struct sim_work *work);
+/* conditional.c */
+CUresult sim_add_conditional(SIM_PLACE, struct sim_condition_params *params);
+void sim_read_conditional(const struct sim_graph_node *node, struct sim_condition_params *params);
 
 #endif

@@ -1,4 +1,5 @@
 /* pool_api.c -- the calls about pools and stream-ordered allocation. */
+#include "graph_memory.h"
 #include "pool.h"
 #include "process.h"
 
@@ -11,7 +12,7 @@ SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, si
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
-        return sim_capture_forbids(stream);
+        return sim_capture_alloc(stream, stream->context->device, bytes, address);
     pthread_mutex_lock(&sim_pools_lock);
     struct sim_pool *pool = sim_pool_current(stream->context->device);
     pthread_mutex_unlock(&sim_pools_lock);
@@ -28,7 +29,7 @@ SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
-        return sim_capture_forbids(stream);
+        return sim_capture_alloc(stream, pool->device, bytes, address);
     return sim_pool_alloc(pool, bytes, stream, address);
 }
 
@@ -40,9 +41,11 @@ SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstre
     struct sim_block block;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
-        return sim_capture_forbids(stream);
+        return sim_capture_free(stream, address);
     if (!sim_block_find(address, &block) || block.base != address)
         return CUDA_ERROR_INVALID_VALUE;
+    if (block.kind == SIM_BLOCK_GRAPH)
+        return sim_graph_memory_free(address, stream);
     if (block.kind == SIM_BLOCK_POOL)
         return sim_pool_free(address, stream);
     if (block.kind != SIM_BLOCK_LINEAR)

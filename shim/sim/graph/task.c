@@ -1,0 +1,143 @@
+/* task.c -- what nodes do: copies of their own of all that a task points to, and its way into a stream. */
+#include "task.h"
+#include "graph_memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* -------- keeping -------- */
+
+/* Copies of the parameters that the launch points to, into one block that *out owns. */
+static CUresult keep_params(struct sim_launch *launch, void **out)
+{
+    const struct sim_function *f = launch->function;
+    size_t pointers = f->param_count * sizeof(void *);
+    char *block = malloc(pointers + f->param_bytes + 1), *values = block + pointers;
+    if (!block)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    const char *packed = NULL;
+    size_t packed_bytes = 0;
+    for (int i = 0; launch->extra && launch->extra[i] != CU_LAUNCH_PARAM_END && i < 8; i += 2) {
+        if (launch->extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            packed = launch->extra[i + 1];
+        else if (launch->extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            packed_bytes = *(size_t *)launch->extra[i + 1];
+    }
+    memset(values, 0, f->param_bytes);
+    for (uint32_t i = 0; i < f->param_count; i++) {
+        const struct sim_param *p = &f->param[i];
+        if (launch->params && launch->params[i])
+            memcpy(values + p->offset, launch->params[i], p->bytes);
+        else if (packed && p->offset + p->bytes <= packed_bytes)
+            memcpy(values + p->offset, packed + p->offset, p->bytes);
+        ((void **)(void *)block)[i] = values + p->offset;
+    }
+    launch->params = (void **)(void *)block;
+    launch->extra = NULL;
+    *out = block;
+    return CUDA_SUCCESS;
+}
+
+static void *duplicate(const void *from, size_t bytes)
+{
+    void *to = malloc(bytes ? bytes : 1);
+    if (to && bytes)
+        memcpy(to, from, bytes);
+    return to;
+}
+
+CUresult sim_task_keep(enum sim_node_type type, struct sim_task *to, const struct sim_task *from)
+{
+    struct sim_task kept = *from;
+    kept.values = NULL;
+    if (from->attributes) {
+        kept.attributes = duplicate(from->attributes, sizeof(*from->attributes));
+        if (!kept.attributes)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    CUresult result = CUDA_SUCCESS;
+    if (type == SIM_NODE_KERNEL)
+        result = keep_params(&kept.work.launch, &kept.values);
+    else if (type == SIM_NODE_BATCH_MEM_OP) {
+        kept.batch.op = duplicate(from->batch.op, from->batch.count * sizeof(*from->batch.op));
+        result = kept.batch.op ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    } else if (SIM_NODE_BIT(type) & SIM_MEMORY_NODES)
+        sim_graph_memory_use(kept.memory);
+    if (result) {
+        free(kept.attributes);
+        return result;
+    }
+    if (kept.context)
+        sim_work_cost(kept.context, &kept.work);
+    sim_task_drop(type, to);
+    *to = kept;
+    return CUDA_SUCCESS;
+}
+
+void sim_task_drop(enum sim_node_type type, struct sim_task *task)
+{
+    free(task->values);
+    free(task->attributes);
+    if (type == SIM_NODE_BATCH_MEM_OP)
+        free(task->batch.op);
+    else if ((SIM_NODE_BIT(type) & SIM_MEMORY_NODES) && task->memory)
+        sim_graph_memory_leave(task->memory);
+    *task = (struct sim_task){.work = {.kind = SIM_WORK_EMPTY}};
+}
+
+/* -------- attributes of kernels -------- */
+
+#define GRAPH_ATTRIBUTES                                                                                     \
+    (1u << CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW | 1u << CU_LAUNCH_ATTRIBUTE_COOPERATIVE | 1u << 4 |      \
+     1u << 5 | 1u << CU_LAUNCH_ATTRIBUTE_PRIORITY | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 14 | 1u << 16)
+
+CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
+                                const CUlaunchAttributeValue *value)
+{
+    if ((unsigned)id >= SIM_ATTRIBUTES || !(1u << id & GRAPH_ATTRIBUTES))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!task->attributes) {
+        task->attributes = calloc(1, sizeof(*task->attributes));
+        if (!task->attributes)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    task->attributes->set |= 1u << id;
+    task->attributes->value[id] = *value;
+    if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+        task->work.launch.cooperative = value->cooperative != 0;
+    return CUDA_SUCCESS;
+}
+
+int sim_task_priority(const struct sim_task *task)
+{
+    return task->attributes ? task->attributes->value[CU_LAUNCH_ATTRIBUTE_PRIORITY].priority : 0;
+}
+
+/* -------- doing -------- */
+
+/* One operation of a batch; false: it is a barrier, and order is kept anyway. */
+static bool work_of_op(const CUstreamBatchMemOpParams *op, struct sim_work *work)
+{
+    int kind = op->operation;
+    bool wait = kind == CU_STREAM_MEM_OP_WAIT_VALUE_32 || kind == CU_STREAM_MEM_OP_WAIT_VALUE_64;
+    bool wide = kind == CU_STREAM_MEM_OP_WAIT_VALUE_64 || kind == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+    *work = (struct sim_work){.kind = wait ? SIM_WORK_WAIT_VALUE : SIM_WORK_WRITE_VALUE,
+                              .value = {.address = op->value.address,
+                                        .value = wide ? op->value.value : (uint32_t)op->value.value,
+                                        .flags = op->value.flags,
+                                        .bytes = wide ? 8 : 4}};
+    return kind != CU_STREAM_MEM_OP_BARRIER;
+}
+
+CUresult sim_task_submit(enum sim_node_type type, const struct sim_task *task, struct sim_stream *stream)
+{
+    struct sim_work work;
+    if (type != SIM_NODE_BATCH_MEM_OP) {
+        work = task->work; /* the queue may change its copy */
+        return work.kind == SIM_WORK_EMPTY ? CUDA_SUCCESS : sim_submit_now(stream, &work);
+    }
+    for (uint32_t i = 0; i < task->batch.count; i++)
+        if (work_of_op(&task->batch.op[i], &work))
+            SIM_TRY(sim_submit_now(stream, &work));
+    return CUDA_SUCCESS;
+}
