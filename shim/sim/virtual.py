@@ -69,6 +69,7 @@ class VirtualClock:
         self._library = _library()
         self._numbers: dict[int, int] = {}
         self._programs: list[subprocess.Popen[str]] = []
+        self._closed = False
         error = self._library.sim_conductor_begin(self._path.encode())
         if error:
             raise sim.SimulationError(f"{self._path}: {os.strerror(error)}")
@@ -88,6 +89,9 @@ class VirtualClock:
 
     def close(self) -> None:
         """Kill the programs that still run, and forget the machine."""
+        if self._closed:
+            return
+        self._closed = True
         for program in self._programs:
             if program.poll() is None:
                 program.kill()

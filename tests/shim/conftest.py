@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,14 +99,27 @@ def make_device(
     library = Path(sim.LIBRARY_DIR) / "libcuda.so.1"
     program = build("share", "share.c", options=[str(library)])
 
-    def run(*caps_percent: float, **limits: int) -> Device:
+    def run(*caps_percent: float, virtual: bool = False, **limits: int) -> Device:
         folder = tmp_path / str(len(devices))
         folder.mkdir()
         devices.append(
-            Device(folder, environ, program, [int(cap * 10_000) for cap in caps_percent], **limits)
+            Device(
+                folder,
+                environ,
+                program,
+                [int(cap * 10_000) for cap in caps_percent],
+                virtual=virtual,
+                **limits,
+            )
         )
         return devices[-1]
 
     yield run
     for device in devices:
         device.close()
+
+
+@pytest.fixture
+def make_virtual_device(make_device: Callable[..., Device]) -> Callable[..., Device]:
+    """Return make_device for a device on a virtual clock: long measurements, the same each time."""
+    return partial(make_device, virtual=True)

@@ -14,12 +14,15 @@ from typing import Any
 from share_core import MS
 
 from gshare.shim import abi, preload_environment, sim
+from gshare.shim.sim.virtual import VirtualClock
 
 HERE = Path(__file__).resolve().parent
 POINTS = 5.0
 """How far a share over a second may be off."""
 TRIES = 3
 SETTLE_S = 0.7
+START_S = 0.001
+"""What a program takes until it launches: a few calls, on the virtual clock."""
 FULL = abi.FULL_PPM
 
 # What every Python program starts with: see driver_calls.py.
@@ -45,13 +48,24 @@ def sync():
 
 
 class Device:
-    """One simulated device; tenant i may have caps_ppm[i] of it."""
+    """One simulated device; tenant i may have caps_ppm[i] of it.
+
+    On a virtual clock time passes only in `wait`, `start` and `shares`, and repeats exactly.
+    """
 
     def __init__(
-        self, folder: Path, environ: dict[str, str], program: Path, caps_ppm: Sequence[int], **limits: int
+        self,
+        folder: Path,
+        environ: dict[str, str],
+        program: Path,
+        caps_ppm: Sequence[int],
+        *,
+        virtual: bool = False,
+        **limits: int,
     ) -> None:
         self.machine = str(folder / "machine")
         self.program = program
+        self.clock = VirtualClock(self.machine, "h200") if virtual else None
         sim.start(self.machine, "h200")
         self.bare = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
         truth = self.truth()
@@ -72,9 +86,13 @@ class Device:
                 cap_ppm=cap,
                 **settings,
             )
-            now_ns = time.monotonic_ns()
             abi.create_limits(
-                own / "limits", f"t{index}", index, [device], now_ns=now_ns, tenants_bound=len(caps_ppm)
+                own / "limits",
+                f"t{index}",
+                index,
+                [device],
+                now_ns=self.now_ns(),
+                tenants_bound=len(caps_ppm),
             )
             abi.create_usage(own / "usage")
             os.link(folder / "activity", own / "activity")
@@ -83,16 +101,30 @@ class Device:
             self.usage.append(abi.Usage(own / "usage"))
 
     def close(self) -> None:
+        if self.clock:
+            self.clock.close()
         for program in self.programs:
             if program.poll() is None:
                 program.kill()
-            program.communicate()
+            if not self.clock:
+                program.communicate()
         for file in (*self.limits, *self.usage, self.activity):
             file.close()
         sim.stop(self.machine)
 
+    def now_ns(self) -> int:
+        return self.clock.now_ns if self.clock else time.monotonic_ns()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        if self.clock:
+            self.clock.run(seconds)
+        else:
+            time.sleep(seconds)
+
     def truth(self) -> dict[str, Any]:
-        device: dict[str, Any] = sim.stat(self.machine)["devices"][0]
+        stat = self.clock.stat() if self.clock else sim.stat(self.machine)
+        device: dict[str, Any] = stat["devices"][0]
         return device
 
     def environ(self, tenant: int | None) -> dict[str, str]:
@@ -100,8 +132,11 @@ class Device:
 
     def _start(self, command: list[str], tenant: int | None) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        program = subprocess.Popen(
-            command, env=self.environ(tenant), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        environ = self.environ(tenant)
+        program = (
+            self.clock.start(command, environ)
+            if self.clock
+            else subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         )
         self.programs.append(program)
         return program
@@ -113,6 +148,8 @@ class Device:
         command = [str(self.program), kind, str(seconds), str(ns), *map(str, more)]
         program = self._start(command, tenant)
         assert program.stdout is not None
+        if self.clock:
+            self.wait(START_S)
         assert program.stdout.readline() == "ready\n", program.communicate()
         return program
 
@@ -126,7 +163,7 @@ class Device:
     def shares(self, programs: Sequence[subprocess.Popen[str]], seconds: float = 1) -> list[float]:
         """Share of each program, in percent of the time that switches left."""
         before = self.truth()
-        time.sleep(seconds)
+        self.wait(seconds)
         after = self.truth()
         elapsed = after["elapsed_ns"] - before["elapsed_ns"] - (after["switch_ns"] - before["switch_ns"])
 
@@ -143,6 +180,12 @@ def hold(
     for attempt in range(TRIES):
         got = measure()
         print(f"{what}, try {attempt + 1}: got {[round(g, 1) for g in got]}, expected {list(expected)}")
-        if all(abs(g - e) <= points for g, e in zip(got, expected, strict=True)):
+        if near(got, expected, points):
             return
     raise AssertionError(f"{what}: not within {points} points of {list(expected)} in {TRIES} tries")
+
+
+def near(got: Sequence[float], expected: Sequence[float], points: float = 1.0) -> bool:
+    """Are all shares as expected?  On a virtual clock, where they are the same each time, within a point."""
+    print(f"got {[round(g, 2) for g in got]}, expected {[round(e, 2) for e in expected]}")
+    return all(abs(g - e) <= points for g, e in zip(got, expected, strict=True))
