@@ -156,7 +156,9 @@ static CUresult create(CUcontext *out, const CUexecAffinityParam *affinity, int 
 SIM_API(cuCtxCreate, (CUcontext * ctx, unsigned flags, CUdevice device))
 {
     SIM_ENTER(cuCtxCreate);
-    return create(ctx, NULL, 0, flags, device);
+    SIM_TRY(create(ctx, NULL, 0, flags, device));
+    (*ctx)->api_version = 3010; /* addresses of 32 bits: legacy.h */
+    return CUDA_SUCCESS;
 }
 
 SIM_API(cuCtxCreate_v2, (CUcontext * ctx, unsigned flags, CUdevice device))

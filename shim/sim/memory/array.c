@@ -51,7 +51,7 @@ static CUresult create(struct sim_context *ctx, const CUDA_ARRAY3D_DESCRIPTOR *d
         bytes = tiled > bytes ? tiled : bytes;
     }
     SIM_TRY(sim_storage_open(ctx, bytes, desc->Flags, &storage));
-    struct sim_array *array = sim_array_part(ctx, desc, layout, (char *)storage->base, storage);
+    struct sim_array *array = sim_array_part(ctx->root, desc, layout, (char *)storage->base, storage);
     if (!array) {
         sim_storage_close(storage);
         return CUDA_ERROR_OUT_OF_MEMORY;

@@ -133,7 +133,7 @@ static CUresult alloc_managed(struct sim_context *ctx, uint64_t bytes, bool on_h
     struct sim_block *block = managed ? sim_block_new(SIM_BLOCK_MANAGED, ctx->device, base, bytes) : NULL;
     if (block) {
         block->physical_bytes = physical;
-        block->context = ctx;
+        block->context = ctx->root;
         block->owner = managed;
         clear(base, bytes);
         *address = base;
@@ -199,6 +199,7 @@ void sim_memory_forget(struct sim_context *ctx)
     sim_arrays_forget(ctx);
     sim_mipmaps_forget(ctx);
     sim_textures_forget(ctx);
+    sim_registrations_forget(ctx);
     for (;;) {
         uint64_t address = 0;
         pthread_mutex_lock(&sim_memory_lock);

@@ -46,13 +46,13 @@ static CUresult create(struct sim_context *ctx, const CUDA_ARRAY3D_DESCRIPTOR *d
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     mipmap->levels = levels;
-    mipmap->context = ctx;
+    mipmap->context = ctx->root;
     mipmap->desc = *desc;
     mipmap->storage = storage;
     char *base = (char *)storage->base;
     for (unsigned level = 0; level < levels; level++) {
         CUDA_ARRAY3D_DESCRIPTOR part = sim_shape_level(desc, level);
-        mipmap->level[level] = sim_array_part(ctx, &part, sim_layout_of(&part), base, storage);
+        mipmap->level[level] = sim_array_part(ctx->root, &part, sim_layout_of(&part), base, storage);
         if (!mipmap->level[level]) {
             free_parts(mipmap);
             return CUDA_ERROR_OUT_OF_MEMORY;

@@ -93,7 +93,7 @@ SIM_API(cuTexObjectCreate, (CUtexObject * out, const CUDA_RESOURCE_DESC *resourc
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_resource_check(ctx->device, resource));
     SIM_TRY(sim_texture_check(resource, texture));
-    struct object object = {.context = ctx, .resource = *resource, .texture = *texture};
+    struct object object = {.context = ctx->root, .resource = *resource, .texture = *texture};
     if (view) {
         SIM_TRY(sim_view_check(resource, view));
         object.view = *view;
@@ -153,7 +153,7 @@ SIM_API(cuSurfObjectCreate, (CUsurfObject * out, const CUDA_RESOURCE_DESC *resou
     SIM_TRY(sim_resource_check(ctx->device, resource));
     if (!(resource->res.array.hArray->desc.Flags & CUDA_ARRAY3D_SURFACE_LDST))
         return CUDA_ERROR_INVALID_VALUE;
-    const struct object object = {.context = ctx, .resource = *resource};
+    const struct object object = {.context = ctx->root, .resource = *resource};
     return create(&surfaces, &object, out);
 }
 
