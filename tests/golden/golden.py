@@ -138,8 +138,8 @@ def by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
 def differences(recorded: Recording, simulated: Recording) -> list[Difference]:
     """Return where a simulated GPU answered otherwise than the recorded one.
 
-    Values that depend on the model of GPU count only where both are the same model, and functions that are newer
-    than the recorded driver do not.
+    Values that depend on the model of GPU count only where both are the same model, and functions that are
+    newer than the recorded driver do not.
     """
     newer = {name for name, version in versions().items() if version > recorded["driver_version"]}
     same_model = recorded["device"] == simulated["device"]

@@ -83,8 +83,9 @@ def test_another_model_differs_in_its_own_values_only(recorder: Recorder, simula
     other = recorder.run("a100")
     assert other["rows"] != simulated["rows"]
     in_codes = {difference.row for difference in differences(simulated, other)}
-    # Compute capability 9.0 has thread block clusters, and what is as large as the most depends on the model.
-    assert {row.split("/")[0] for row in in_codes} <= {"launch", "limits", "occupancy", "green contexts"}
+    # Compute capability 9.0 has clusters and multicast, and how large the most is depends on the model.
+    specific = {"launch", "limits", "occupancy", "green contexts", "vmm"}
+    assert {row.split("/")[0] for row in in_codes} <= specific
     renamed = {**other, "device": simulated["device"]}
     assert any(difference.what == "GiB" for difference in differences(simulated, renamed))
 

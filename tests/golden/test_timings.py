@@ -69,4 +69,6 @@ def test_calls_are_timed_one_by_one(recorder: Recorder) -> None:
     assert {fact["unit"] for fact in found.values()} == {"ns"}
     assert {fact["code"] for fact in found.values()} == {0}
     assert len(found["cuLaunchKernel"]["samples"]) == 2000
-    assert all(median(fact["samples"]) >= median(found["the clock itself"]["samples"]) for fact in found.values())
+    assert all(
+        median(fact["samples"]) >= median(found["the clock itself"]["samples"]) for fact in found.values()
+    )

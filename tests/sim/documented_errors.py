@@ -23,12 +23,12 @@ SPELLING = re.compile(r"(_v\d+)?(_ptsz|_ptds)?$")
 # \notefnerr: "may also return error codes from previous, asynchronous launches" - what a kernel can end in.
 ASYNCHRONOUS = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721})
 
-# Documented where the codes are, in the words of any call: success; a parameter "is not within an acceptable range
-# of values"; not initialised; shutting down; "no context bound to the calling thread"; "a resource handle passed to
-# the API call was not valid"; the current context has been destroyed.
+# Documented where the codes are, in the words of any call: success; a parameter "is not within an acceptable
+# range of values"; not initialised; shutting down; "no context bound to the calling thread"; a handle that
+# "was not valid"; the current context has been destroyed.
 ANY_CALL = frozenset({0, 1, 3, 4, 201, 400, 709})
 
-# "Indicates that the attempted operation is not supported": any call's, but no answer of one that is implemented.
+# "The attempted operation is not supported": any call's, but no answer of one that is implemented.
 NOT_SUPPORTED = 801
 
 # cuStreamBeginCapture: what is unsafe during a capture fails, whatever the call's own comment says.
@@ -37,6 +37,7 @@ CAPTURE = frozenset(range(900, 909))
 IMAGE = "what drivers answer to an image that is none; the comment names the errors of PTX only"
 FILE = "the file is missing; cuModuleLoad documents the same"
 DEVICE = "a device that does not exist, in a structure; the comment names no error for it"
+MEMORY_NODES = "a graph with memory nodes is neither cloned nor loses nodes; the comment names no error"
 LAUNCHED = "graphs cannot be launched from this device"
 STATE = "the stream is in no state for this; the comment says when it fails but not how"
 
@@ -54,6 +55,9 @@ ADDITIONS: Mapping[str, Mapping[int, str]] = {
     "cuMemPoolCreate": {101: DEVICE},
     "cuMemPoolSetAccess": {101: DEVICE},
     "cuMemGetAllocationGranularity": {101: DEVICE},
+    "cuLaunchKernelEx": {912: "the error for clusters; the comment names none"},
+    "cuGraphClone": {801: MEMORY_NODES},
+    "cuGraphDestroyNode": {801: MEMORY_NODES},
     "cuGraphInstantiateWithFlags": {801: LAUNCHED},
     "cuStreamBeginCapture": {401: STATE},
     "cuStreamEndCapture": {401: STATE},

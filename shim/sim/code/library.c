@@ -127,6 +127,8 @@ SIM_API(cuLibraryLoadFromFile, (CUlibrary * library, const char *path, int *jit_
 
 SIM_API(cuLibraryUnload, (CUlibrary library))
 {
+    if (!library) /* said even before cuInit */
+        return CUDA_ERROR_INVALID_HANDLE;
     SIM_ENTER(cuLibraryUnload);
     if (!sim_is(library, SIM_LIBRARY))
         return CUDA_ERROR_INVALID_HANDLE;

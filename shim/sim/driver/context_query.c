@@ -33,9 +33,9 @@ SIM_API(cuCtxGetDevice_v2, (CUdevice * device, CUcontext ctx))
 
 SIM_API(cuCtxGetFlags, (unsigned *flags))
 {
-    SIM_ENTER_ANY_CONTEXT(cuCtxGetFlags, ctx);
-    if (!flags)
+    if (!flags) /* said even before cuInit */
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_ENTER_ANY_CONTEXT(cuCtxGetFlags, ctx);
     *flags = ctx->flags;
     return CUDA_SUCCESS;
 }
@@ -51,9 +51,9 @@ SIM_API(cuCtxSetFlags, (unsigned flags))
 
 SIM_API(cuCtxGetId, (CUcontext ctx, unsigned long long *id))
 {
-    SIM_ENTER(cuCtxGetId);
-    if (!id)
+    if (!id) /* said even before cuInit */
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_ENTER(cuCtxGetId);
     SIM_TRY(named(&ctx));
     *id = ctx->id;
     return CUDA_SUCCESS;

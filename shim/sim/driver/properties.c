@@ -98,9 +98,9 @@ CUresult sim_device_attribute(CUdevice device, int attribute, int *value)
 
 SIM_API(cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))
 {
-    SIM_ENTER(cuDeviceGetAttribute);
-    if (!value)
+    if (!value) /* said even before cuInit */
         return CUDA_ERROR_INVALID_VALUE;
+    SIM_ENTER(cuDeviceGetAttribute);
     if (!sim_device_valid(device))
         return CUDA_ERROR_INVALID_DEVICE;
     return sim_device_attribute(device, attribute, value);

@@ -82,11 +82,11 @@ SIM_STREAM_API(cuStreamBatchMemOp_v2, cuStreamBatchMemOp_v2_ptsz,
 SIM_STREAM_API(cuLaunchHostFunc, cuLaunchHostFunc_ptsz, (CUstream handle, CUhostFn function, void *argument),
                (handle, function, argument))
 {
+    if (!function) /* said even before cuInit */
+        return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER(cuLaunchHostFunc);
     struct sim_stream *stream;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
-    if (!function)
-        return CUDA_ERROR_INVALID_VALUE;
     struct sim_work work = {.kind = SIM_WORK_HOST, .host = {function, argument}};
     return sim_submit(stream, &work);
 }
