@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from simulated import Machine
+from told import Program
 
 from gshare.shim import sim
 
@@ -28,3 +29,18 @@ def make_machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 @pytest.fixture
 def machine(make_machine: Callable[..., Machine]) -> Machine:
     return make_machine()
+
+
+@pytest.fixture
+def program(machine: Machine) -> Iterator[Callable[..., Program]]:
+    """Return a function that starts a program on the test's machine which does what it is told."""
+    programs: list[Program] = []
+
+    def start(**variables: str) -> Program:
+        programs.append(Program(machine, **variables))
+        return programs[-1]
+
+    yield start
+    for one in programs:
+        one.process.kill()
+        one.process.wait()

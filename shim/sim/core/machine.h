@@ -87,6 +87,8 @@ struct sim_process_device {
     uint64_t sm_ns;  /* of finished kernels, SMs times ns: sim_process_sm_ns() adds what runs */
     uint64_t copies; /* pieces of work that moved copy_bytes */
     uint64_t denied; /* allocations refused because the device was full */
+    uint64_t
+        unsure_ns; /* of gpu_ns: between the last look at a killed process and the one that found it dead */
 };
 
 enum sim_request {
@@ -152,7 +154,7 @@ enum sim_command_flag {
     SIM_CMD_KERNEL = 1,       /* counted as one; its pace depends on its SMs */
     SIM_CMD_WHOLE = 2,        /* starts only with all its SMs (cooperative) */
     SIM_CMD_OWN_PRIORITY = 4, /* not its stream's */
-    SIM_CMD_FOREIGN = 8,      /* waits for another process's event: its own process is woken when it may go on */
+    SIM_CMD_FOREIGN = 8, /* waits for another process's event: its own process is woken when it may go on */
 };
 
 struct sim_command {
@@ -393,7 +395,8 @@ void sim_memory_deny(struct sim_machine *, uint32_t process, uint32_t device);
 void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                         uint64_t bytes);
 /* To the process's books alone, as a part of a larger change: the device is charged with it. */
-void sim_memory_add(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind, uint64_t bytes);
+void sim_memory_add(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
+                    uint64_t bytes);
 
 /* Contexts and their streams' queues, with the lock held (queue.c).  0 when the machine has no more of them. */
 uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
@@ -410,6 +413,8 @@ void sim_fault_clients(struct sim_machine *, uint32_t context, uint32_t error);
 void sim_shared_context_close(struct sim_machine *, uint32_t context);
 uint32_t sim_queue_open(struct sim_machine *, uint32_t context, enum sim_stream_role, int32_t priority);
 void sim_queue_close(struct sim_machine *, uint32_t queue);
+/* For commands appended from now on. */
+void sim_queue_set_priority(struct sim_machine *, uint32_t queue, int32_t priority);
 /* Append to a queue that has room.  ticket and total_ns are filled in. */
 void sim_queue_append(struct sim_machine *, uint32_t queue, struct sim_command);
 /* The owner's helper has done what the SIM_CMD_HOST command at the head asked for. */
@@ -420,6 +425,8 @@ uint64_t sim_queue_predict(const struct sim_machine *, uint32_t queue, uint64_t 
 
 /* Failures, with the lock held (fault.c).  All that is queued in failed contexts is dropped. */
 void sim_context_fail(struct sim_machine *, uint32_t context, uint32_t error);
+/* The same, outside of a step of the model. */
+void sim_context_fail_now(struct sim_machine *, uint32_t context, uint32_t error);
 /* Every context on the device; where `lost`, no other will ever open. */
 void sim_device_fail(struct sim_machine *, uint32_t device, uint32_t error, bool lost);
 

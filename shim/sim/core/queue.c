@@ -182,7 +182,8 @@ void sim_queue_append(struct sim_machine *m, uint32_t queue, struct sim_command 
     SIM_PUT(m, q->submitted_ns, c.total_ns);
     if (c.event && (c.kind == SIM_CMD_STAMP || c.kind == SIM_CMD_WORK)) {
         struct sim_event_slot *slot = &m->event[c.event];
-        SIM_PUT(m, slot->stream_and_command, (uint64_t)queue << 48 | ((q->tail + 1) & LOW48));
+        uint64_t done = q->tail + (c.kind == SIM_CMD_STAMP); /* that many commands, at least */
+        SIM_PUT(m, slot->stream_and_command, (uint64_t)queue << 48 | (done & LOW48));
         sim_journal(m, &slot->submitted, atomic_load_explicit(&slot->submitted, memory_order_relaxed), 0);
         atomic_store_explicit(&slot->submitted, c.event_sequence, memory_order_relaxed);
     }
@@ -241,6 +242,12 @@ static void stamp_dropped(struct sim_machine *m, uint32_t queue)
         atomic_store(&slot->stamp_ns, m->now_ns);
         atomic_store(&slot->stamped, c->event_sequence);
     }
+}
+
+void sim_queue_set_priority(struct sim_machine *m, uint32_t queue, int32_t priority)
+{
+    SIM_PUT(m, m->queue[queue].priority, priority);
+    sim_commit(m);
 }
 
 /* Whatever is still queued is dropped: the owner has waited for it, or is dead. */

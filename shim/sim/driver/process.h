@@ -23,6 +23,9 @@ void sim_effects_remove(struct sim_stream *stream);
 /* One more piece of work with an effect was queued. */
 void sim_effects_expect(void);
 bool sim_effects_expected(void);
+/* Nothing changes memory meanwhile. Before sim_memory_lock. */
+void sim_effects_pause(void);
+void sim_effects_resume(void);
 /* Carry out what is due; returns at once when nothing is expected. */
 void sim_effects_run(void);
 /* Helper: run host functions and waits that are due; when to look again. */
@@ -43,6 +46,16 @@ static inline bool sim_needs_host(enum sim_work_kind kind)
 void sim_transfer_cost(const struct sim_context *ctx, struct sim_work *work);
 void sim_copy_perform(const struct sim_copy *copy);
 void sim_fill_perform(const struct sim_fill *fill);
+/* False when a mapping that it needs is gone: an illegal address, when it runs. */
+bool sim_work_still_there(const struct sim_work *work);
+
+/* -------- cost.c: host time that calls take -------- */
+
+/* False and one line in `why` where SIMGPU_CALL_NS is no list of costs. */
+bool sim_costs_read(char *why, unsigned why_size);
+bool sim_costs_any(void);
+/* Spend in the calling thread what a call of that function costs. */
+void sim_cost_pay(const char *name);
 
 /* -------- helper.c -------- */
 

@@ -98,6 +98,7 @@ enum sim_magic {
     SIM_SURFACE_REFERENCE,
     SIM_GREEN,
     SIM_USER_OBJECT,
+    SIM_EXTERNAL,
 };
 
 /* Zeroed memory for an object of that magic; freed objects of the same magic are used again, last in first
@@ -119,8 +120,8 @@ struct sim_context {
     uint32_t flags;
     uint32_t api_version;
     bool primary;
-    uint32_t users;           /* primary: retains */
-    unsigned long long id;    /* cuCtxGetId */
+    uint32_t users;        /* primary: retains */
+    unsigned long long id; /* cuCtxGetId */
     size_t limit[CU_LIMIT_SETTABLE];
     uint32_t cache_config;
     uint32_t peers;       /* devices to which peer access is enabled */
@@ -128,9 +129,10 @@ struct sim_context {
     struct sim_stream *streams;
     struct sim_stream *legacy;
     struct sim_module *modules; /* module.c: unloaded when the context goes */
-    struct sim_context *root;   /* of a green context: the primary one, whose memory, modules and events it uses;
+    struct sim_context
+        *root;               /* of a green context: the primary one, whose memory, modules and events it uses;
                                    of any other: itself */
-    struct sim_green *green;    /* what it was made for, else NULL */
+    struct sim_green *green; /* what it was made for, else NULL */
     struct sim_context *greens; /* of a primary context, linked by next_green */
     struct sim_context *next_green;
     struct sim_stream *marker; /* context_event.c: hidden, made when needed */
@@ -141,7 +143,8 @@ struct sim_context {
 /* What a failed context answers to everything, else CUDA_SUCCESS. */
 static inline CUresult sim_context_error(const struct sim_context *ctx)
 {
-    return (CUresult)atomic_load_explicit(&sim_driver.machine->context[ctx->shared].fault, memory_order_acquire);
+    return (CUresult)atomic_load_explicit(&sim_driver.machine->context[ctx->shared].fault,
+                                          memory_order_acquire);
 }
 
 /* The thread's current context, NULL when none or when it was destroyed; then the error for that. */
@@ -178,8 +181,8 @@ struct sim_launch {
     uint32_t cooperative;
     void **params; /* as given by the caller, valid during the call only; capture copies what they point to */
     void **extra;
-    uint32_t cluster[3];  /* blocks; 0: none asked for */
-    int32_t priority;     /* where own_priority; else the stream's */
+    uint32_t cluster[3]; /* blocks; 0: none asked for */
+    int32_t priority;    /* where own_priority; else the stream's */
     uint32_t own_priority;
     struct sim_event *begun; /* recorded when all blocks have begun, or NULL */
 };
@@ -259,6 +262,14 @@ void sim_capture_leave(struct sim_stream *stream);
 
 /* -------- streams (stream.c) -------- */
 
+struct sim_stream_attributes {
+    CUaccessPolicyWindow window;
+    int sync_policy; /* 0: never set */
+    int domain;
+    bool domain_map_set;
+    unsigned char domain_map[2];
+};
+
 struct sim_stream {
     uint32_t magic;
     uint32_t queue; /* index in machine->queue[] */
@@ -274,6 +285,7 @@ struct sim_stream {
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */
     uint64_t effects_due;
     struct sim_work *effect; /* SIM_QUEUE_DEPTH of them, indexed like the shared commands */
+    struct sim_stream_attributes attributes;
 };
 
 /* NULL, legacy, per-thread or a real handle -> stream.  Errors: INVALID_HANDLE 400, CONTEXT_IS_DESTROYED 709,
@@ -306,8 +318,9 @@ struct sim_event {
     unsigned long long context_id;
     uint64_t unused_until; /* the slot's count when the event got it: no record yet while it is still that */
     uint32_t flags;
-    uint32_t share; /* event_ipc.c: what other processes know it by, in machine->share[]; 0: no other knows it */
-    void *capture;  /* capture.c: the node it stands for after a record in a capturing stream */
+    uint32_t
+        share; /* event_ipc.c: what other processes know it by, in machine->share[]; 0: no other knows it */
+    void *capture; /* capture.c: the node it stands for after a record in a capturing stream */
 };
 
 /* -------- kernels: module.c makes them, launch.c prices them -------- */
@@ -359,10 +372,15 @@ enum sim_block_kind {
     SIM_BLOCK_HOST,
     SIM_BLOCK_REGISTERED,
     SIM_BLOCK_MODULE,
-    SIM_BLOCK_GRAPH, /* a graph's own allocation (graph_memory.c) */
+    SIM_BLOCK_GRAPH,   /* a graph's own allocation (graph_memory.c) */
     SIM_BLOCK_IPC,     /* another process's, by cuIpcOpenMemHandle (import.c) */
     SIM_BLOCK_IMPORTED /* the same, by other ways: cuMemFree ends it */
 };
+
+/* In the flags of a VMM block, and of any. */
+#define SIM_BLOCK_HOST_ACCESS 1u     /* the host may use it */
+#define SIM_BLOCK_ON_HOST     2u     /* it lies there */
+#define SIM_BLOCK_SYNC_MEMOPS 0x100u /* cuPointerSetAttribute */
 
 struct sim_block {
     uint64_t base, bytes; /* bytes as asked for */
@@ -374,6 +392,7 @@ struct sim_block {
     uint32_t share;  /* what others may map it by, in machine->share[]; 0: not exported */
     unsigned long long id;
     struct sim_context *context;
+    uint64_t offset;                /* VMM: of a mapping, in its multicast object */
     void *owner;                    /* the pool, the VMM handle */
     struct sim_block *left, *right; /* the tree of all blocks by address */
     uint32_t weight;

@@ -3,9 +3,12 @@
  * Physical use of one linear allocation: its bytes rounded up to 512 (SIM_LINEAR_GRAIN), pitched ones by rows of
  * their pitch.  cuMemGetInfo shows it to the byte. */
 #include "address.h"
+#include "graph_memory.h"
 #include "array.h"
+#include "ipc.h"
 #include "legacy.h"
 #include "managed.h"
+#include "physical.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -75,6 +78,7 @@ CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t
 {
     CUresult result = charge(device, kind, bytes, false);
     if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        sim_exports_sweep();
         sim_pools_trim(device);
         sim_managed_evict(device, bytes);
         result = sim_charge(device, kind, bytes);
@@ -151,7 +155,9 @@ static CUresult alloc_managed(struct sim_context *ctx, uint64_t bytes, bool on_h
 static void forget(struct sim_block *block)
 {
     sim_blocks_remove(block);
-    if (block->base && block->kind != SIM_BLOCK_VMM)
+    if (block->share)
+        sim_ipc_let_go(block);
+    else if (block->base && block->kind != SIM_BLOCK_VMM)
         sim_space_give(block->base, block->physical_bytes);
     free(block);
 }
@@ -173,12 +179,13 @@ CUresult sim_device_free(CUdeviceptr address)
     CUdevice device = block->device;
     bool managed = block->kind == SIM_BLOCK_MANAGED;
     enum sim_memory_kind kind = memory_kind(block->kind);
+    bool shared = block->share != 0; /* then whoever still uses it pays */
     uint64_t physical = block->physical_bytes;
     if (managed)
         sim_managed_close(block->owner);
     forget(block);
     pthread_mutex_unlock(&sim_memory_lock);
-    if (!managed)
+    if (!managed && !shared)
         sim_uncharge(device, kind, physical);
     return CUDA_SUCCESS;
 }
@@ -200,6 +207,7 @@ void sim_memory_forget(struct sim_context *ctx)
     sim_mipmaps_forget(ctx);
     sim_textures_forget(ctx);
     sim_registrations_forget(ctx);
+    sim_imports_forget(ctx);
     for (;;) {
         uint64_t address = 0;
         pthread_mutex_lock(&sim_memory_lock);
@@ -265,6 +273,10 @@ SIM_API(cuMemFree_v2, (CUdeviceptr address))
         SIM_TRY(sim_context_synchronize(block.context));
     if (block.kind == SIM_BLOCK_POOL)
         return sim_pool_free_now(address);
+    if (block.kind == SIM_BLOCK_IMPORTED)
+        return sim_import_close(address, SIM_BLOCK_IMPORTED);
+    if (block.kind == SIM_BLOCK_GRAPH)
+        return sim_graph_memory_free(address, NULL);
     return sim_device_free(address);
 }
 
@@ -273,6 +285,7 @@ SIM_API(cuMemGetInfo_v2, (size_t * free_bytes, size_t *total))
     SIM_ENTER_CONTEXT(cuMemGetInfo_v2, ctx);
     if (!free_bytes || !total)
         return CUDA_ERROR_INVALID_VALUE;
+    sim_exports_sweep();
     const struct sim_device *device = sim_device_of(ctx->device);
     sim_machine_lock(sim_driver.machine);
     sim_machine_reap(sim_driver.machine);

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "address.h"
 #include "checkpoint.h"
+#include "physical.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -29,11 +30,11 @@ static bool is_data(const struct sim_block *block)
 
 CUresult sim_memory_parkable(void)
 {
-    bool parkable = true;
     pthread_mutex_lock(&sim_memory_lock);
+    bool parkable = !sim_physical_any_shared();
     for (struct sim_block *b = sim_blocks_next(NULL); b && parkable; b = sim_blocks_next(b))
-        parkable = b->kind != SIM_BLOCK_MANAGED && b->kind != SIM_BLOCK_IPC && b->kind != SIM_BLOCK_IMPORTED &&
-                   !b->share; /* others see it meanwhile */
+        parkable = b->kind != SIM_BLOCK_MANAGED && b->kind != SIM_BLOCK_IPC &&
+                   b->kind != SIM_BLOCK_IMPORTED && !b->share; /* others see it meanwhile */
     pthread_mutex_unlock(&sim_memory_lock);
     return parkable ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
 }
@@ -61,7 +62,8 @@ static bool add_run(uint64_t base, uint64_t bytes)
 /* Pages that were never touched stay so: nothing is copied, nothing committed. */
 static bool move_away(struct run *run)
 {
-    void *place = mremap((void *)run->base, run->bytes, run->bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+    /* Where to is only a wish, but some C libraries pass on whatever lies in its place when it is left out. */
+    void *place = mremap((void *)run->base, run->bytes, run->bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
     if (place == MAP_FAILED)
         return false;
     run->place = place;

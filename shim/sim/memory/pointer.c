@@ -1,11 +1,39 @@
 /* pointer.c -- what the driver says about an address. */
+#include "physical.h"
+#include "pool.h"
 #include "process.h"
 
 #include <string.h>
 
 static bool is_host(const struct sim_block *block)
 {
-    return block->kind == SIM_BLOCK_HOST || block->kind == SIM_BLOCK_REGISTERED;
+    return block->kind == SIM_BLOCK_HOST || block->kind == SIM_BLOCK_REGISTERED ||
+           (block->kind == SIM_BLOCK_VMM && block->flags & SIM_BLOCK_ON_HOST);
+}
+
+/* Bits of CUmemAllocationHandleType by which it may be exported. */
+static unsigned long long handle_types(const struct sim_block *b)
+{
+    if (b->kind == SIM_BLOCK_VMM)
+        return (unsigned long long)((const struct sim_physical *)b->owner)->prop.requestedHandleTypes;
+    if (b->kind == SIM_BLOCK_POOL)
+        return (unsigned long long)sim_pool_of(b)->props.handleTypes;
+    return 0;
+}
+
+/* How the device that it lies on may use it. */
+static int access_flags(const struct sim_block *b)
+{
+    if (b->kind == SIM_BLOCK_VMM)
+        return (int)(b->access >> 2 * b->device & 3);
+    return CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+}
+
+static CUmemoryPool pool_of(const struct sim_block *b)
+{
+    if (b->kind == SIM_BLOCK_POOL)
+        return sim_pool_of(b);
+    return b->kind == SIM_BLOCK_IMPORTED ? b->owner : NULL;
 }
 
 static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr address, const struct sim_block *b)
@@ -26,7 +54,7 @@ static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr addre
         *(void **)data = (void *)address;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
-        *(unsigned *)data = 0;
+        *(unsigned *)data = (b->flags & SIM_BLOCK_SYNC_MEMOPS) != 0;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
@@ -53,16 +81,16 @@ static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr addre
         *(unsigned *)data = 1;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-        *(unsigned long long *)data = 0;
+        *(unsigned long long *)data = handle_types(b);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
         *(unsigned *)data = 0;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-        *(int *)data = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+        *(int *)data = access_flags(b);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-        *(CUmemoryPool *)data = b->kind == SIM_BLOCK_POOL ? sim_pool_of(b) : NULL;
+        *(CUmemoryPool *)data = pool_of(b);
         return CUDA_SUCCESS;
     default:
         return CUDA_ERROR_INVALID_VALUE;
@@ -116,11 +144,18 @@ SIM_API(cuPointerGetAttributes,
     return CUDA_SUCCESS;
 }
 
+/* Copies that the driver does not wait for of itself are so few here that the mark is only kept. */
 SIM_API(cuPointerSetAttribute, (const void *value, CUpointer_attribute attribute, CUdeviceptr address))
 {
     SIM_ENTER(cuPointerSetAttribute);
-    struct sim_block block;
-    if (!value || attribute != CU_POINTER_ATTRIBUTE_SYNC_MEMOPS || !sim_block_find(address, &block))
+    if (!value || attribute != CU_POINTER_ATTRIBUTE_SYNC_MEMOPS)
         return CUDA_ERROR_INVALID_VALUE;
-    return CUDA_SUCCESS; /* synchronous copies wait already */
+    pthread_mutex_lock(&sim_memory_lock);
+    struct sim_block *block = sim_blocks_at(address);
+    bool found = block && !is_host(block);
+    if (found)
+        block->flags = *(const unsigned *)value ? block->flags | SIM_BLOCK_SYNC_MEMOPS
+                                                : block->flags & ~SIM_BLOCK_SYNC_MEMOPS;
+    pthread_mutex_unlock(&sim_memory_lock);
+    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -1,24 +1,13 @@
-/* vmm.c -- virtual memory management: addresses, physical memory and mappings, each with a life of its own.
+/* vmm.c -- virtual memory management: reserved addresses and what is mapped at them.
  *
- * Physical memory lives until its handle is released and its last mapping is gone.  It is a shared anonymous
- * mapping; each cuMemMap is a second mapping of the same pages at the reserved address. */
+ * Each cuMemMap is a second mapping of the physical memory's pages at the reserved address. */
 #define _GNU_SOURCE
-#include "address.h"
-#include "array.h"
+#include "physical.h"
 #include "process.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-struct physical {
-    uint32_t magic;
-    uint32_t references, mappings;
-    CUdevice device;
-    uint64_t bytes;
-    char *backing;
-    CUmemAllocationProp prop;
-};
 
 struct reservation {
     struct reservation *next;
@@ -27,41 +16,24 @@ struct reservation {
 
 static struct reservation *reservations; /* under sim_memory_lock, like all of this */
 
-static CUresult check_prop(const CUmemAllocationProp *prop)
-{
-    if (!prop || prop->type != CU_MEM_ALLOCATION_TYPE_PINNED)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE || prop->requestedHandleTypes & ~1)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    return sim_device_valid(prop->location.id) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
-}
-
-SIM_API(cuMemGetAllocationGranularity, (size_t * bytes, const CUmemAllocationProp *prop, int option))
-{
-    SIM_ENTER(cuMemGetAllocationGranularity);
-    if (!bytes || option < 0 || option > CU_MEM_ALLOC_GRANULARITY_RECOMMENDED)
-        return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(check_prop(prop));
-    *bytes = SIM_PHYSICAL_GRAIN;
-    return CUDA_SUCCESS;
-}
-
 /* -------- addresses -------- */
 
 SIM_API(cuMemAddressReserve,
         (CUdeviceptr * address, size_t bytes, size_t alignment, CUdeviceptr wish, unsigned long long flags))
 {
     SIM_ENTER(cuMemAddressReserve);
+    size_t size;
     if (!address || bytes == 0 || bytes % SIM_PHYSICAL_GRAIN || flags != 0 || (alignment & (alignment - 1)))
         return CUDA_ERROR_INVALID_VALUE;
     if (alignment < SIM_PHYSICAL_GRAIN)
         alignment = SIM_PHYSICAL_GRAIN;
+    if (__builtin_add_overflow(bytes, alignment, &size))
+        return CUDA_ERROR_OUT_OF_MEMORY;
     struct reservation *r = malloc(sizeof(*r));
-    char *p =
-        mmap((void *)wish, bytes + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p = mmap((void *)wish, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!r || p == MAP_FAILED) {
         if (p != MAP_FAILED)
-            munmap(p, bytes + alignment);
+            munmap(p, size);
         free(r);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
@@ -110,138 +82,75 @@ static bool is_reserved(uint64_t base, uint64_t bytes)
     return false;
 }
 
-/* -------- physical memory -------- */
-
-static struct physical *physical_of(CUmemGenericAllocationHandle handle)
+bool sim_address_reserved(uint64_t address)
 {
-    struct physical *p = (struct physical *)handle;
-    return sim_is(p, SIM_PHYSICAL) ? p : NULL;
-}
-
-SIM_API(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t bytes, const CUmemAllocationProp *prop,
-                      unsigned long long flags))
-{
-    SIM_ENTER(cuMemCreate);
-    if (!handle || bytes == 0 || bytes % SIM_PHYSICAL_GRAIN || flags != 0)
-        return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(check_prop(prop));
-    SIM_TRY(sim_charge_or_trim(prop->location.id, SIM_MEM_VMM, bytes));
-    char *backing =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    struct physical *p = backing == MAP_FAILED ? NULL : sim_object_new(SIM_PHYSICAL, sizeof(*p));
-    if (!p) {
-        if (backing != MAP_FAILED)
-            munmap(backing, bytes);
-        sim_uncharge(prop->location.id, SIM_MEM_VMM, bytes);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    madvise(backing, bytes, MADV_DONTDUMP);
-    p->references = 1;
-    p->device = prop->location.id;
-    p->bytes = bytes;
-    p->backing = backing;
-    p->prop = *prop;
-    *handle = (CUmemGenericAllocationHandle)p;
-    return CUDA_SUCCESS;
-}
-
-/* With the lock held; gives the memory back when nothing holds it any more. */
-static void drop_if_unused(struct physical *p)
-{
-    if (p->references > 0 || p->mappings > 0)
-        return;
-    munmap(p->backing, p->bytes);
-    sim_uncharge(p->device, SIM_MEM_VMM, p->bytes);
-    sim_object_free(p);
-}
-
-CUresult sim_physical_hold(CUmemGenericAllocationHandle handle, CUdevice device, uint64_t end, void **held)
-{
-    struct physical *p = physical_of(handle);
-    if (!p)
-        return CUDA_ERROR_INVALID_HANDLE;
-    if (p->device != device || end > p->bytes || !(p->prop.allocFlags.usage & CU_MEM_CREATE_USAGE_TILE_POOL))
-        return CUDA_ERROR_INVALID_VALUE;
-    p->mappings++;
-    *held = p;
-    return CUDA_SUCCESS;
-}
-
-void sim_physical_let_go(void *held)
-{
-    struct physical *p = held;
-    p->mappings--;
-    drop_if_unused(p);
-}
-
-SIM_API(cuMemRelease, (CUmemGenericAllocationHandle handle))
-{
-    SIM_ENTER(cuMemRelease);
-    CUresult result = CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&sim_memory_lock);
-    struct physical *p = physical_of(handle);
-    if (p && p->references > 0) {
-        p->references--;
-        drop_if_unused(p);
-        result = CUDA_SUCCESS;
-    }
+    bool reserved = is_reserved(address, 1);
     pthread_mutex_unlock(&sim_memory_lock);
-    return result;
-}
-
-SIM_API(cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle * handle, void *address))
-{
-    SIM_ENTER(cuMemRetainAllocationHandle);
-    if (!handle)
-        return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&sim_memory_lock);
-    const struct sim_block *block = sim_blocks_at((uint64_t)address);
-    bool found = block && block->kind == SIM_BLOCK_VMM;
-    if (found) {
-        ((struct physical *)block->owner)->references++;
-        *handle = (CUmemGenericAllocationHandle)block->owner;
-    }
-    pthread_mutex_unlock(&sim_memory_lock);
-    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-SIM_API(cuMemGetAllocationPropertiesFromHandle,
-        (CUmemAllocationProp * prop, CUmemGenericAllocationHandle handle))
-{
-    SIM_ENTER(cuMemGetAllocationPropertiesFromHandle);
-    const struct physical *p = physical_of(handle);
-    if (!prop || !p)
-        return CUDA_ERROR_INVALID_VALUE;
-    *prop = p->prop;
-    return CUDA_SUCCESS;
+    return reserved;
 }
 
 /* -------- mappings -------- */
+
+static void leave_place(uint64_t base, uint64_t bytes)
+{
+    mmap((void *)base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+bool sim_mapping_place(const struct sim_block *block)
+{
+    const struct sim_physical *p = block->owner;
+    if (p->multicast) {
+        if (!sim_multicast_place(p, block))
+            return false;
+        /* An old size of 0 asks for a second mapping of the same shared pages. */
+    } else if (mremap(p->backing, 0, block->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)block->base) ==
+               MAP_FAILED)
+        return false;
+    bool open = block->access || block->flags & SIM_BLOCK_HOST_ACCESS;
+    mprotect((void *)block->base, block->bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    return true;
+}
+
+void sim_mappings_renew(const struct sim_physical *p)
+{
+    for (const struct sim_block *b = sim_blocks_next(NULL); b; b = sim_blocks_next(b))
+        if (b->kind == SIM_BLOCK_VMM && b->owner == p)
+            sim_mapping_place(b);
+}
+
+static CUresult map(struct sim_physical *p, uint64_t address, uint64_t bytes, uint64_t offset)
+{
+    bool fits = bytes && bytes % SIM_PHYSICAL_GRAIN == 0 && address % SIM_PHYSICAL_GRAIN == 0 &&
+                offset % SIM_PHYSICAL_GRAIN == 0 && bytes <= p->bytes && offset <= p->bytes - bytes;
+    if (!fits || (offset && !p->multicast) || !is_reserved(address, bytes) || any_mapped(address, bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (p->multicast && !sim_multicast_ready(p))
+        return CUDA_ERROR_ILLEGAL_STATE; /* the driver waits until all of its devices are there */
+    struct sim_block *block = sim_block_new(SIM_BLOCK_VMM, p->device < 0 ? 0 : p->device, address, bytes);
+    if (!block)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    block->owner = p;
+    block->flags = p->device < 0 && !p->multicast ? SIM_BLOCK_ON_HOST : 0;
+    block->physical_bytes = bytes;
+    block->offset = offset;
+    if (!sim_mapping_place(block)) {
+        leave_place(address, bytes);
+        sim_blocks_remove(block);
+        free(block);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    p->mappings++;
+    return CUDA_SUCCESS;
+}
 
 SIM_API(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
                    unsigned long long flags))
 {
     SIM_ENTER(cuMemMap);
-    CUresult result = CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&sim_memory_lock);
-    struct physical *p = physical_of(handle);
-    struct sim_block *block = NULL;
-    if (p && bytes && bytes % SIM_PHYSICAL_GRAIN == 0 && address % SIM_PHYSICAL_GRAIN == 0 && offset == 0 &&
-        bytes <= p->bytes && flags == 0 && is_reserved(address, bytes) && !any_mapped(address, bytes)) {
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-        /* An old size of 0 asks for a second mapping of the same shared pages. */
-        void *at = mremap(p->backing, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)address);
-        if (at != MAP_FAILED) {
-            mprotect(at, bytes, PROT_NONE);
-            block = sim_block_new(SIM_BLOCK_VMM, p->device, address, bytes);
-        }
-    }
-    if (block) {
-        block->owner = p;
-        block->physical_bytes = bytes;
-        p->mappings++;
-        result = CUDA_SUCCESS;
-    }
+    struct sim_physical *p = sim_physical_of(handle);
+    CUresult result = p && flags == 0 ? map(p, address, bytes, offset) : CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_unlock(&sim_memory_lock);
     return result;
 }
@@ -250,13 +159,13 @@ SIM_API(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset, CUmemGeneri
 static bool covers(uint64_t address, uint64_t bytes)
 {
     uint64_t at = address;
-    while (at < address + bytes) {
+    while (at - address < bytes) {
         const struct sim_block *block = sim_blocks_at(at);
         if (!block || block->kind != SIM_BLOCK_VMM || block->base != at)
             return false;
         at += block->bytes;
     }
-    return at == address + bytes;
+    return at - address == bytes;
 }
 
 SIM_API(cuMemUnmap, (CUdeviceptr address, size_t bytes))
@@ -269,39 +178,76 @@ SIM_API(cuMemUnmap, (CUdeviceptr address, size_t bytes))
     bool whole = bytes > 0 && covers(address, bytes);
     for (uint64_t at = address; whole && at < address + bytes;) {
         struct sim_block *block = sim_blocks_at(at);
-        struct physical *p = block->owner;
+        struct sim_physical *p = block->owner;
         at += block->bytes;
-        mmap((void *)block->base, block->bytes, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        leave_place(block->base, block->bytes);
         sim_blocks_remove(block);
         free(block);
         p->mappings--;
-        drop_if_unused(p);
+        sim_physical_settle(p);
     }
     pthread_mutex_unlock(&sim_memory_lock);
+    sim_exports_sweep();
     return whole ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+static bool is_host(const CUmemLocation *location)
+{
+    return location->type == CU_MEM_LOCATION_TYPE_HOST || location->type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+}
+
+static CUresult check_access(const CUmemAccessDesc *desc)
+{
+    if (desc->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && desc->flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+        desc->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (is_host(&desc->location))
+        return CUDA_SUCCESS;
+    if (desc->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+        return CUDA_ERROR_INVALID_VALUE;
+    return sim_device_valid(desc->location.id) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+static void set_access(struct sim_block *block, const CUmemAccessDesc *desc)
+{
+    if (is_host(&desc->location)) {
+        block->flags =
+            desc->flags ? block->flags | SIM_BLOCK_HOST_ACCESS : block->flags & ~SIM_BLOCK_HOST_ACCESS;
+        return;
+    }
+    uint32_t bits = 2 * (uint32_t)desc->location.id;
+    block->access = (block->access & ~(3u << bits)) | (uint32_t)desc->flags << bits;
 }
 
 SIM_API(cuMemSetAccess, (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *desc, size_t count))
 {
     SIM_ENTER(cuMemSetAccess);
+    bool host = false;
     if (!desc || count == 0 || bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
-    for (size_t i = 0; i < count; i++)
-        if (desc[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE && !sim_device_valid(desc[i].location.id))
-            return CUDA_ERROR_INVALID_DEVICE;
+    for (size_t i = 0; i < count; i++) {
+        SIM_TRY(check_access(&desc[i]));
+        host |= is_host(&desc[i].location);
+    }
     pthread_mutex_lock(&sim_memory_lock);
-    bool whole = covers(address, bytes);
+    bool whole = covers(address, bytes), device_memory = false;
     for (uint64_t at = address; whole && at < address + bytes;) {
+        const struct sim_block *block = sim_blocks_at(at);
+        device_memory |= ((struct sim_physical *)block->owner)->device >= 0;
+        at += block->bytes;
+    }
+    bool may = whole && !(host && device_memory); /* the host cannot reach what lies on a card */
+    for (uint64_t at = address; may && at < address + bytes;) {
         struct sim_block *block = sim_blocks_at(at);
-        for (size_t i = 0; i < count; i++) {
-            uint32_t bits = 2 * (uint32_t)desc[i].location.id;
-            block->access = (block->access & ~(3u << bits)) | (uint32_t)desc[i].flags << bits;
-        }
-        mprotect((void *)at, block->bytes, block->access ? PROT_READ | PROT_WRITE : PROT_NONE);
+        for (size_t i = 0; i < count; i++)
+            set_access(block, &desc[i]);
+        bool open = block->access || block->flags & SIM_BLOCK_HOST_ACCESS;
+        mprotect((void *)at, block->bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
         at += block->bytes;
     }
     pthread_mutex_unlock(&sim_memory_lock);
+    if (whole && !may)
+        return CUDA_ERROR_NOT_SUPPORTED;
     return whole ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -309,12 +255,17 @@ SIM_API(cuMemGetAccess, (unsigned long long *flags, const CUmemLocation *locatio
 {
     SIM_ENTER(cuMemGetAccess);
     struct sim_block block;
-    if (!flags || !location || location->type != CU_MEM_LOCATION_TYPE_DEVICE)
+    if (!flags || !location)
         return CUDA_ERROR_INVALID_VALUE;
-    if (!sim_device_valid(location->id))
+    if (!is_host(location) && location->type != CU_MEM_LOCATION_TYPE_DEVICE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!is_host(location) && !sim_device_valid(location->id))
         return CUDA_ERROR_INVALID_DEVICE;
     if (!sim_block_find(address, &block) || block.kind != SIM_BLOCK_VMM)
         return CUDA_ERROR_INVALID_VALUE;
-    *flags = block.access >> 2 * location->id & 3;
+    if (is_host(location))
+        *flags = block.flags & SIM_BLOCK_HOST_ACCESS ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : 0;
+    else
+        *flags = block.access >> 2 * location->id & 3;
     return CUDA_SUCCESS;
 }

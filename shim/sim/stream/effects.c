@@ -44,6 +44,16 @@ bool sim_effects_expected(void)
     return atomic_load_explicit(&expected, memory_order_relaxed) != 0;
 }
 
+void sim_effects_pause(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void sim_effects_resume(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
 static struct sim_work *work_at(struct sim_stream *stream, uint64_t command)
 {
     return &stream->effect[command & (SIM_QUEUE_DEPTH - 1)];
@@ -69,8 +79,21 @@ static void write_value(const struct sim_work *work)
         atomic_store((_Atomic uint32_t *)work->value.address, (uint32_t)work->value.value);
 }
 
-static void perform(struct sim_work *work, bool dropped)
+/* Found out here, by the process that did it. */
+static void illegal_address(const struct sim_context *ctx)
 {
+    struct sim_machine *m = sim_driver.machine;
+    sim_machine_lock(m);
+    sim_context_fail_now(m, ctx->shared, CUDA_ERROR_ILLEGAL_ADDRESS);
+    sim_machine_unlock(m);
+}
+
+static void perform(const struct sim_stream *stream, struct sim_work *work, bool dropped)
+{
+    if (!dropped && !sim_work_still_there(work)) {
+        illegal_address(stream->context);
+        dropped = true;
+    }
     if (dropped) {
         if (work->kind == SIM_WORK_COPY && work->copy.staged)
             free((void *)work->copy.source);
@@ -107,7 +130,7 @@ static void run_due(void)
         }
         if (!first)
             return;
-        perform(work_at(first, first->effects_done), dropped);
+        perform(first, work_at(first, first->effects_done), dropped);
         first->effects_done++;
         atomic_fetch_sub_explicit(&expected, 1, memory_order_relaxed);
     }

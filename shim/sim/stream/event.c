@@ -216,6 +216,8 @@ SIM_API(cuEventSynchronize, (CUevent event))
             uint64_t last = atomic_load(&slot->stream_and_command);
             uint32_t seen = atomic_load(&self->wake);
             uint64_t at = sim_queue_predict(m, (uint32_t)(last >> 48), last & ((1ull << 48) - 1));
+            if (at <= m->now_ns) /* of a kernel's beginning */
+                at = m->next_ns;
             if (event->share && at > m->now_ns + FOREIGN_LOOK_NS)
                 at = m->now_ns + FOREIGN_LOOK_NS;
             sim_machine_unlock(m);
