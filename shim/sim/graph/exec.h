@@ -5,7 +5,7 @@
 #include "graph_memory.h"
 #include "task.h"
 
-#define SIM_LANES 32
+#define SIM_LANES 32 /* as many queues as a device has for one process */
 
 #define SIM_FLAG_AUTO_FREE     1ull
 #define SIM_FLAG_UPLOAD        2ull

@@ -39,9 +39,8 @@ CUresult sim_exec_replace(struct sim_graph_exec *exec, struct sim_graph_node *no
 /* Attributes stay as they are. */
 static CUresult change(struct sim_graph_exec *exec, struct sim_graph_node *node, struct sim_task *task)
 {
-    task->attributes = node->task.attributes;
     if (node->type == SIM_NODE_KERNEL)
-        task->work.launch.cooperative = node->task.work.launch.cooperative;
+        sim_task_take_attributes(task, &node->task);
     if (sim_exec_may_change(exec, node->type, &node->task, task) != 0)
         return CUDA_ERROR_INVALID_VALUE;
     return sim_exec_replace(exec, node, task);

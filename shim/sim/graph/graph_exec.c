@@ -126,10 +126,16 @@ static CUresult fill_exec(struct sim_graph_exec *exec, struct sim_graph *graph)
     return CUDA_SUCCESS;
 }
 
-static void free_exec(struct sim_graph_exec *exec)
+static void leave_source(struct sim_graph_exec *exec)
 {
     if (sim_is(exec->source, SIM_GRAPH) && exec->source->id == exec->source_id)
         exec->source->executables--;
+    exec->source = NULL;
+}
+
+static void free_exec(struct sim_graph_exec *exec)
+{
+    leave_source(exec);
     if (exec->graph)
         sim_graph_free(exec->graph);
     sim_plan_free(&exec->plan);
@@ -245,6 +251,7 @@ SIM_API(cuGraphExecDestroy, (CUgraphExec exec))
     SIM_ENTER(cuGraphExecDestroy);
     if (!sim_is(exec, SIM_GRAPH_EXEC))
         return CUDA_ERROR_INVALID_VALUE;
+    leave_source(exec);
     struct sim_point end = exec->graph->references ? sim_exec_end(exec) : (struct sim_point){0};
     struct sim_stream *lane = NULL;
     if (end.queue && !sim_point_passed(end)) {

@@ -151,6 +151,7 @@ SIM_STREAM_API(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec exec, CUstream ha
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
         return sim_capture_graph(stream, exec->graph);
+    SIM_TRY(sim_context_error(stream->context));
     if (stream == stream->context->legacy)
         SIM_TRY(sim_capture_legacy_use(stream->context));
     return launch_now(exec, stream);

@@ -148,9 +148,8 @@ SIM_API(cuGraphAddNode_v3, (SIM_PLACE, struct sim_node_params *params))
 /* Attributes stay as they are. */
 static CUresult change(struct sim_graph_node *node, struct sim_task *task)
 {
-    task->attributes = node->task.attributes;
     if (node->type == SIM_NODE_KERNEL)
-        task->work.launch.cooperative = node->task.work.launch.cooperative;
+        sim_task_take_attributes(task, &node->task);
     return sim_task_keep(node->type, &node->task, task);
 }
 
@@ -240,7 +239,6 @@ SIM_API(cuGraphKernelNodeCopyAttributes, (CUgraphNode to, CUgraphNode from))
         to->task.context != from->task.context)
         return CUDA_ERROR_INVALID_VALUE;
     struct sim_task task = to->task;
-    task.attributes = from->task.attributes;
-    task.work.launch.cooperative = from->task.work.launch.cooperative;
+    sim_task_take_attributes(&task, &from->task);
     return sim_task_keep(SIM_NODE_KERNEL, &to->task, &task);
 }

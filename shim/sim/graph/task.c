@@ -87,14 +87,30 @@ void sim_task_drop(enum sim_node_type type, struct sim_task *task)
 
 /* -------- attributes of kernels -------- */
 
-#define GRAPH_ATTRIBUTES                                                                                     \
-    (1u << CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW | 1u << CU_LAUNCH_ATTRIBUTE_COOPERATIVE | 1u << 4 |      \
-     1u << 5 | 1u << CU_LAUNCH_ATTRIBUTE_PRIORITY | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 14 | 1u << 16)
+/* Those that graph nodes have; device-updatable nodes are not among them, as no kernel updates any here. */
+static bool is_node_attribute(CUlaunchAttributeID id)
+{
+    switch (id) {
+    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
+    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
+    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
+        return true;
+    default:
+        return false;
+    }
+}
 
 CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
                                 const CUlaunchAttributeValue *value)
 {
-    if ((unsigned)id >= SIM_ATTRIBUTES || !(1u << id & GRAPH_ATTRIBUTES))
+    if (!is_node_attribute(id))
         return CUDA_ERROR_INVALID_VALUE;
     if (!task->attributes) {
         task->attributes = calloc(1, sizeof(*task->attributes));
@@ -105,7 +121,16 @@ CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
     task->attributes->value[id] = *value;
     if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
         task->work.launch.cooperative = value->cooperative != 0;
+    if (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+        memcpy(task->work.launch.cluster, value->cluster, sizeof(task->work.launch.cluster));
     return CUDA_SUCCESS;
+}
+
+void sim_task_take_attributes(struct sim_task *task, const struct sim_task *from)
+{
+    task->attributes = from->attributes;
+    task->work.launch.cooperative = from->work.launch.cooperative;
+    memcpy(task->work.launch.cluster, from->work.launch.cluster, sizeof(from->work.launch.cluster));
 }
 
 int sim_task_priority(const struct sim_task *task)
@@ -129,12 +154,24 @@ static bool work_of_op(const CUstreamBatchMemOpParams *op, struct sim_work *work
     return kind != CU_STREAM_MEM_OP_BARRIER;
 }
 
+/* The program may have destroyed the event or unloaded the module since. */
+static bool is_whole(const struct sim_work *work)
+{
+    if (work->kind == SIM_WORK_RECORD || work->kind == SIM_WORK_WAIT)
+        return sim_is(work->event.event, SIM_EVENT);
+    return work->kind != SIM_WORK_KERNEL || sim_is(work->launch.function, SIM_FUNCTION);
+}
+
 CUresult sim_task_submit(enum sim_node_type type, const struct sim_task *task, struct sim_stream *stream)
 {
     struct sim_work work;
     if (type != SIM_NODE_BATCH_MEM_OP) {
+        if (task->work.kind == SIM_WORK_EMPTY)
+            return CUDA_SUCCESS;
+        if (!is_whole(&task->work))
+            return CUDA_ERROR_INVALID_VALUE;
         work = task->work; /* the queue may change its copy */
-        return work.kind == SIM_WORK_EMPTY ? CUDA_SUCCESS : sim_submit_now(stream, &work);
+        return sim_submit_now(stream, &work);
     }
     for (uint32_t i = 0; i < task->batch.count; i++)
         if (work_of_op(&task->batch.op[i], &work))

@@ -102,6 +102,8 @@ enum sim_node_type sim_task_of_work(struct sim_stream *stream, const struct sim_
 /* Make `to` do the same, with copies of what `from` points to; what it did before is forgotten. */
 CUresult sim_task_keep(enum sim_node_type type, struct sim_task *to, const struct sim_task *from);
 void sim_task_drop(enum sim_node_type type, struct sim_task *task);
+/* Those of `from`, which keeps them: sim_task_keep copies. */
+void sim_task_take_attributes(struct sim_task *task, const struct sim_task *from);
 int sim_task_priority(const struct sim_task *task);
 CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
                                 const CUlaunchAttributeValue *value);

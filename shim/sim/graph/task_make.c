@@ -1,5 +1,6 @@
 /* task_make.c -- from the parameters of a node, or from captured work, to what the node does. */
 #include "copy.h"
+#include "launch.h"
 #include "module.h"
 #include "task.h"
 
@@ -26,13 +27,8 @@ CUresult sim_task_of_kernel(const struct sim_kernel_params *p, size_t size, stru
     if (!sim_is(ctx, SIM_CONTEXT))
         return CUDA_ERROR_INVALID_CONTEXT;
     struct sim_function *function = sim_function_resolve(handle, ctx);
-    uint64_t threads = (uint64_t)p->block[0] * p->block[1] * p->block[2];
-    uint64_t blocks = (uint64_t)p->grid[0] * p->grid[1] * p->grid[2];
     if (!function)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (!threads || !blocks || threads > function->max_threads || (p->params && p->extra) ||
-        (function->param_count && !p->params && !p->extra))
-        return CUDA_ERROR_INVALID_VALUE;
     *task = (struct sim_task){.context = ctx,
                               .work = {.kind = SIM_WORK_KERNEL,
                                        .launch = {.function = function,
@@ -41,7 +37,7 @@ CUresult sim_task_of_kernel(const struct sim_kernel_params *p, size_t size, stru
                                                   .shared_bytes = p->shared_bytes,
                                                   .params = p->params,
                                                   .extra = p->extra}}};
-    return CUDA_SUCCESS;
+    return sim_launch_check(ctx, &task->work.launch) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
 CUresult sim_task_of_copy(const CUDA_MEMCPY3D *p, CUcontext context, struct sim_task *task)

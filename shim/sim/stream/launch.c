@@ -3,6 +3,7 @@
  * Kernels do not compute; they take time on SMs.  An entry named `spin` with one u64 parameter takes that many
  * nanoseconds; those in SIMGPU_KERNELS="name=ns,name=ns" take what is said there; any other takes 5 us plus 10 us
  * for every wave of its blocks over the device's SMs, one block an SM. */
+#include "launch.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -91,7 +92,7 @@ void sim_work_cost(const struct sim_context *ctx, struct sim_work *work)
         sim_transfer_cost(ctx, work);
 }
 
-static CUresult check(const struct sim_context *ctx, const struct sim_launch *launch)
+CUresult sim_launch_check(const struct sim_context *ctx, const struct sim_launch *launch)
 {
     const struct sim_function *f = launch->function;
     const struct sim_profile *profile = &sim_device_of(ctx->device)->profile;
@@ -115,7 +116,7 @@ static CUresult check(const struct sim_context *ctx, const struct sim_launch *la
     if (launch->cooperative && threads &&
         block_count(launch) > (uint64_t)profile->sm_count * (profile->threads_per_sm / threads))
         return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
-    return CUDA_SUCCESS;
+    return sim_launch_check_cluster(ctx, launch);
 }
 
 static CUresult launch_on(struct sim_stream *stream, CUfunction handle, struct sim_work *work)
@@ -124,7 +125,7 @@ static CUresult launch_on(struct sim_stream *stream, CUfunction handle, struct s
     launch->function = sim_function_resolve(handle, stream->context);
     if (!launch->function)
         return CUDA_ERROR_INVALID_HANDLE;
-    SIM_TRY(check(stream->context, launch));
+    SIM_TRY(sim_launch_check(stream->context, launch));
     cost_of_launch(stream->context, work);
     return sim_submit(stream, work);
 }
@@ -181,8 +182,15 @@ SIM_STREAM_API(cuLaunchKernelEx, cuLaunchKernelEx_ptsz,
                                       .shared_bytes = config->sharedMemBytes,
                                       .params = params,
                                       .extra = extra};
-    for (unsigned i = 0; i < config->numAttrs; i++)
-        if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
-            work.launch.cooperative = config->attrs[i].value.cooperative != 0;
-    return launch_on(stream, f, &work);
+    struct sim_event *ended;
+    SIM_TRY(sim_launch_attributes(stream->context, config, &work.launch, &ended));
+    if (stream->capture && work.launch.begun) { /* a captured launch is recorded as a whole */
+        ended = work.launch.begun;
+        work.launch.begun = NULL;
+    }
+    SIM_TRY(launch_on(stream, f, &work));
+    if (!ended)
+        return CUDA_SUCCESS;
+    struct sim_work record = {.kind = SIM_WORK_RECORD, .event = {.event = ended}};
+    return sim_submit(stream, &record);
 }
