@@ -201,6 +201,7 @@ static CUresult load(CUmodule *module, const void *data, size_t size, const stru
     struct sim_context *ctx = sim_current_context();
     if (!ctx)
         return CUDA_ERROR_INVALID_CONTEXT;
+    SIM_TRY(sim_context_error(ctx));
     pthread_mutex_lock(&sim_modules_lock);
     CUresult result = sim_module_make(ctx, data, size, module);
     pthread_mutex_unlock(&sim_modules_lock);

@@ -16,6 +16,14 @@ void sim_context_fail(struct sim_machine *m, uint32_t context, uint32_t error)
     sim_device_touch(m, m->context[context].device);
 }
 
+void sim_context_fail_now(struct sim_machine *m, uint32_t context, uint32_t error)
+{
+    sim_context_fail(m, context, error);
+    sim_commit(m);
+    sim_advance(m);
+    sim_commit(m);
+}
+
 void sim_device_fail(struct sim_machine *m, uint32_t device, uint32_t error, bool lost)
 {
     if (lost)

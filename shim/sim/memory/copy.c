@@ -140,6 +140,28 @@ CUresult sim_device_range(CUdeviceptr address, uint64_t bytes)
 bool sim_is_host(uint64_t address)
 {
     struct sim_block block;
-    return !sim_block_find(address, &block) || block.kind == SIM_BLOCK_HOST ||
-           block.kind == SIM_BLOCK_REGISTERED;
+    if (!sim_block_find(address, &block))
+        return !sim_address_reserved(address);
+    return block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_REGISTERED;
+}
+
+/* What a copy or a fill was given may have been unmapped since, in a graph above all. */
+static bool still_there(const void *start, uint64_t bytes)
+{
+    return !sim_address_reserved((uint64_t)start) ||
+           sim_device_range((CUdeviceptr)start, bytes) == CUDA_SUCCESS;
+}
+
+bool sim_work_still_there(const struct sim_work *work)
+{
+    const struct sim_copy *c = &work->copy;
+    const struct sim_fill *f = &work->fill;
+    if (work->kind == SIM_WORK_FILL)
+        return still_there(f->destination, (f->height - 1) * f->pitch + f->width * f->element_bytes);
+    if (work->kind != SIM_WORK_COPY)
+        return still_there((const void *)work->value.address, work->value.bytes);
+    return still_there(c->source,
+                       (c->depth - 1) * c->source_slice + (c->height - 1) * c->source_pitch + c->width) &&
+           still_there(c->destination, (c->depth - 1) * c->destination_slice +
+                                           (c->height - 1) * c->destination_pitch + c->width);
 }

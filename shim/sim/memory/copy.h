@@ -43,6 +43,8 @@ CUresult sim_copy_1d(struct sim_end to, struct sim_end from, uint64_t bytes, CUs
 
 /* INVALID_VALUE unless all of it is mapped device (or known host) memory. */
 CUresult sim_device_range(CUdeviceptr address, uint64_t bytes);
+/* Within addresses that cuMemAddressReserve gave, whether anything is mapped there or not. */
+bool sim_address_reserved(uint64_t address);
 /* Host memory, known to the driver or not. */
 bool sim_is_host(uint64_t address);
 

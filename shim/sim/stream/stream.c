@@ -199,6 +199,7 @@ static CUresult create(CUstream *stream, unsigned flags, int priority)
     struct sim_context *ctx = sim_current_context();
     if (!ctx)
         return sim_no_context();
+    SIM_TRY(sim_context_error(ctx));
     if (!stream || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
         return CUDA_ERROR_INVALID_VALUE;
     return sim_stream_open(ctx, flags, sim_stream_priority(priority),
