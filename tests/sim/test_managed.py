@@ -124,7 +124,8 @@ out([code, begin, time, after, plain[0], least, places(second, 300 * MIB, 50 * M
 
 def test_read_mostly_pages_have_several_copies(machine: Machine) -> None:
     code = """
-start(); function(); before = used(); p = managed(8 * MIB)[1]; lane = stream(); codes = [advise(p, 8 * MIB, 1)]
+start(); function(); before = used(); p = managed(8 * MIB)[1]; lane = stream(); codes = [advise(p, 8 * MIB,
+1)]
 to_host = timed(lambda: prefetch(p, 8 * MIB, CPU, lane), lane); both = used() - before
 back = timed(lambda: prefetch(p, 8 * MIB, 0, lane), lane)
 codes += [ask(p, 8 * MIB, READ_MOSTLY), advise(p, 2 * MIB, 3, CPU), advise(p, 4 * MIB, 2), ask(p, 8 * MIB,
