@@ -1,4 +1,4 @@
-"""cuCheckpointProcess*: a process is locked, its device memory goes to the host, comes back, and it goes on."""
+"""cuCheckpointProcess*: a locked process's device memory goes to the host and comes back, and it goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class LockArgs(ctypes.Structure):
 class Pair(ctypes.Structure):
     _fields_ = [('old', ctypes.c_ubyte * 16), ('new', ctypes.c_ubyte * 16)]
 class RestoreArgs(ctypes.Structure):
-    _fields_ = [('pairs', ctypes.POINTER(Pair)), ('count', ctypes.c_uint), ('reserved', ctypes.c_char * 44), ('r1', u64)]
+    _fields_ = [('pairs', ctypes.POINTER(Pair)), ('count', ctypes.c_uint), ('reserved',
+        ctypes.c_char * 44), ('r1', u64)]
 def lock(pid, ms=0):
     return cuda.cuCheckpointProcessLock(pid, ctypes.byref(LockArgs(timeout_ms=ms)) if ms else None)
 def save(pid): return cuda.cuCheckpointProcessCheckpoint(pid, None)
@@ -31,7 +32,8 @@ def state(pid):
     value = ctypes.c_int(-1); code = cuda.cuCheckpointProcessGetState(pid, ctypes.byref(value))
     return value.value if code == 0 else -code
 def tid(pid):
-    value = ctypes.c_int(-1); must('cuCheckpointProcessGetRestoreThreadId', pid, ctypes.byref(value)); return value.value
+    value = ctypes.c_int(-1); must('cuCheckpointProcessGetRestoreThreadId', pid, ctypes.byref(value))
+    return value.value
 def uuid(device):
     value = (ctypes.c_ubyte * 16)(); must('cuDeviceGetUuid', value, device); return value
 def move(pid, *pairs):
@@ -48,7 +50,8 @@ def keep(address, bytes_):
 for bytes_ in (1, 512, 5000, 100_000, 3 * MIB): keep(alloc(bytes_)[1], bytes_)
 keep(new('cuMemAllocAsync', 70_000, 0)[1], 70_000)
 at = new('cuMemAddressReserve', 2 * MIB, 0, 0, 0)[1]
-_, handle = physical(2 * MIB); must('cuMemMap', at, 2 * MIB, 0, handle, 0); open_access(at, 2 * MIB); keep(at, 2 * MIB)
+_, handle = physical(2 * MIB); must('cuMemMap', at, 2 * MIB, 0, handle, 0); open_access(at, 2 * MIB)
+keep(at, 2 * MIB)
 sync()
 def same(): return all(from_device(a, len(d)) == (0, d) for a, d in known.items())
 """
@@ -58,7 +61,8 @@ def test_a_process_is_locked_saved_restored_and_unlocked(machine: Machine) -> No
     code = (
         CALLS
         + DATA
-        + "out(os.getpid()); wait(); out([same(), alloc(512)[0], launch(MS), call('cuCtxSynchronize')]); wait()"
+        + "out(os.getpid()); wait()\n"
+        + "out([same(), alloc(512)[0], launch(MS), call('cuCtxSynchronize')]); wait()"
     )
     tenant = machine.start(code)
     pid = line(tenant)
@@ -108,11 +112,14 @@ def test_the_order_matters_and_arguments_are_checked(machine: Machine) -> None:
         CALLS
         + """
 me = os.getpid(); before = [lock(me), state(me)]
-start(); found = [save(me), restore(me), unlock(me), lock(me), lock(me), restore(me), save(me), save(me), unlock(me), lock(me)]
+start()
+found = [save(me), restore(me), unlock(me), lock(me), lock(me), restore(me), save(me), save(me),
+    unlock(me), lock(me)]
 found += [restore(me), restore(me), unlock(me), unlock(me)]
 bad = LockArgs(reserved0=1)
 none = [lock(1 << 22), save(0), state(-5), lock(os.getppid()), cuda.cuCheckpointProcessGetState(me, None)
-    , cuda.cuCheckpointProcessLock(me, ctypes.byref(bad)), cuda.cuCheckpointProcessUnlock(me, (u64 * 8)(0, 1))]
+    , cuda.cuCheckpointProcessLock(me, ctypes.byref(bad)), cuda.cuCheckpointProcessUnlock(me,
+        (u64 * 8)(0, 1))]
 out([before, found, none, alloc(512)[0]])
 """
     )
@@ -158,7 +165,8 @@ def test_others_use_what_was_given_back_and_restoring_waits_for_room(machine: Ma
         CALLS
         + f"""
 start(); pid = {pid}; refused = alloc(15 * GIB)[0]; codes = [lock(pid), save(pid)]
-granted, p = alloc(15 * GIB); codes += [refused, granted, restore(pid), state(pid), free(p), restore(pid), unlock(pid)]
+granted, p = alloc(15 * GIB)
+codes += [refused, granted, restore(pid), state(pid), free(p), restore(pid), unlock(pid)]
 out(codes)
 """
     )
@@ -173,7 +181,8 @@ def test_saving_takes_the_time_of_the_bus(machine: Machine) -> None:
         CALLS
         + """
 start(); me = os.getpid(); alloc(4 * GIB); lock(me)
-before = time.monotonic(); save(me); saved = time.monotonic(); restore(me); restored = time.monotonic(); unlock(me)
+before = time.monotonic(); save(me); saved = time.monotonic(); restore(me); restored = time.monotonic()
+unlock(me)
 out([saved - before, restored - saved])
 """
     )
@@ -199,7 +208,8 @@ def test_a_process_is_restored_onto_another_device(make_machine: Callable[..., M
         CALLS
         + DATA
         + "out(os.getpid()); wait()\n"
-        + "e, f = event(), event(); spin(30*MS, lane); record(e, lane); spin(MS, lane); record(f, lane); sync()\n"
+        + "e, f = event(), event(); spin(30*MS, lane)\n"
+        + "record(e, lane); spin(MS, lane); record(f, lane); sync()\n"
         + "out([same(), alloc(512)[0], elapsed_ns(e, f), bytes(uuid(0)).hex(), bytes(uuid(1)).hex()]); wait()"
     )
     tenant = machine.start(code)
@@ -209,7 +219,8 @@ def test_a_process_is_restored_onto_another_device(make_machine: Callable[..., M
         CALLS
         + f"""
 must('cuInit', 0); pid = {pid}; codes = [lock(pid), save(pid)]
-codes += [move(pid, (1, 0)), move(pid, (0, 2)), move(pid, (0, 1), (0, 1)), state(pid), move(pid, (0, 1)), unlock(pid)]
+codes += [move(pid, (1, 0)), move(pid, (0, 2)), move(pid, (0, 1), (0, 1)), state(pid), move(pid, (0, 1)),
+    unlock(pid)]
 out([codes, bytes(uuid(0)).hex(), bytes(uuid(1)).hex()])
 """
     )
@@ -235,7 +246,8 @@ while True:
 KEEPER = (
     CALLS
     + """
-must('cuInit', 0); pid = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ['TENANT']); print(1, flush=True)
+must('cuInit', 0); pid = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ['TENANT'])
+print(1, flush=True)
 while True:
     codes = [lock(pid), save(pid), restore(pid), unlock(pid)]
     if 1 in codes: break
@@ -267,7 +279,8 @@ def test_whoever_is_killed_the_others_go_on(machine: Machine, rounds: int) -> No
             assert tenant.poll() is None
             free = (
                 CALLS
-                + f"must('cuInit', 0); pid = {pid}; lock(pid); save(pid); restore(pid); out([unlock(pid), state(pid)])"
+                + f"must('cuInit', 0); pid = {pid}; lock(pid); save(pid); restore(pid)\n"
+                + "out([unlock(pid), state(pid)])"
             )
             assert machine.run(free) == [0, RUNNING]
             time.sleep(0.05)

@@ -28,22 +28,28 @@ out([launched, before, after])
 def test_what_answers_with_the_error_and_what_still_works(machine: Machine) -> None:
     program = """
 import ctypes
-context = start(); f = function(); p = alloc(MIB)[1]; e = event(); s = stream(); byte = ctypes.create_string_buffer(8)
+context = start(); f = function(); p = alloc(MIB)[1]; e = event(); s = stream()
+byte = ctypes.create_string_buffer(8)
 module = new('cuModuleLoadData', PTX)[1]
-spin(MS); sync_code = call('cuCtxSynchronize'); number = ctypes.c_int(); text = ctypes.c_char_p(); ptr = ctypes.byref
+spin(MS); sync_code = call('cuCtxSynchronize'); number = ctypes.c_int(); text = ctypes.c_char_p()
+ptr = ctypes.byref
 fails = dict(
     alloc=alloc(512)[0], free=free(p), launch=launch(MS), copy=to_device(p, b'x')
     , back=from_device(p, 1)[0], event=new('cuEventCreate', 0)[0], stream=new('cuStreamCreate', 0)[0]
     , record=call('cuEventRecord', e, 0), query=call('cuEventQuery', e), sync=call('cuStreamSynchronize', 0)
     , load=new('cuModuleLoadData', PTX)[0], unload=call('cuModuleUnload', module)
     , info=call('cuMemGetInfo_v2', ptr(size()), ptr(size())), host=new('cuMemAllocHost_v2', 4096)[0]
-    , pool=new('cuMemAllocAsync', 512, 0)[0], gone=call('cuStreamDestroy_v2', s), event_gone=call('cuEventDestroy_v2', e)
+    , pool=new('cuMemAllocAsync', 512, 0)[0], gone=call('cuStreamDestroy_v2', s),
+        event_gone=call('cuEventDestroy_v2', e)
     , wait=call('cuStreamWaitEvent', 0, e, 0), memset=call('cuMemsetD8_v2', p, 0, 8), context=sync_code)
 works = [
     call('cuCtxGetDevice', ptr(number)), new('cuCtxGetCurrent')[0], call('cuCtxPushCurrent_v2', context)
-    , new('cuCtxPopCurrent_v2')[0], call('cuDeviceGetCount', ptr(number)), call('cuDeviceGetAttribute', ptr(number), 1, 0)
-    , call('cuGetErrorString', 719, ptr(text)), call('cuGetErrorName', 719, ptr(text)), call('cuDriverGetVersion', ptr(number))
-    , call('cuDevicePrimaryCtxGetState', 0, ptr(ctypes.c_uint()), ptr(number)), call('cuCtxGetFlags', ptr(ctypes.c_uint()))
+    , new('cuCtxPopCurrent_v2')[0], call('cuDeviceGetCount', ptr(number)), call('cuDeviceGetAttribute',
+        ptr(number), 1, 0)
+    , call('cuGetErrorString', 719, ptr(text)), call('cuGetErrorName', 719, ptr(text)),
+        call('cuDriverGetVersion', ptr(number))
+    , call('cuDevicePrimaryCtxGetState', 0, ptr(ctypes.c_uint()), ptr(number)), call('cuCtxGetFlags',
+        ptr(ctypes.c_uint()))
     , call('cuCtxSetCurrent', 0), call('cuCtxSetCurrent', context)]
 must('cuDevicePrimaryCtxReset_v2', 0)
 out([fails, works, os.getpid()]); wait()
@@ -130,7 +136,8 @@ code, handle = physical(2 * MIB); must('cuMemMap', mapped, 2 * MIB, 0, handle, 0
 wild = [0x10, 0xdead0000beef, freed, hole, mapped, p + 4000]
 found = {}
 for name, address in zip('null wild freed hole closed beyond'.split(), wild):
-    found[name] = [to_device(address, b'x' * 200), from_device(address, 200)[0], call('cuMemsetD8_v2', address, 1, 200)
+    found[name] = [to_device(address, b'x' * 200), from_device(address, 200)[0], call('cuMemsetD8_v2',
+        address, 1, 200)
         , call('cuMemsetD32Async', address, 1, 50, 0), call('cuMemcpyDtoD_v2', address, p, 200)
         , call('cuMemcpyDtoD_v2', p, address, 200), call('cuMemcpyDtoDAsync_v2', p, address, 200, 0)]
 found['unified'] = [call('cuMemcpy', p, address, 200) for address in (hole, mapped)]
@@ -163,8 +170,10 @@ def test_destroying_a_context_with_work_queued(machine: Machine) -> None:
 import ctypes
 must('cuInit', 0); c = new('cuCtxCreate_v2', 0, 0)[1]
 p = alloc(MIB)[1]; s = stream(); [spin(MS, s) for _ in range(10)]; e = record(event(), s)
-out([call('cuCtxDestroy_v2', c), call('cuCtxDestroy_v2', c), call('cuStreamSynchronize', s), call('cuEventQuery', e)
-    , call('cuCtxPopCurrent_v2', 0), call('cuCtxSynchronize'), call('cuCtxPushCurrent_v2', c), call('cuCtxSetCurrent', c)
+out([call('cuCtxDestroy_v2', c), call('cuCtxDestroy_v2', c), call('cuStreamSynchronize', s),
+    call('cuEventQuery', e)
+    , call('cuCtxPopCurrent_v2', 0), call('cuCtxSynchronize'), call('cuCtxPushCurrent_v2', c),
+        call('cuCtxSetCurrent', c)
     , call('cuCtxPushCurrent_v2', 0), call('cuCtxPopCurrent_v2', 0), call('cuCtxResetPersistingL2Cache')])
 """
     assert machine.run(program) == [0, 709, 400, 709, 201, 201, 709, 709, 201, 201, 201]
@@ -176,11 +185,15 @@ def test_a_reset_primary_context(machine: Machine) -> None:
 import ctypes
 flags, active = ctypes.c_uint(), ctypes.c_int()
 def state():
-    must('cuDevicePrimaryCtxGetState', 0, ctypes.byref(flags), ctypes.byref(active)); return [flags.value, active.value]
+    must('cuDevicePrimaryCtxGetState', 0, ctypes.byref(flags), ctypes.byref(active))
+    return [flags.value, active.value]
 must('cuInit', 0); found = [call('cuDevicePrimaryCtxSetFlags_v2', 0, 4), state()]
 start(); alloc(MIB); found += [state(), call('cuDevicePrimaryCtxSetFlags_v2', 0, 1), state()]
-found += [call('cuDevicePrimaryCtxReset_v2', 0), state(), alloc(512)[0], call('cuDevicePrimaryCtxRelease_v2', 0)]
-start(); found += [alloc(512)[0], call('cuDevicePrimaryCtxReset_v2', 9), call('cuDevicePrimaryCtxSetFlags_v2', 0, 0x1000)]
+found += [call('cuDevicePrimaryCtxReset_v2', 0), state(), alloc(512)[0],
+    call('cuDevicePrimaryCtxRelease_v2', 0)]
+start()
+found += [alloc(512)[0], call('cuDevicePrimaryCtxReset_v2', 9), call('cuDevicePrimaryCtxSetFlags_v2', 0,
+    0x1000)]
 out(found)
 """
     found = machine.run(program)
