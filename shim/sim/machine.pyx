@@ -15,7 +15,7 @@ cdef extern from "profile.h":
         uint64_t memory_bytes
 
     struct sim_process_device:
-        uint64_t kernels, copies, copy_bytes, denied, used_bytes, peak_bytes
+        uint64_t kernels, copies, copy_bytes, denied, unsure_ns, used_bytes, peak_bytes
         uint64_t *memory
         uint32_t contexts
 
@@ -157,6 +157,7 @@ cdef processes_of(const sim_machine *m, uint32_t d):
                 "ended": True,
                 "gpu_ns": 0,
                 "sm_ns": 0,
+                "unsure_ns": 0,
                 "kernels": 0,
                 "copies": 0,
                 "copy_bytes": 0,
@@ -175,6 +176,7 @@ cdef processes_of(const sim_machine *m, uint32_t d):
         entry["kernels"] += usage.kernels
         entry["copies"] += usage.copies
         entry["denied"] += usage.denied
+        entry["unsure_ns"] += usage.unsure_ns
         entry["copy_bytes"] += usage.copy_bytes
         entry["used_bytes"] += usage.used_bytes
         entry["peak_bytes"] += usage.peak_bytes

@@ -1,6 +1,6 @@
 """Who gets the device's SMs, and when: kernels beside each other, priorities, clients of MPS, full queues.
 
-Durations are the model's own, so most are exact: with g of the s SMs that it can use a kernel takes s/g times.
+Durations are the model's own, so most are exact: with g of the s SMs it can use, a kernel takes s/g times.
 """
 
 from __future__ import annotations

@@ -45,6 +45,39 @@ void sim_machine_reap(struct sim_machine *m)
     }
 }
 
+static void come_to(struct sim_machine *m, uint64_t now)
+{
+    if (now > m->now_ns)
+        m->now_ns = now;
+    if (m->now_ns >= m->next_ns)
+        sim_advance(m);
+}
+
+#define BURIED_AT_ONCE 16
+
+/* When a killed process died only the kernel knows, between the last look and this one: its work went on until now,
+ * and unsure_ns says how much of that it may not have done. */
+static void bury_dead(struct sim_machine *m, uint64_t now)
+{
+    uint32_t dead[BURIED_AT_ONCE], count = 0;
+    uint64_t before_ns[BURIED_AT_ONCE][SIM_MAX_DEVICES];
+    for (uint32_t i = 0; i < m->live_count && count < BURIED_AT_ONCE; i++) {
+        if (!is_dead(&m->process[m->live[i]]))
+            continue;
+        dead[count] = m->live[i];
+        for (uint32_t d = 0; d < m->device_count; d++)
+            before_ns[count][d] = sim_process_gpu_ns(m, dead[count], d);
+        count++;
+    }
+    if (count > 0)
+        come_to(m, now);
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t d = 0; d < m->device_count; d++)
+            m->process[dead[i]].device[d].unsure_ns = sim_process_gpu_ns(m, dead[i], d) - before_ns[i][d];
+        sim_process_end(m, dead[i]);
+    }
+}
+
 void sim_machine_lock(struct sim_machine *m)
 {
     sim_spend_call();
@@ -53,14 +86,11 @@ void sim_machine_lock(struct sim_machine *m)
         pthread_mutex_consistent(&m->lock);
     }
     uint64_t now = m->virtual_clock && !sim_on_virtual_clock() ? m->now_ns : sim_now_ns();
-    if (now >= m->reap_ns) { /* before the present: a dead process's work ended with it, not now */
-        sim_machine_reap(m);
+    if (now >= m->reap_ns) {
+        bury_dead(m, now);
         m->reap_ns = now + REAP_INTERVAL_NS;
     }
-    if (now > m->now_ns)
-        m->now_ns = now;
-    if (m->now_ns >= m->next_ns)
-        sim_advance(m);
+    come_to(m, now);
 }
 
 void sim_machine_unlock(struct sim_machine *m)

@@ -19,7 +19,7 @@ struct sim_caller {
 };
 
 /* Nothing but SIM_GATE_READY: calls go on without a look at anything else. */
-enum sim_gate_bit { SIM_GATE_READY = 1, SIM_GATE_FAULTS = 2, SIM_GATE_LOCKED = 4 };
+enum sim_gate_bit { SIM_GATE_READY = 1, SIM_GATE_FAULTS = 2, SIM_GATE_LOCKED = 4, SIM_GATE_COSTS = 8 };
 
 extern _Atomic uint32_t sim_gate;
 extern __thread struct sim_caller *sim_caller;

@@ -78,6 +78,8 @@ CUresult sim_gate_pass(struct sim_caller *self, const char *name)
         wait_until_open(self);
     if (!(atomic_load(&sim_gate) & SIM_GATE_READY))
         return sim_not_ready();
+    if (atomic_load(&sim_gate) & SIM_GATE_COSTS && atomic_load(&self->inside) == 1)
+        sim_cost_pay(name);
     return atomic_load(&sim_gate) & SIM_GATE_FAULTS ? sim_fault(name) : CUDA_SUCCESS;
 }
 

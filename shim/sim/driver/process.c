@@ -53,7 +53,8 @@ static CUresult start(void)
     driver.device_count = sim_devices_choose(driver.machine, driver.device);
     sim_driver = driver;
     CUresult result = driver.device_count ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
-    if (result == CUDA_SUCCESS && !sim_faults_read(why, sizeof(why))) {
+    if (result == CUDA_SUCCESS &&
+        (!sim_faults_read(why, sizeof(why)) || !sim_costs_read(why, sizeof(why)))) {
         fprintf(stderr, "simgpu: %s\n", why);
         result = CUDA_ERROR_SYSTEM_NOT_READY;
     }
@@ -75,7 +76,8 @@ static CUresult start(void)
     pthread_atfork(NULL, NULL, after_fork_in_child);
     atexit(leave);
     atomic_store(&sim_driver.state, SIM_DRIVER_READY);
-    atomic_fetch_or(&sim_gate, SIM_GATE_READY | (sim_faults_any() ? SIM_GATE_FAULTS : 0));
+    atomic_fetch_or(&sim_gate, SIM_GATE_READY | (sim_faults_any() ? SIM_GATE_FAULTS : 0) |
+                                   (sim_costs_any() ? SIM_GATE_COSTS : 0));
     return CUDA_SUCCESS;
 }
 

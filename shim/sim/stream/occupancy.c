@@ -1,5 +1,7 @@
 /* occupancy.c -- how many blocks of a kernel an SM holds at a time: the least of what its limits allow. */
+#include "launch.h"
 #include "module.h"
+#include "mps.h"
 
 #define REGISTERS_PER_SM   65536u
 #define REGISTER_GRAIN     256u  /* per warp */
@@ -85,7 +87,7 @@ static CUresult best_block(int *grid, int *block, CUfunction handle, size_t (*dy
             continue;
         best = blocks * threads;
         *block = (int)threads;
-        *grid = (int)(blocks * p->sm_count);
+        *grid = (int)(blocks * sim_mps_sms(ctx->device));
     }
     return CUDA_SUCCESS;
 }
@@ -119,5 +121,75 @@ SIM_API(cuOccupancyAvailableDynamicSMemPerBlock, (size_t * bytes, CUfunction han
     uint32_t each =
         least(p->shared_per_sm / (uint32_t)blocks - reserved_shared(p), p->shared_per_block_optin);
     *bytes = each > f->shared_bytes ? each - f->shared_bytes : 0;
+    return CUDA_SUCCESS;
+}
+
+/* -------- clusters: blocks that run together in one group of SMs -------- */
+
+#define SMS_PER_GROUP 16u /* graphics processing clusters have 16 or 18 of them */
+
+/* The kernel, and the context that it would run in. */
+static CUresult configured(CUfunction handle, const CUlaunchConfig *config, struct sim_context **ctx,
+                           struct sim_function **f)
+{
+    struct sim_stream *stream;
+    if (!config || (config->numAttrs && !config->attrs))
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(sim_stream_resolve(config->hStream, false, &stream));
+    *ctx = stream->context;
+    *f = sim_function_resolve(handle, *ctx);
+    return *f ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+/* How many blocks of the configuration an SM holds. */
+static uint32_t configured_blocks(const struct sim_context *ctx, const struct sim_function *f,
+                                  const CUlaunchConfig *config)
+{
+    uint64_t threads = (uint64_t)config->blockDimX * config->blockDimY * config->blockDimZ;
+    if (threads == 0 || threads > f->max_threads)
+        return 0;
+    return blocks_per_sm(&sim_device_of(ctx->device)->profile, f, (uint32_t)threads, config->sharedMemBytes);
+}
+
+/* A device without clusters has those of one block. */
+SIM_API(cuOccupancyMaxPotentialClusterSize, (int *size, CUfunction handle, const CUlaunchConfig *config))
+{
+    SIM_ENTER_CONTEXT(cuOccupancyMaxPotentialClusterSize, current);
+    struct sim_context *ctx;
+    struct sim_function *f;
+    uint32_t dim[3];
+    if (!size)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(configured(handle, config, &ctx, &f));
+    if (!configured_blocks(ctx, f, config))
+        return CUDA_ERROR_INVALID_VALUE;
+    bool clusters = sim_device_of(ctx->device)->profile.compute_major >= 9;
+    if (clusters && sim_function_required_cluster(f, dim))
+        *size = (int)(dim[0] * dim[1] * dim[2]);
+    else
+        *size = clusters ? (int)sim_function_greatest_cluster(f) : 1;
+    return CUDA_SUCCESS;
+}
+
+SIM_API(cuOccupancyMaxActiveClusters, (int *count, CUfunction handle, const CUlaunchConfig *config))
+{
+    SIM_ENTER_CONTEXT(cuOccupancyMaxActiveClusters, current);
+    struct sim_context *ctx;
+    struct sim_function *f;
+    struct sim_event *ended;
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    SIM_TRY(configured(handle, config, &ctx, &f));
+    struct sim_launch launch = {.function = f,
+                                .grid = {config->gridDimX, config->gridDimY, config->gridDimZ}};
+    SIM_TRY(sim_launch_attributes(ctx, config, &launch, &ended));
+    if (!launch.cluster[0] && !sim_function_required_cluster(f, launch.cluster))
+        return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    SIM_TRY(sim_launch_check_cluster(ctx, &launch));
+    uint32_t size = launch.cluster[0] * launch.cluster[1] * launch.cluster[2];
+    uint32_t blocks = configured_blocks(ctx, f, config),
+             sms = sim_driver.machine->context[ctx->shared].sms_limit;
+    *count =
+        (int)(sms / SMS_PER_GROUP * (SMS_PER_GROUP * blocks / size) + sms % SMS_PER_GROUP * blocks / size);
     return CUDA_SUCCESS;
 }
