@@ -10,6 +10,7 @@ from simulated import Machine
 from told import Program
 
 from gshare.shim import sim
+from gshare.shim.sim.virtual import VirtualClock
 
 
 @pytest.fixture
@@ -44,3 +45,24 @@ def program(machine: Machine) -> Iterator[Callable[..., Program]]:
     for one in programs:
         one.process.kill()
         one.process.wait()
+
+
+@pytest.fixture
+def make_clock(tmp_path: Path) -> Iterator[Callable[..., VirtualClock]]:
+    """Return a function that makes a machine on a virtual clock; the one before is closed."""
+    clocks: list[VirtualClock] = []
+
+    def make(profile: str = "l4") -> VirtualClock:
+        for clock in clocks:
+            clock.close()
+        clocks.append(VirtualClock(str(tmp_path / f"machine{len(clocks)}"), profile))
+        return clocks[-1]
+
+    yield make
+    for clock in clocks:
+        clock.close()
+
+
+@pytest.fixture
+def clock(make_clock: Callable[..., VirtualClock]) -> VirtualClock:
+    return make_clock()

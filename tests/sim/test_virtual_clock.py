@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +37,6 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return str(target)
 
     return run
-
-
-@pytest.fixture
-def make_clock(tmp_path: Path) -> Iterator[Callable[..., VirtualClock]]:
-    """Return a function that makes a machine on a virtual clock; the one before is closed."""
-    clocks: list[VirtualClock] = []
-
-    def make(profile: str = "l4") -> VirtualClock:
-        for clock in clocks:
-            clock.close()
-        clocks.append(VirtualClock(str(tmp_path / f"machine{len(clocks)}"), profile))
-        return clocks[-1]
-
-    yield make
-    for clock in clocks:
-        clock.close()
-
-
-@pytest.fixture
-def clock(make_clock: Callable[..., VirtualClock]) -> VirtualClock:
-    return make_clock()
 
 
 def environ() -> dict[str, str]:
@@ -182,8 +161,10 @@ FOREIGN = {
     "recv": ("import socket; a, b = socket.socketpair(); a.recv(1)", "recv"),
     "signal": ("import signal; signal.sigwait({signal.SIGUSR1})", "sigtimedwait"),
     "pause": ("import signal; signal.pause()", "pause"),
+    "cancel": ("ctypes.CDLL(None).pthread_cancel(ctypes.c_ulong(threading.get_ident()))", "pthread_cancel"),
     "alarm": ("import signal; signal.setitimer(signal.ITIMER_REAL, 1)", "setitimer"),
-    # Inside the C library, where only the kernel sees it.
+    # Seen only in the kernel: a call inside the C library, one that waits in the middle.
+    "full": ("r, w = os.pipe(); os.write(w, bytes(1 << 20))", "write"),
     "stdio": ("r, w = os.pipe(); os.dup2(r, 0); ctypes.CDLL(None).getchar()", "read"),
 }
 

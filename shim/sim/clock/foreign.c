@@ -216,6 +216,13 @@ static void refuse(const char *call)
         sim_clock_fail("%s, which is not on the virtual clock", call);
 }
 
+/* Our waits are no points of cancellation. */
+SIM_EXPORT int pthread_cancel(pthread_t thread)
+{
+    refuse("pthread_cancel");
+    return sim_real()->pthread_cancel(thread);
+}
+
 SIM_EXPORT int pause(void)
 {
     refuse("pause");

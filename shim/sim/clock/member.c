@@ -2,7 +2,8 @@
  *
  * SIMGPU_VIRTUAL_CLOCK names the clock's file and SIMGPU_VIRTUAL_PROCESS this process's number on it, for which the
  * conductor (conduct.c) has a seat ready.  Programs that it starts inherit the variables and find the seat taken:
- * they run on the kernel's time, and so does a forked child. */
+ * they run on the kernel's time, and so does a forked child.  What it executes in its own place is another program,
+ * too: the seat is free then, as at its end. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

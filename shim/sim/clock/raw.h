@@ -47,6 +47,7 @@ void sim_raw_sleep(uint64_t ns);
     X(pthread_create)                                                                                        \
     X(pthread_join)                                                                                          \
     X(pthread_clockjoin_np)                                                                                  \
+    X(pthread_cancel)                                                                                        \
     X(pthread_once)                                                                                          \
     X(pthread_mutex_lock)                                                                                    \
     X(pthread_mutex_trylock)                                                                                 \

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "raw.h"
@@ -73,16 +74,16 @@ struct foreign_wait {
     const char *name;
 };
 
-/* Waiting for a file, or for a child, only stands still for a while. */
+/* Of these only pipes, sockets and terminals let one wait for ever; a file on disk does not. */
+static const struct foreign_wait on_files[] = {
+    {SYS_read, "read"},       {SYS_readv, "readv"},       {SYS_write, "write"},     {SYS_writev, "writev"},
+    {SYS_sendto, "sendto"},   {SYS_recvfrom, "recvfrom"}, {SYS_sendmsg, "sendmsg"}, {SYS_accept, "accept"},
+    {SYS_recvmsg, "recvmsg"}, {SYS_accept4, "accept"},    {SYS_connect, "connect"},
+};
+
+/* Not waiting for a child: it is on the kernel's time, and ends by itself. */
 static const struct foreign_wait waits[] = {
     {SYS_futex, "a futex"},
-    {SYS_read, "read"},
-    {SYS_readv, "readv"},
-    {SYS_recvfrom, "recvfrom"},
-    {SYS_recvmsg, "recvmsg"},
-    {SYS_accept, "accept"},
-    {SYS_accept4, "accept4"},
-    {SYS_connect, "connect"},
     {SYS_ppoll, "ppoll"},
     {SYS_pselect6, "pselect"},
     {SYS_epoll_pwait, "epoll_wait"},
@@ -104,6 +105,12 @@ static const struct foreign_wait waits[] = {
 #endif
 };
 
+static bool is_on_disk(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 /* What the kernel has that thread wait in, or NULL. */
 static const char *waits_in(uint32_t tid)
 {
@@ -118,7 +125,12 @@ static const char *waits_in(uint32_t tid)
     text[length] = '\0';
     if (text[0] < '0' || text[0] > '9')
         return NULL; /* "running", or -1: not in a call */
-    long number = strtol(text, NULL, 10);
+    char *rest;
+    long number = strtol(text, &rest, 10);
+    int on = (int)strtol(rest, NULL, 16);
+    for (size_t i = 0; i < sizeof(on_files) / sizeof(on_files[0]); i++)
+        if (on_files[i].number == number)
+            return is_on_disk(on) ? NULL : on_files[i].name;
     for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
         if (waits[i].number == number)
             return waits[i].name;
