@@ -27,4 +27,9 @@ def test_the_whole_script_runs_on_the_simulated_gpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + log[-4000:]
     assert all("code 0" in line for line in (tmp_path / "summary.txt").read_text().splitlines())
     assert json.loads((tmp_path / "demo.json").read_text())["simulated"] is True
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers["rows"]) >= 400
+    assert {group["end"] for group in answers["groups"]} == {"done"}
+    timings = json.loads((tmp_path / "timings.json").read_text())
+    assert {measurement["end"] for measurement in timings["measurements"]} == {"done"}
     assert len(list(tmp_path.iterdir())) <= MOST_FILES

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define GROUP_S 10.0 /* each attempt at a group */
-#define ALL_S   55.0
+#define TOTAL_S 50.0 /* after this no attempt begins */
 
 struct identity *identity;
 
@@ -62,22 +62,21 @@ static int in_process(void (*run)(void))
     return child < 0 || waitpid(child, &status, 0) < 0 ? -1 : status;
 }
 
-static int record(FILE *out, const char *only, double limit_s)
+static int record(FILE *out, const char *only, double limit_s, double total_s)
 {
     struct ending *endings = calloc(group_count, sizeof(*endings));
-    uint64_t begin = now_ns();
+    uint64_t until_ns = now_ns() + (uint64_t)(total_s * 1e9);
     if (!endings)
         return 1;
     for (unsigned i = 0; i < group_count; i++) {
-        double left_s = ALL_S - (double)(now_ns() - begin) / 1e9;
         if (only && strcmp(groups[i].name, only) != 0)
             snprintf(endings[i].how, sizeof(endings[i].how), "not asked for");
         else if (identity->init_code != 0 && !groups[i].bare)
             snprintf(endings[i].how, sizeof(endings[i].how), "no device");
-        else if (left_s <= 0)
+        else if (now_ns() > until_ns)
             snprintf(endings[i].how, sizeof(endings[i].how), "no time left");
         else
-            run_group(&groups[i], left_s < limit_s ? left_s : limit_s, &endings[i]);
+            run_group(&groups[i], limit_s, until_ns, &endings[i]);
     }
     report_rows(out, identity, endings);
     free(endings);
@@ -86,7 +85,8 @@ static int record(FILE *out, const char *only, double limit_s)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: recorder [--timings] [--group NAME] [--limit SECONDS] OUT.json\n");
+    fprintf(stderr,
+            "usage: recorder [--timings] [--group NAME] [--limit SECONDS] [--total SECONDS] OUT.json\n");
     return 64;
 }
 
@@ -95,10 +95,11 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"timings", no_argument, NULL, 't'},
                                             {"group", required_argument, NULL, 'g'},
                                             {"limit", required_argument, NULL, 'l'},
+                                            {"total", required_argument, NULL, 'a'},
                                             {0}};
     const char *only = NULL;
     bool timings = false;
-    double limit_s = GROUP_S;
+    double limit_s = GROUP_S, total_s = TOTAL_S;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         if (option == 't')
             timings = true;
@@ -106,6 +107,8 @@ int main(int argc, char **argv)
             only = optarg;
         else if (option == 'l')
             limit_s = atof(optarg);
+        else if (option == 'a')
+            total_s = atof(optarg);
         else
             return usage();
     if (optind != argc - 1)
@@ -124,7 +127,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "recorder: cuInit: %d\n", identity->init_code);
         return 1;
     }
-    int result = timings ? record_timings(out, identity, only) : record(out, only, limit_s);
+    int result = timings ? record_timings(out, identity, only) : record(out, only, limit_s, total_s);
     if (fclose(out) != 0)
         result = 1;
     if (held >= 0)

@@ -60,7 +60,8 @@ struct ending {
     uint32_t rows, restarts;
 };
 
-void run_group(const struct group *group, double limit_s, struct ending *ending);
+/* `limit_s` for each attempt, and none begins after `until_ns`. */
+void run_group(const struct group *group, double limit_s, uint64_t until_ns, struct ending *ending);
 /* In a process of its own, with all that it starts; false when the time was over. */
 bool run_limited(void (*run)(const void *), const void *argument, double limit_s, int *status);
 

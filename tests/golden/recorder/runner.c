@@ -49,7 +49,7 @@ bool run_limited(void (*run)(const void *), const void *argument, double limit_s
     return wait_for(child, limit_s, status);
 }
 
-void run_group(const struct group *group, double limit_s, struct ending *ending)
+void run_group(const struct group *group, double limit_s, uint64_t until_ns, struct ending *ending)
 {
     unsigned hangs = 0;
     book->first = book->deepest = book->count;
@@ -71,7 +71,7 @@ void run_group(const struct group *group, double limit_s, struct ending *ending)
         if (in_call)
             last->code = in_time && WIFSIGNALED(status) ? ROW_SIGNAL - WTERMSIG(status) : ROW_HANGS;
         hangs += !in_time;
-        if (!in_call || hangs == 2 || ending->restarts == MAX_RESTARTS)
+        if (!in_call || hangs == 2 || ending->restarts == MAX_RESTARTS || now_ns() > until_ns)
             break;
         ending->restarts++;
     }

@@ -119,7 +119,6 @@ static void mipmaps(void)
             VALUE("width", said.width);
             VALUE("height", said.height);
         }
-        CALL(cuArrayDestroy, text_of("the last level of %u", levels), level);
         CALL(cuMipmappedArrayDestroy, text_of("%u levels", levels), mipmap);
     }
     CALL(cuMipmappedArrayCreate, "NULL", A(mipmap), 0, 1);

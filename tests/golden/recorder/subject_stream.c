@@ -3,7 +3,7 @@
 #include "structures.h"
 #include "subjects.h"
 
-#define MS 1000000ull
+#define BUSY_NS 100000000ull /* long for this program, short for who waits for it */
 
 static int calls;
 
@@ -81,13 +81,13 @@ static void busy(void)
 {
     word stream = new_stream(1), other = new_stream(0);
     spin_function();
-    spin(50 * MS, stream);
+    spin(BUSY_NS, stream);
     CALL(cuStreamQuery, "busy", stream);
     CALL(cuStreamQuery, "another", other);
     CALL(cuStreamQuery, "stream 0 beside one that does not block", 0);
     CALL(cuStreamSynchronize, "busy", stream);
     CALL(cuStreamQuery, "idle again", stream);
-    spin(50 * MS, other);
+    spin(BUSY_NS, other);
     CALL(cuMemsetD8Async, "in stream 0 behind a blocking stream", 0, 0, 0, 0);
     CALL(cuStreamQuery, "stream 0 behind a blocking stream", 0);
     CALL(cuStreamQuery, "not blocking, beside both", stream);
@@ -102,7 +102,7 @@ static void busy(void)
     CALL(cuStreamAddCallback, "function NULL", stream, 0, 0, 0);
     CALL(cuStreamSynchronize, "after a callback", stream);
     VALUE("calls", calls);
-    spin(50 * MS, stream);
+    spin(BUSY_NS, stream);
     CALL(cuStreamDestroy_v2, "busy", stream);
     CALL(cuCtxSynchronize, "after a busy stream is destroyed");
 }
@@ -136,7 +136,11 @@ static void memory_operations(void)
     CALL(cuStreamBatchMemOp_v2, "none", stream, 0, P(both), 0);
     CALL(cuStreamBatchMemOp_v2, "NULL", stream, 2, 0, 0);
     CALL(cuStreamBatchMemOp_v2, "flags 1", stream, 2, P(both), 1);
-    CALL(cuStreamBatchMemOp_v2, "257", stream, 257, P(both), 0);
+    static struct memory_operation many[257];
+    for (int i = 0; i < 257; i++)
+        many[i] = both[0];
+    CALL(cuStreamBatchMemOp_v2, "256", stream, 256, P(many), 0);
+    CALL(cuStreamBatchMemOp_v2, "257", stream, 257, P(many), 0);
     both[0].operation = 99;
     CALL(cuStreamBatchMemOp_v2, "operation 99", stream, 2, P(both), 0);
     CALL(cuStreamSynchronize, "after those", stream);
