@@ -65,20 +65,6 @@ static CUresult continue_after(struct sim_capturing *part, struct sim_graph_node
 
 #define NEXT(part) (part)->capture->graph, (part)->before.node, (part)->before.data, (part)->before.count
 
-/* The priority is used by launches that go by the nodes' own. */
-static CUresult set_attributes(const struct sim_capturing *part, struct sim_task *task)
-{
-    struct sim_launch *launch = &task->work.launch;
-    CUlaunchAttributeValue value = {.priority =
-                                        launch->own_priority ? launch->priority : part->stream->priority};
-    launch->own_priority = 0;
-    SIM_TRY(sim_task_set_attribute(task, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value));
-    if (!launch->cluster[0])
-        return CUDA_SUCCESS;
-    memcpy(value.cluster, launch->cluster, sizeof(value.cluster));
-    return sim_task_set_attribute(task, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, &value);
-}
-
 static CUresult add_node(struct sim_capturing *part, const struct sim_work *work)
 {
     struct sim_task task;
@@ -86,8 +72,6 @@ static CUresult add_node(struct sim_capturing *part, const struct sim_work *work
     CUstreamBatchMemOpParams op;
     enum sim_node_type type = sim_task_of_work(part->stream, work, &op, &task);
     SIM_TRY(sim_add_task(&node, NEXT(part), type, &task));
-    if (type == SIM_NODE_KERNEL)
-        SIM_TRY(set_attributes(part, &node->task));
     return continue_after(part, node);
 }
 

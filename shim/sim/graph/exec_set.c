@@ -29,10 +29,8 @@ CUresult sim_exec_replace(struct sim_graph_exec *exec, struct sim_graph_node *no
                           const struct sim_task *task)
 {
     struct sim_task with = *task;
-    if (node->type == SIM_NODE_KERNEL) {
+    if (node->type == SIM_NODE_KERNEL)
         with.work.launch.own_priority = (exec->flags & SIM_FLAG_NODE_PRIORITY) != 0;
-        with.work.launch.priority = sim_task_priority(task);
-    }
     return sim_task_keep(node->type, &node->task, &with);
 }
 

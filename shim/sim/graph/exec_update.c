@@ -39,7 +39,7 @@ static int may_launch(const struct sim_graph_exec *exec, const struct sim_task *
         return SIM_UPDATE_UNSUPPORTED_FUNCTION;
     if (!from->work.launch.cooperative != !to->work.launch.cooperative)
         return SIM_UPDATE_ATTRIBUTES_CHANGED;
-    if (exec->flags & SIM_FLAG_NODE_PRIORITY && sim_task_priority(from) != sim_task_priority(to))
+    if (exec->flags & SIM_FLAG_NODE_PRIORITY && from->work.launch.priority != to->work.launch.priority)
         return SIM_UPDATE_ATTRIBUTES_CHANGED;
     return SIM_UPDATE_SUCCESS;
 }

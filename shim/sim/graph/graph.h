@@ -47,7 +47,6 @@ struct sim_node_list {
 #define SIM_ATTRIBUTES 17
 
 struct sim_attributes {
-    uint32_t set; /* one bit each */
     CUlaunchAttributeValue value[SIM_ATTRIBUTES];
 };
 
@@ -56,7 +55,7 @@ struct sim_task {
     struct sim_context *context; /* in which it is done; NULL: in any */
     struct sim_work work;
     void *values;                      /* of a kernel's parameters, and pointers to them */
-    struct sim_attributes *attributes; /* of a kernel; NULL: none was set */
+    struct sim_attributes *attributes; /* of a kernel, those that its launch has no place for; or NULL */
     union {
         CUDA_MEMCPY3D shape; /* a copy as it was given */
         struct {

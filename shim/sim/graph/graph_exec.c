@@ -102,10 +102,8 @@ static void own_priorities(struct sim_graph *graph)
 {
     for (uint32_t i = 0; i < graph->nodes.count; i++) {
         struct sim_graph_node *node = graph->nodes.node[i];
-        if (node->type == SIM_NODE_KERNEL) {
+        if (node->type == SIM_NODE_KERNEL)
             node->task.work.launch.own_priority = 1;
-            node->task.work.launch.priority = sim_task_priority(&node->task);
-        }
         for (uint32_t k = 0; k < node->inner_count; k++)
             own_priorities(node->inner[k]);
     }

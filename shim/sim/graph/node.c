@@ -217,19 +217,13 @@ SIM_API(cuGraphKernelNodeSetAttribute,
     return value ? sim_task_set_attribute(&node->task, id, value) : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* What was never set is zero. */
 SIM_API(cuGraphKernelNodeGetAttribute,
         (CUgraphNode node, CUlaunchAttributeID id, CUlaunchAttributeValue *value))
 {
     SIM_ENTER(cuGraphKernelNodeGetAttribute);
     if (!sim_is_node(node, SIM_NODE_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
-    if (!value || !id || (unsigned)id >= SIM_ATTRIBUTES)
-        return CUDA_ERROR_INVALID_VALUE;
-    *value = node->task.attributes ? node->task.attributes->value[id] : (CUlaunchAttributeValue){.pad = {0}};
-    if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
-        value->cooperative = (int)node->task.work.launch.cooperative;
-    return CUDA_SUCCESS;
+    return value ? sim_task_get_attribute(&node->task, id, value) : CUDA_ERROR_INVALID_VALUE;
 }
 
 SIM_API(cuGraphKernelNodeCopyAttributes, (CUgraphNode to, CUgraphNode from))

@@ -107,22 +107,40 @@ static bool is_node_attribute(CUlaunchAttributeID id)
     }
 }
 
+/* Three are the launch's own. */
 CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
                                 const CUlaunchAttributeValue *value)
 {
+    struct sim_launch *launch = &task->work.launch;
     if (!is_node_attribute(id))
         return CUDA_ERROR_INVALID_VALUE;
-    if (!task->attributes) {
-        task->attributes = calloc(1, sizeof(*task->attributes));
-        if (!task->attributes)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    task->attributes->set |= 1u << id;
-    task->attributes->value[id] = *value;
     if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
-        task->work.launch.cooperative = value->cooperative != 0;
-    if (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
-        memcpy(task->work.launch.cluster, value->cluster, sizeof(task->work.launch.cluster));
+        launch->cooperative = value->cooperative != 0;
+    else if (id == CU_LAUNCH_ATTRIBUTE_PRIORITY)
+        launch->priority = value->priority;
+    else if (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+        memcpy(launch->cluster, value->cluster, sizeof(launch->cluster));
+    else {
+        if (!task->attributes && !(task->attributes = calloc(1, sizeof(*task->attributes))))
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        task->attributes->value[id] = *value;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_task_get_attribute(const struct sim_task *task, CUlaunchAttributeID id,
+                                CUlaunchAttributeValue *value)
+{
+    const struct sim_launch *launch = &task->work.launch;
+    if (!is_node_attribute(id))
+        return CUDA_ERROR_INVALID_VALUE;
+    *value = task->attributes ? task->attributes->value[id] : (CUlaunchAttributeValue){.pad = {0}};
+    if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+        value->cooperative = (int)launch->cooperative;
+    else if (id == CU_LAUNCH_ATTRIBUTE_PRIORITY)
+        value->priority = launch->priority;
+    else if (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+        memcpy(value->cluster, launch->cluster, sizeof(launch->cluster));
     return CUDA_SUCCESS;
 }
 
@@ -130,12 +148,8 @@ void sim_task_take_attributes(struct sim_task *task, const struct sim_task *from
 {
     task->attributes = from->attributes;
     task->work.launch.cooperative = from->work.launch.cooperative;
+    task->work.launch.priority = from->work.launch.priority;
     memcpy(task->work.launch.cluster, from->work.launch.cluster, sizeof(from->work.launch.cluster));
-}
-
-int sim_task_priority(const struct sim_task *task)
-{
-    return task->attributes ? task->attributes->value[CU_LAUNCH_ATTRIBUTE_PRIORITY].priority : 0;
 }
 
 /* -------- doing -------- */

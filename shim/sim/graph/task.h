@@ -104,9 +104,11 @@ CUresult sim_task_keep(enum sim_node_type type, struct sim_task *to, const struc
 void sim_task_drop(enum sim_node_type type, struct sim_task *task);
 /* Those of `from`, which keeps them: sim_task_keep copies. */
 void sim_task_take_attributes(struct sim_task *task, const struct sim_task *from);
-int sim_task_priority(const struct sim_task *task);
 CUresult sim_task_set_attribute(struct sim_task *task, CUlaunchAttributeID id,
                                 const CUlaunchAttributeValue *value);
+/* What was never set is zero. */
+CUresult sim_task_get_attribute(const struct sim_task *task, CUlaunchAttributeID id,
+                                CUlaunchAttributeValue *value);
 /* Queue what it does. */
 CUresult sim_task_submit(enum sim_node_type type, const struct sim_task *task, struct sim_stream *stream);
 

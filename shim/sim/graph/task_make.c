@@ -192,7 +192,10 @@ enum sim_node_type sim_task_of_work(struct sim_stream *stream, const struct sim_
 {
     *task = (struct sim_task){.context = stream->context, .work = *work};
     switch (work->kind) {
-    case SIM_WORK_KERNEL:
+    case SIM_WORK_KERNEL: /* executable graphs say whether the node's own priority counts */
+        if (!work->launch.own_priority)
+            task->work.launch.priority = stream->priority;
+        task->work.launch.own_priority = 0;
         return SIM_NODE_KERNEL;
     case SIM_WORK_COPY:
         task->shape = shape_of(&work->copy);
