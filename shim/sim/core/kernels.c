@@ -7,29 +7,36 @@
  * of more than one wave of blocks gives way to a higher priority between two waves; any other runs to its end. */
 #include "model.h"
 
-static uint32_t count(const struct sim_sms *s)
+static uint32_t bits(uint64_t word)
 {
-    uint32_t n = 0;
-    for (int i = 0; i < SIM_MAX_SMS / 64; i++)
-        n += (uint32_t)__builtin_popcountll(s->word[i]);
-    return n;
+    word -= word >> 1 & 0x5555555555555555;
+    word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
+    return (uint32_t)(((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f) * 0x0101010101010101 >> 56);
 }
 
-/* The first `most` of `from` that are in `allowed` too. */
-static struct sim_sms choose(const struct sim_sms *from, const struct sim_sms *allowed, uint32_t most)
+static uint64_t lowest(uint64_t word, uint32_t most)
 {
-    struct sim_sms chosen = {{0}};
-    for (int i = 0; i < SIM_MAX_SMS / 64 && most > 0; i++) {
-        uint64_t word = from->word[i] & allowed->word[i];
-        uint32_t here = (uint32_t)__builtin_popcountll(word);
-        while (here > most) { /* give back the last ones */
-            word &= ~(1ull << (63 - __builtin_clzll(word)));
-            here--;
-        }
-        chosen.word[i] = word;
-        most -= here;
+    uint64_t chosen = 0;
+    for (; most > 0; most--) {
+        chosen |= word & -word;
+        word &= word - 1;
     }
     return chosen;
+}
+
+/* The first `most` of `from` that are in `allowed` too; returns how many there are. */
+static uint32_t choose(struct sim_sms *chosen, const struct sim_sms *from, const struct sim_sms *allowed,
+                       uint32_t most)
+{
+    uint32_t found = 0;
+    *chosen = (struct sim_sms){{0}};
+    for (int i = 0; i < SIM_MAX_SMS / 64 && found < most; i++) {
+        uint64_t word = from->word[i] & allowed->word[i];
+        uint32_t here = word ? bits(word) : 0, wanted = most - found;
+        chosen->word[i] = here > wanted ? lowest(word, wanted) : word;
+        found += here > wanted ? wanted : here;
+    }
+    return found;
 }
 
 static void add(struct sim_machine *m, struct sim_sms *to, const struct sim_sms *more)
@@ -109,11 +116,11 @@ static void divide_time(struct sim_machine *m, struct sim_device *d)
         sim_account(m, d);
 }
 
-static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *more)
+static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *more,
+                 uint32_t sms)
 {
     struct sim_queue *q = &m->queue[queue];
     struct sim_shared_context *ctx = &m->context[q->context];
-    uint32_t sms = count(more);
     divide_time(m, d);
     if (!sim_is_running(q)) {
         const struct sim_command *c = sim_queue_head(m, queue);
@@ -131,11 +138,11 @@ static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, co
     set_end(m, q);
 }
 
-static void take(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *less)
+static void take(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *less,
+                 uint32_t sms)
 {
     struct sim_queue *q = &m->queue[queue];
     struct sim_shared_context *ctx = &m->context[q->context];
-    uint32_t sms = count(less);
     divide_time(m, d);
     bring_up(m, queue);
     SIM_PUT(m, q->granted, q->granted - sms);
@@ -250,50 +257,55 @@ static void make_way(struct sim_machine *m, struct sim_device *d, uint32_t queue
                 (own_only && c != m->queue[queue].context) || wave_ns(m, &m->queue[q], head) != 0 ||
                 !outranks(m, queue, q))
                 continue;
-            struct sim_sms given = choose(&m->queue[q].held, allowed, lacking);
-            uint32_t sms = count(&given);
+            struct sim_sms given;
+            uint32_t sms = choose(&given, &m->queue[q].held, allowed, lacking);
             if (sms)
-                take(m, d, q, &given);
+                take(m, d, q, &given, sms);
             lacking -= sms;
         }
 }
 
 /* SMs for `queue` now: free ones of its partition, within its context's limit. */
-static struct sim_sms find(const struct sim_machine *m, const struct sim_device *d, uint32_t queue,
-                           uint32_t most, const struct sim_sms *kept)
+static uint32_t find(struct sim_sms *more, const struct sim_machine *m, const struct sim_device *d,
+                     uint32_t queue, uint32_t most, const struct sim_sms *kept)
 {
     const struct sim_shared_context *ctx = &m->context[m->queue[queue].context];
     uint32_t room = ctx->sms_limit - ctx->sms_in_use;
     struct sim_sms free;
     for (int i = 0; i < SIM_MAX_SMS / 64; i++)
         free.word[i] = ~(d->busy.word[i] | kept->word[i]);
-    return choose(&free, &ctx->allowed, most < room ? most : room);
+    return choose(more, &free, &ctx->allowed, most < room ? most : room);
 }
 
-static void give_out(struct sim_machine *m, struct sim_device *d)
+/* True when an event of a beginning was stamped: others may have waited for it. */
+static bool give_out(struct sim_machine *m, struct sim_device *d)
 {
-    struct sim_sms kept = {{0}}; /* for a kernel that starts whole or not at all: nobody overtakes it there */
+    bool stamped = false;
+    struct sim_sms more,
+        kept = {{0}}; /* for a kernel that starts whole or not at all: nobody overtakes it there */
     for (uint32_t q = 0; (q = next_lacking(m, d, q)) && !sim_journal_tight(m);) {
         const struct sim_shared_context *ctx = &m->context[m->queue[q].context];
         const struct sim_command *c = sim_queue_head(m, q);
-        uint32_t most = lacks(m, q);
-        struct sim_sms more = find(m, d, q, most, &kept);
-        if (count(&more) < most) {
-            make_way(m, d, q, most - count(&more), ctx->sms_limit - ctx->sms_in_use < most);
-            more = find(m, d, q, most, &kept);
+        uint32_t most = lacks(m, q), got = find(&more, m, d, q, most, &kept);
+        if (got < most) {
+            make_way(m, d, q, most - got, ctx->sms_limit - ctx->sms_in_use < most);
+            got = find(&more, m, d, q, most, &kept);
         }
-        uint32_t got = count(&more);
         if (got == most || (got && !(c->flags & SIM_CMD_WHOLE))) {
-            give(m, d, q, &more);
-            if (c->event && c->waves <= 1)
+            give(m, d, q, &more, got);
+            if (c->event && c->waves <= 1) {
                 sim_queue_stamp(m, c);
+                stamped = true;
+            }
         } else if (c->flags & SIM_CMD_WHOLE)
             for (int i = 0; i < SIM_MAX_SMS / 64; i++)
                 kept.word[i] |= ctx->allowed.word[i];
         if (got < most && ctx->sms_limit == d->profile.sm_count)
             break; /* none is left for anybody */
     }
-    sim_queue_unblock(m);
+    if (stamped)
+        sim_queue_unblock(m);
+    return stamped;
 }
 
 void sim_kernels_start(struct sim_machine *m, struct sim_device *d)
@@ -301,8 +313,7 @@ void sim_kernels_start(struct sim_machine *m, struct sim_device *d)
     do {
         while (stamp_ready(m, d))
             ;
-        give_out(m, d);
-    } while (stamp_ready(m, d));
+    } while (give_out(m, d) && !sim_journal_tight(m));
 }
 
 void sim_kernels_end(struct sim_machine *m, struct sim_device *d)
@@ -340,21 +351,31 @@ void sim_kernels_resume(struct sim_machine *m, struct sim_device *d)
             }
 }
 
-uint64_t sim_kernels_next(struct sim_machine *m, const struct sim_device *d)
+/* When the first wave of those that would give way to `queue` ends, if before `next`. */
+static uint64_t next_wave(struct sim_machine *m, const struct sim_device *d, uint32_t queue, uint64_t next)
 {
-    uint64_t next = UINT64_MAX;
-    uint32_t first = next_lacking(m, d, 0);
     for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
         for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q; q = m->queue[q].next) {
             const struct sim_command *head = sim_queue_head(m, q);
-            if (!sim_is_running(&m->queue[q]))
+            if (!sim_is_running(&m->queue[q]) || head->waves <= 1 || !m->queue[q].granted ||
+                !outranks(m, queue, q))
                 continue;
-            uint64_t at = m->queue[q].end_ns;
-            if (first && head->waves > 1 && m->queue[q].granted && outranks(m, first, q)) {
-                uint64_t boundary = m->now_ns + block_ns(head) - wave_ns(m, &m->queue[q], head);
-                at = boundary < at ? boundary : at;
-            }
-            next = at < next ? at : next;
+            uint64_t end = m->now_ns + block_ns(head) - wave_ns(m, &m->queue[q], head);
+            next = end < next ? end : next;
         }
     return next;
+}
+
+uint64_t sim_kernels_next(struct sim_machine *m, const struct sim_device *d)
+{
+    uint64_t next = UINT64_MAX;
+    bool waves = false;
+    for (uint32_t c = d->current; c; c = sim_mate_after(m, d->current, c))
+        for (uint32_t q = m->context[c].running ? m->context[c].first : 0; q; q = m->queue[q].next)
+            if (sim_is_running(&m->queue[q])) {
+                next = m->queue[q].end_ns < next ? m->queue[q].end_ns : next;
+                waves |= sim_queue_head(m, q)->waves > 1;
+            }
+    uint32_t first = waves ? next_lacking(m, d, 0) : 0;
+    return first ? next_wave(m, d, first, next) : next;
 }
