@@ -202,12 +202,16 @@ static CUresult destroy(CUcontext ctx)
 
 SIM_API(cuCtxDestroy, (CUcontext ctx))
 {
+    if (!ctx) /* said even before cuInit */
+        return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER(cuCtxDestroy);
     return destroy(ctx);
 }
 
 SIM_API(cuCtxDestroy_v2, (CUcontext ctx))
 {
+    if (!ctx) /* said even before cuInit */
+        return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER(cuCtxDestroy_v2);
     return destroy(ctx);
 }
@@ -334,11 +338,11 @@ SIM_API(cuDevicePrimaryCtxSetFlags_v2, (CUdevice device, unsigned flags))
 
 SIM_API(cuDevicePrimaryCtxGetState, (CUdevice device, unsigned *flags, int *active))
 {
+    if (!flags || !active) /* said even before cuInit */
+        return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER(cuDevicePrimaryCtxGetState);
     if (!sim_device_valid(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    if (!flags || !active)
-        return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&lock);
     *flags = primary[device] ? primary[device]->flags & ~(unsigned)CU_CTX_MAP_HOST : 0;
     *active = primary[device] && primary[device]->magic == SIM_CONTEXT;
