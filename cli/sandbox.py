@@ -7,17 +7,25 @@ user's own controller, whose admission says what is still free.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 GSHARE = (sys.executable, "-m", "gshare.cli")
 """This very gshare, whatever $PATH says."""
+
+MACHINES = Path("/dev/shm")
+MACHINE_PREFIX = "simgpu-sandbox-"
+NEW_S = 10.0
+"""So long a sandbox may take to lock the directory that it has made."""
 
 
 class Sandbox:
@@ -31,12 +39,17 @@ class Sandbox:
         """Free for files; short, since sockets lie below it."""
         self._directories: list[Path] = []
         self._machine = ""
+        self._lock = -1
 
     def __enter__(self) -> Sandbox:
         self.directory = home = self._directory("gshare-", None)
         if self.simulated:
             # Device memory is host memory: keep it off the disk where there is a /dev/shm.
-            self._machine = str(self._directory("simgpu-", "/dev/shm") / "machine")
+            sweep()
+            directory = self._directory(MACHINE_PREFIX, str(MACHINES))
+            self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._machine = str(directory / "machine")
             self.environment["GSHARE_RUNTIME_DIR"] = str(home / "run")
             self.environment["GSHARE_STATE_DIR"] = str(home / "state")
             self.environment["SIMGPU_MACHINE"] = self._machine
@@ -48,6 +61,7 @@ class Sandbox:
         if self.simulated:
             self._quietly("controller", "stop")
             self._quietly("sim", "stop")
+            os.close(self._lock)
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -71,3 +85,17 @@ class Sandbox:
             capture_output=True,
             check=False,
         )
+
+
+def sweep() -> None:
+    """Remove the simulated machines of killed sandboxes: nobody holds their directories' locks any more."""
+    for path in MACHINES.glob(MACHINE_PREFIX + "*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime < NEW_S:
+                continue
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
