@@ -140,3 +140,41 @@ out([min(took("cuEventQuery", e) for _ in range(20)), min(took("cuCtxSynchronize
     assert costly[2] >= 20_000_000
     assert machine.run(code, SIMGPU_CALL_COST="1", SIMGPU_CALL_NS="cuEventQuery=1500")[0] >= 1500
     assert machine.run("out(call('cuInit', 0))", SIMGPU_CALL_NS="cuEventQuery") == 802
+
+
+def test_functions_can_be_launched_as_they_were_in_cuda_3(machine: Machine) -> None:
+    code = """
+f = function(); lane = stream(); a, b = event(), event(); value = u64(3*MS); done = []
+codes = [call("cuLaunchGridAsync", f, 1, 1, lane), call("cuFuncSetBlockShape", f, 0, 1, 1),
+         call("cuFuncSetBlockShape", f, 32, 1, 1), call("cuFuncSetSharedSize", f, 64)]
+codes += [call("cuParamSetSize", f, 8), call("cuParamSetv", f, 0, ctypes.byref(value), 8),
+          call("cuParamSetv", f, 4090, ctypes.byref(value), 8)]
+gate(lane); record(a, lane); codes.append(call("cuLaunchGridAsync", f, 2, 1, lane)); record(b, lane); sync()
+codes += [call("cuLaunch", f), call("cuLaunchGrid", f, 1, 0), call("cuLaunch", None)]
+kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p); host = kind(lambda _: done.append(1)); sync()
+codes += [cuda.cuLaunchHostFunc_v2(u64(lane), host, None, how) for how in (1, 2)]
+count = size(); codes.append(call("cuFuncGetParamCount", f, ctypes.byref(count))); sync()
+out([codes, elapsed_ns(a, b), done, count.value])
+"""
+    codes, elapsed, done, count = machine.run(CONFIG + code)
+    assert codes == [1, 1, 0, 0, 0, 0, 1, 0, 0, 1, 400, 0, 1, 0]
+    assert (elapsed, done, count) == (3 * MS, [1], 1)
+
+
+def test_a_client_of_mps_can_ask_for_sms_and_for_the_lower_priority(
+    make_machine: Callable[..., Machine],
+) -> None:
+    code = """
+import ctypes
+start(); device = new("cuCtxGetDevice")[1]
+def limited(kind, sms, count=1):
+    ctx, param = u64(), (ctypes.c_uint * 2)(kind, sms)
+    return call("cuCtxCreate_v3", ctypes.byref(ctx), param, count, 0, device)
+supported = new("cuDeviceGetExecAffinitySupport", 0, device)[1]
+codes = [limited(0, 20), limited(1, 20), limited(0, 0), limited(0, 59)]
+param = (ctypes.c_uint * 2)()
+codes.append(call("cuCtxGetExecAffinity", param, 0))
+out([supported, codes, param[1]])
+"""
+    assert make_machine("l4", SIMGPU_MPS="1").run(code) == [1, [0, 224, 1, 1, 0], 20]
+    assert make_machine("l4").run(code) == [0, [224] * 4 + [0], 58]

@@ -150,6 +150,15 @@ SIM_API(cuFuncGetParamInfo, (CUfunction handle, size_t index, size_t *offset, si
     return sim_param_info(function, index, offset, bytes);
 }
 
+SIM_API(cuFuncGetParamCount, (CUfunction handle, size_t *count))
+{
+    ENTER_FUNCTION(cuFuncGetParamCount, handle, function);
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    *count = function->param_count;
+    return CUDA_SUCCESS;
+}
+
 SIM_API(cuFuncIsLoaded, (int *state, CUfunction handle))
 {
     ENTER_FUNCTION(cuFuncIsLoaded, handle, function);

@@ -80,6 +80,17 @@ SIM_API(cuKernelGetName, (const char **name, CUkernel kernel))
     return CUDA_SUCCESS;
 }
 
+SIM_API(cuKernelGetParamCount, (CUkernel kernel, size_t *count))
+{
+    SIM_ENTER_CONTEXT(cuKernelGetParamCount, ctx);
+    if (!sim_is(kernel, SIM_KERNEL))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    *count = kernel->shape.param_count;
+    return CUDA_SUCCESS;
+}
+
 SIM_API(cuKernelGetParamInfo, (CUkernel kernel, size_t index, size_t *offset, size_t *bytes))
 {
     SIM_ENTER_CONTEXT(cuKernelGetParamInfo, ctx); /* the parameters are known once the kernel is loaded */

@@ -91,6 +91,20 @@ SIM_STREAM_API(cuLaunchHostFunc, cuLaunchHostFunc_ptsz, (CUstream handle, CUhost
     return sim_submit(stream, &work);
 }
 
+/* The helper looks for work in its own way: how a thread would wait for it makes no difference. */
+SIM_STREAM_API(cuLaunchHostFunc_v2, cuLaunchHostFunc_v2_ptsz,
+               (CUstream handle, CUhostFn function, void *argument, unsigned wait),
+               (handle, function, argument, wait))
+{
+    SIM_ENTER(cuLaunchHostFunc_v2);
+    struct sim_stream *stream;
+    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (!function || wait > 1)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct sim_work work = {.kind = SIM_WORK_HOST, .host = {function, argument}};
+    return sim_submit(stream, &work);
+}
+
 struct callback {
     void (*function)(CUstream, CUresult, void *);
     CUstream stream;
