@@ -53,8 +53,7 @@ static CUresult start(void)
     driver.device_count = sim_devices_choose(driver.machine, driver.device);
     sim_driver = driver;
     CUresult result = driver.device_count ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
-    if (result == CUDA_SUCCESS &&
-        (!sim_faults_read(why, sizeof(why)) || !sim_costs_read(why, sizeof(why)))) {
+    if (result == CUDA_SUCCESS && (!sim_faults_read(why, sizeof(why)) || !sim_costs_read(why, sizeof(why)))) {
         fprintf(stderr, "simgpu: %s\n", why);
         result = CUDA_ERROR_SYSTEM_NOT_READY;
     }
