@@ -52,6 +52,8 @@ static CUresult add_file(CUlinkState link, int type, const char *path)
 {
     void *data;
     size_t size;
+    if (!sim_is(link, SIM_LINK))
+        return CUDA_ERROR_INVALID_HANDLE;
     if (!path)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_read_file(path, &data, &size));

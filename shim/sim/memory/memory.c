@@ -297,6 +297,8 @@ SIM_API(cuMemGetInfo_v2, (size_t * free_bytes, size_t *total))
 
 SIM_API(cuMemGetAddressRange_v2, (CUdeviceptr * base, size_t *bytes, CUdeviceptr address))
 {
+    if (!base && !bytes) /* nothing is asked: not even whether there is a context */
+        return CUDA_SUCCESS;
     SIM_ENTER_CONTEXT(cuMemGetAddressRange_v2, ctx);
     struct sim_block block;
     if (!sim_block_find(address, &block)) /* memory of the host that the device sees counts too */

@@ -49,6 +49,8 @@ SIM_API(cuMemGetInfo, (unsigned *free_bytes, unsigned *total))
 
 SIM_API(cuMemGetAddressRange, (CUdeviceptr_v1 * base, unsigned *bytes, CUdeviceptr_v1 address))
 {
+    if (!base && !bytes)
+        return CUDA_SUCCESS;
     SIM_TRY(sim_legacy_context());
     CUdeviceptr wide_base;
     size_t wide_bytes;
