@@ -89,6 +89,16 @@ out([codes, kinds, nulls, shown, texture(r)[0]])
     assert without == 201
 
 
+def test_how_wide_a_linear_texture_may_be(machine: Machine) -> None:
+    code = """
+must("cuInit", 0); width = size()
+def ask(format, channels, device):
+    return cuda.cuDeviceGetTexture1DLinearMaxWidth(ctypes.byref(width), format, channels, device)
+out([ask(FLOAT32, 4, 0), width.value, ask(FLOAT32, 3, 0), ask(0x04, 1, 0), ask(UINT8, 1, 7)])
+"""
+    assert machine.run(NAMES + code) == [0, 1 << 28, 1, 1, 101]
+
+
 def test_surfaces_need_arrays_made_for_them(machine: Machine) -> None:
     code = """
 start(); a, b = array(64, 32, 0, UINT8, 4, SURFACE)[1], array(64, 32)[1]; p = alloc(4096)[1]

@@ -59,6 +59,9 @@ static CUresult create(struct sim_context *ctx, const CUDA_ARRAY3D_DESCRIPTOR *d
     array->part = false;
     pthread_mutex_lock(&sim_memory_lock);
     array->next = arrays;
+    array->link = &arrays;
+    if (arrays)
+        arrays->link = &array->next;
     arrays = array;
     pthread_mutex_unlock(&sim_memory_lock);
     *out = array;
@@ -69,10 +72,9 @@ static CUresult create(struct sim_context *ctx, const CUDA_ARRAY3D_DESCRIPTOR *d
 static void destroy(struct sim_array *array)
 {
     pthread_mutex_lock(&sim_memory_lock);
-    struct sim_array **link = &arrays;
-    while (*link != array)
-        link = &(*link)->next;
-    *link = array->next;
+    *array->link = array->next;
+    if (array->next)
+        array->next->link = array->link;
     pthread_mutex_unlock(&sim_memory_lock);
     sim_storage_close(array->storage);
     sim_array_free(array);

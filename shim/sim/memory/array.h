@@ -79,7 +79,7 @@ struct sim_array {
     char *base;
     struct sim_storage *storage;
     struct sim_array *plane[SIM_MAX_PLANES]; /* of a planar format, once asked for */
-    struct sim_array *next;
+    struct sim_array *next, **link;
 };
 
 struct sim_mipmap {
@@ -89,7 +89,7 @@ struct sim_mipmap {
     CUDA_ARRAY3D_DESCRIPTOR desc;
     struct sim_storage *storage;
     struct sim_array *level[SIM_MAX_LEVELS];
-    struct sim_mipmap *next;
+    struct sim_mipmap *next, **link;
 };
 
 /* storage.c: memory for so many bytes, charged unless the flags say sparse or deferred. */

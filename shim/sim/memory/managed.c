@@ -201,16 +201,18 @@ struct sim_managed *sim_managed_open(CUdevice device, uint64_t base, uint64_t by
         rest->copies = SIM_ON_HOST;
         host_bytes += there;
     }
+    managed->link = &all;
+    if (all)
+        all->link = &managed->next;
     all = managed;
     return managed;
 }
 
 void sim_managed_close(struct sim_managed *managed)
 {
-    struct sim_managed **link = &all;
-    while (*link != managed)
-        link = &(*link)->next;
-    *link = managed->next;
+    *managed->link = managed->next;
+    if (managed->next)
+        managed->next->link = managed->link;
     for (struct sim_span *span = managed->spans, *next; span; span = next) {
         next = span->next;
         account(span, 0);

@@ -41,8 +41,8 @@ struct sim_span {
 };
 
 struct sim_managed {
-    struct sim_managed *next;
-    uint64_t base, bytes; /* bytes as charged: rounded up to 512 */
+    struct sim_managed *next, **link; /* of all */
+    uint64_t base, bytes;             /* bytes as charged: rounded up to 512 */
     struct sim_span *spans;
 };
 

@@ -66,10 +66,9 @@ static CUresult create(struct sim_context *ctx, const CUDA_ARRAY3D_DESCRIPTOR *d
 static void destroy(struct sim_mipmap *mipmap)
 {
     pthread_mutex_lock(&sim_memory_lock);
-    struct sim_mipmap **link = &mipmaps;
-    while (*link != mipmap)
-        link = &(*link)->next;
-    *link = mipmap->next;
+    *mipmap->link = mipmap->next;
+    if (mipmap->next)
+        mipmap->next->link = mipmap->link;
     pthread_mutex_unlock(&sim_memory_lock);
     free_parts(mipmap);
 }
@@ -102,6 +101,9 @@ SIM_API(cuMipmappedArrayCreate,
     SIM_TRY(create(ctx, desc, levels == 0 ? 1 : levels < most ? levels : most, out));
     pthread_mutex_lock(&sim_memory_lock);
     (*out)->next = mipmaps;
+    (*out)->link = &mipmaps;
+    if (mipmaps)
+        mipmaps->link = &(*out)->next;
     mipmaps = *out;
     pthread_mutex_unlock(&sim_memory_lock);
     return CUDA_SUCCESS;

@@ -24,6 +24,18 @@ uint32_t sim_texel_bytes(int format, unsigned channels)
     return f && f->planes == 1 && f->block == 1 ? sim_format_element(f, channels) : 0;
 }
 
+SIM_API(cuDeviceGetTexture1DLinearMaxWidth,
+        (size_t * elements, int format, unsigned channels, CUdevice device))
+{
+    SIM_ENTER(cuDeviceGetTexture1DLinearMaxWidth);
+    if (!sim_device_valid(device))
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (!elements || !sim_texel_bytes(format, channels))
+        return CUDA_ERROR_INVALID_VALUE;
+    *elements = sim_texture_limit(device, LINEAR_1D_WIDTH);
+    return CUDA_SUCCESS;
+}
+
 /* -------- resources -------- */
 
 static CUresult check_linear(CUdevice device, const CUDA_RESOURCE_DESC *r)
