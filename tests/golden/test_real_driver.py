@@ -52,7 +52,6 @@ OTHER_ARGUMENT = {
         "cuArray3DGetDescriptor",
         "cuArray3DGetDescriptor_v2",
     ),
-    *("cuFuncGetAttribute", "cuFuncGetParamInfo", "cuFuncIsLoaded", "cuKernelGetParamInfo"),
     *("cuCtxGetDevResource", "cuGreenCtxGetDevResource", "cuGreenCtxStreamCreate"),
     *("cuGraphAddEventRecordNode", "cuGraphAddEventWaitNode", "cuEventElapsedTime"),
 }

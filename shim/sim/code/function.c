@@ -97,6 +97,8 @@ CUresult sim_param_info(const struct sim_function *function, size_t index, size_
 
 SIM_API(cuFuncGetAttribute, (int *value, int attribute, CUfunction handle))
 {
+    if (!value)
+        return CUDA_ERROR_INVALID_VALUE;
     ENTER_FUNCTION(cuFuncGetAttribute, handle, function);
     return sim_function_attribute(function, &function->module->image, sim_context_arch(ctx), attribute,
                                   value);
@@ -146,6 +148,8 @@ SIM_API(cuFuncGetName, (const char **name, CUfunction handle))
 
 SIM_API(cuFuncGetParamInfo, (CUfunction handle, size_t index, size_t *offset, size_t *bytes))
 {
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
     ENTER_FUNCTION(cuFuncGetParamInfo, handle, function);
     return sim_param_info(function, index, offset, bytes);
 }
@@ -161,9 +165,9 @@ SIM_API(cuFuncGetParamCount, (CUfunction handle, size_t *count))
 
 SIM_API(cuFuncIsLoaded, (int *state, CUfunction handle))
 {
-    ENTER_FUNCTION(cuFuncIsLoaded, handle, function);
     if (!state)
         return CUDA_ERROR_INVALID_VALUE;
+    ENTER_FUNCTION(cuFuncIsLoaded, handle, function);
     *state = 1;
     return CUDA_SUCCESS;
 }

@@ -93,6 +93,8 @@ SIM_API(cuKernelGetParamCount, (CUkernel kernel, size_t *count))
 
 SIM_API(cuKernelGetParamInfo, (CUkernel kernel, size_t index, size_t *offset, size_t *bytes))
 {
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER_CONTEXT(cuKernelGetParamInfo, ctx); /* the parameters are known once the kernel is loaded */
     if (!sim_is(kernel, SIM_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
