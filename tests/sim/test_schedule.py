@@ -199,3 +199,26 @@ def test_a_thread_percentage_limits_a_client_and_leaves_the_rest(
     }
     assert counts == {"1": 2, "100": SMS}
     total(machine)
+
+
+def test_a_client_of_lower_priority_waits_for_the_others(make_machine: Callable[..., Machine]) -> None:
+    """Both wait for a third client's kernel; the one that came later goes first."""
+    machine = make_machine("l4", SIMGPU_MPS="1")
+    code = START + (
+        "a, b = event(), event(); out(1); wait(); record(a); spin({ns}, 0, 58); record(b); out(2)\n"
+        "sync(); out(elapsed_ns(a, b))"
+    )
+    first = machine.start(code.format(ns=600 * MS))
+    low = machine.start(code.format(ns=100 * MS), CUDA_MPS_CLIENT_PRIORITY="1")
+    high = machine.start(code.format(ns=100 * MS))
+    for program in (first, low, high):
+        line(program)
+    for program in (first, low, high):
+        tell(program)
+        line(program)
+    times = [line(program) for program in (first, low, high)]
+    assert times[0] >= 600 * MS
+    assert times[1] - times[2] >= 100 * MS
+    for program in (first, low, high):
+        program.communicate()
+    total(machine)
