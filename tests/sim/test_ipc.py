@@ -1,4 +1,4 @@
-"""Memory and events that processes share: what each sees, who is charged, what the death of one leaves behind."""
+"""Memory and events that processes share: what each sees, who is charged, what a death leaves behind."""
 
 from __future__ import annotations
 

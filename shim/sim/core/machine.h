@@ -157,6 +157,8 @@ enum sim_command_flag {
     SIM_CMD_FOREIGN = 8, /* waits for another process's event: its own process is woken when it may go on */
 };
 
+#define SIM_FOREIGN_LOOK_NS 1000000 /* who waits for another process looks so often whether that lives */
+
 struct sim_command {
     uint8_t kind;
     uint8_t engine;

@@ -5,8 +5,9 @@
  * then; under contention that is about once a slice. */
 #include "model.h"
 
-#define DEPTH 4  /* event waits followed from stream to stream */
-#define FAR   32 /* commands looked at to see how long another context stays on the engine */
+#define DEPTH   4                /* event waits followed from stream to stream */
+#define FOREIGN (UINT64_MAX - 1) /* another process decides, which may die */
+#define FAR     32               /* commands looked at to see how long another context stays on the engine */
 
 /* How long the context that is on the compute engine has work for it without a gap, at least, as far as `enough_ns`
  * matters.  Only where it uses one stream: another may hold this one up. */
@@ -48,11 +49,25 @@ static uint64_t until_turn(const struct sim_machine *m, uint32_t context)
 
 static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t command, int depth);
 
+static const struct sim_command *head_of(const struct sim_machine *m, uint32_t queue)
+{
+    return &m->command[queue][m->queue[queue].head & (SIM_QUEUE_DEPTH - 1)];
+}
+
+/* Does a stream of the context wait for another process?  Then so may one that waits for its turn after it. */
+static bool waits_abroad(const struct sim_machine *m, uint32_t context)
+{
+    for (uint32_t queue = m->context[context].first; queue; queue = m->queue[queue].next)
+        if (m->queue[queue].state == SIM_STREAM_BLOCKED && head_of(m, queue)->flags & SIM_CMD_FOREIGN)
+            return true;
+    return false;
+}
+
 /* What the head still needs, at least; UINT64_MAX when the host decides. */
 static uint64_t head_left(const struct sim_machine *m, uint32_t queue, int depth)
 {
     const struct sim_queue *q = &m->queue[queue];
-    const struct sim_command *c = &m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)];
+    const struct sim_command *c = head_of(m, queue);
     uint64_t left;
     switch (q->state) {
     case SIM_STREAM_RUNNING:
@@ -65,6 +80,8 @@ static uint64_t head_left(const struct sim_machine *m, uint32_t queue, int depth
     case SIM_STREAM_HOST:
         return UINT64_MAX;
     case SIM_STREAM_BLOCKED:
+        if (waits_abroad(m, q->context))
+            return FOREIGN;
         if (c->kind == SIM_CMD_WAIT_EVENT && depth > 0) {
             uint64_t last =
                 atomic_load_explicit(&m->event[c->event].stream_and_command, memory_order_relaxed);
@@ -86,7 +103,7 @@ static uint64_t ahead(const struct sim_machine *m, uint32_t queue, uint64_t comm
     if (q->head >= command || command > q->tail)
         return 0;
     uint64_t left = head_left(m, queue, depth);
-    if (left == UINT64_MAX)
+    if (left >= FOREIGN)
         return left;
     const struct sim_command *first = &m->command[queue][q->head & (SIM_QUEUE_DEPTH - 1)];
     const struct sim_command *last = &m->command[queue][(command - 1) & (SIM_QUEUE_DEPTH - 1)];
@@ -101,6 +118,8 @@ uint64_t sim_queue_predict(const struct sim_machine *m, uint32_t queue, uint64_t
     uint64_t left = ahead(m, queue, command, DEPTH);
     if (left == UINT64_MAX)
         return left;
+    if (left == FOREIGN)
+        return m->now_ns + SIM_FOREIGN_LOOK_NS;
     uint64_t at = m->now_ns + left;
     return at > m->next_ns ? at : m->next_ns; /* nothing changes before the machine's next event */
 }

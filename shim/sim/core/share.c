@@ -68,7 +68,7 @@ uint32_t sim_share_open(struct sim_machine *m, uint32_t process, const struct si
     *s = *what;
     s->serial = 0;
     s->first_hold = 0;
-    s->payer = what->bytes ? process : 0;
+    s->payer = what->purpose != SIM_SHARE_EVENT && what->device < SIM_MAX_DEVICES ? process : 0;
     add_holder(m, share, hold, process);
     SIM_PUT(m, s->serial, serial);
     sim_commit(m);

@@ -270,6 +270,15 @@ struct sim_stream_attributes {
     unsigned char domain_map[2];
 };
 
+/* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
+struct sim_point {
+    uint32_t queue;
+    unsigned long long serial; /* the stream's */
+    uint64_t command;
+};
+
+#define SIM_STREAM_AFTER 8
+
 struct sim_stream {
     uint32_t magic;
     uint32_t queue; /* index in machine->queue[] */
@@ -279,6 +288,8 @@ struct sim_stream {
     int priority;
     unsigned long long id;     /* cuStreamGetId */
     unsigned long long serial; /* never the same twice */
+    struct sim_point after[SIM_STREAM_AFTER]; /* event.c: of other streams, by the events waited for last */
+    uint32_t after_count;
     void *capture;             /* capture.c: not NULL while capturing */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
@@ -294,14 +305,9 @@ CUresult sim_stream_resolve(CUstream handle, bool per_thread, struct sim_stream 
 CUresult sim_stream_synchronize(struct sim_stream *stream);
 CUresult sim_context_synchronize(struct sim_context *ctx);
 
-/* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
-struct sim_point {
-    uint32_t queue;
-    unsigned long long serial; /* the stream's */
-    uint64_t command;
-};
-
 struct sim_point sim_stream_now(struct sim_stream *stream);
+/* event.c: did it wait for an event that comes after that point? */
+bool sim_stream_follows(const struct sim_stream *stream, struct sim_point point);
 bool sim_point_passed(struct sim_point point);
 /* Wait until all of it is done and its effects are visible. */
 void sim_point_wait(struct sim_point point);

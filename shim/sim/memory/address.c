@@ -7,6 +7,7 @@
 #include "address.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -68,8 +69,6 @@ void *sim_map_low(uint64_t bytes, int protection, int flags)
 
 /* -------- the file behind it -------- */
 
-#define FILE_BYTES (1ull << 45) /* never filled: only what is touched is there */
-
 int sim_file_new(uint64_t bytes)
 {
     struct rlimit limit;
@@ -83,6 +82,13 @@ int sim_file_new(uint64_t bytes)
         return fd;
     close(fd);
     return -1;
+}
+
+int sim_file_reopen(int fd)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_RDWR | O_CLOEXEC);
 }
 
 uint64_t sim_file_inode(int fd)
@@ -104,9 +110,9 @@ static struct chunk {
 /* A program may have closed the descriptor, with all that it did not open itself: then another file goes on. */
 static bool have_file(uint64_t bytes)
 {
-    if (file.inode && sim_file_inode(file.fd) == file.inode && file.used + bytes <= FILE_BYTES)
+    if (file.inode && sim_file_inode(file.fd) == file.inode && file.used + bytes <= SIM_FILE_BYTES)
         return true;
-    int fd = sim_file_new(FILE_BYTES);
+    int fd = sim_file_new(SIM_FILE_BYTES);
     file = (struct file){fd, sim_file_inode(fd), 0};
     return file.inode != 0;
 }

@@ -16,8 +16,12 @@ void sim_space_give(uint64_t address, uint64_t bytes);
 /* Whole pages of it: they are zero again and take nothing. */
 bool sim_pages_drop(uint64_t base, uint64_t bytes);
 
+#define SIM_FILE_BYTES (1ull << 45) /* of a file that is never filled: only what is touched is there */
+
 /* A file without a name, of a size that nobody can change; -1: cannot be had. */
 int sim_file_new(uint64_t bytes);
+/* Another open file of the same memory; -1: none. */
+int sim_file_reopen(int fd);
 /* 0: no file. */
 uint64_t sim_file_inode(int fd);
 

@@ -10,21 +10,12 @@
 #include "process.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE 4096ull
-
-/* Another open file of the same memory; -1: none. */
-static int reopen(int fd)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return open(path, O_RDWR | O_CLOEXEC);
-}
 
 /* -------- the file -------- */
 
@@ -105,7 +96,7 @@ static bool move_to_file(struct sim_physical *p)
     return true;
 }
 
-static CUresult check_type(int type)
+CUresult sim_handle_type_check(int type)
 {
     switch (type) {
     case CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR:
@@ -127,7 +118,7 @@ static CUresult export(struct sim_physical *p, int type, int *fd)
         return CUDA_ERROR_NOT_SUPPORTED; /* one process has all of the one device */
     if (p->fd < 0 && !move_to_file(p))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    *fd = reopen(p->fd);
+    *fd = sim_file_reopen(p->fd);
     if (*fd < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     flock(*fd, LOCK_SH | LOCK_NB);
@@ -141,7 +132,7 @@ SIM_API(cuMemExportToShareableHandle,
     int fd = -1;
     if (!out || flags != 0)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(check_type(type));
+    SIM_TRY(sim_handle_type_check(type));
     sim_effects_pause();
     pthread_mutex_lock(&sim_memory_lock);
     CUresult result = export(sim_physical_of(handle), type, &fd);
@@ -184,7 +175,7 @@ static CUresult take(int fd, const struct sim_share_name *name, struct sim_share
     if (sim_share_take(name, share) != CUDA_SUCCESS)
         return CUDA_ERROR_NOT_SUPPORTED; /* the device has no room for what nobody was charged with */
     CUmemAllocationProp prop = prop_of(share, device);
-    int own = reopen(fd);
+    int own = sim_file_reopen(fd);
     char *backing = MAP_FAILED;
     if (own >= 0)
         backing = mmap(NULL, share->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, own, 0);
@@ -229,7 +220,7 @@ SIM_API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle * handle, 
     struct sim_physical *p;
     if (!handle)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(check_type(type));
+    SIM_TRY(sim_handle_type_check(type));
     sim_exports_sweep();
     pthread_mutex_lock(&sim_memory_lock);
     CUresult result = sim_physical_import((int)(intptr_t)os_handle, &p);

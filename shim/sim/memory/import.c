@@ -86,13 +86,25 @@ bool sim_import_again(uint32_t share, struct sim_context **ctx, CUdeviceptr *add
     return import != NULL;
 }
 
-void sim_imports_forget(struct sim_context *ctx)
+static void forget(const struct sim_context *ctx, CUdevice device)
 {
     pthread_mutex_lock(&sim_memory_lock);
-    for (struct import **link = &imports; *link;)
-        if ((*link)->block->context == ctx)
+    for (struct import **link = &imports; *link;) {
+        const struct sim_block *block = (*link)->block;
+        if (block->context == ctx && (ctx || block->device == device))
             end(link);
         else
             link = &(*link)->next;
+    }
     pthread_mutex_unlock(&sim_memory_lock);
+}
+
+void sim_imports_forget(struct sim_context *ctx)
+{
+    forget(ctx, ctx->device);
+}
+
+void sim_imports_forget_pools(CUdevice device)
+{
+    forget(NULL, device);
 }

@@ -22,6 +22,9 @@ void sim_share_let_go(uint32_t share);
 /* CUdevice of a device of the machine; -1: not visible. */
 CUdevice sim_device_ordinal(uint32_t index);
 
+/* export.c: only descriptors can be had. */
+CUresult sim_handle_type_check(int type);
+
 /* -------- ipc.c -------- */
 
 /* The block is freed: its space goes back when nobody has it mapped.  With sim_memory_lock held. */
@@ -39,5 +42,7 @@ CUresult sim_import_close(CUdeviceptr address, enum sim_block_kind kind);
 bool sim_import_again(uint32_t share, struct sim_context **ctx, CUdeviceptr *address);
 /* The context goes, and what was mapped in it. */
 void sim_imports_forget(struct sim_context *ctx);
+/* The same for what no context has: what came from pools of that device. */
+void sim_imports_forget_pools(CUdevice device);
 
 #endif

@@ -84,6 +84,7 @@ static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr addre
         *(unsigned long long *)data = handle_types(b);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
         *(unsigned *)data = 0;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
@@ -119,6 +120,7 @@ static size_t attribute_size(CUpointer_attribute attribute)
     case CU_POINTER_ATTRIBUTE_MAPPED:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
         return sizeof(int);
     default:
         return sizeof(void *);
@@ -131,8 +133,11 @@ SIM_API(cuPointerGetAttributes,
 {
     SIM_ENTER(cuPointerGetAttributes);
     struct sim_block block;
-    if (!attributes || !data)
+    if (!attributes || !data || count == 0)
         return CUDA_ERROR_INVALID_VALUE;
+    for (unsigned i = 0; i < count; i++)
+        if (!data[i])
+            return CUDA_ERROR_INVALID_VALUE;
     bool found = sim_block_find(address, &block);
     for (unsigned i = 0; i < count; i++) {
         if (found && get(data[i], attributes[i], address, &block) == CUDA_SUCCESS)

@@ -5,6 +5,7 @@
  * to the point of the free.  Segments without used slots go back to the device at a synchronisation while more
  * than the release threshold is reserved, by a trim, and when the device has nothing else left. */
 #include "pool.h"
+#include "ipc.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct sim_pool *sim_pool_new(CUdevice device, const CUmemPoolProps *props)
         return NULL;
     pool->device = device;
     pool->props = *props;
+    pool->fd = -1;
     for (int attribute = CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES;
          attribute <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES; attribute++)
         pool->reuse[attribute] = 1;
@@ -80,11 +82,34 @@ static bool is_done(const struct sim_slot *slot)
     return slot->freed.queue == 0 || sim_point_passed(slot->freed);
 }
 
+/* May the stream have it now, by what the pool allows?  Of events only those count that it waited for itself. */
+static bool may_reuse(const struct sim_pool *pool, const struct sim_slot *slot,
+                      const struct sim_stream *stream)
+{
+    if (slot->freed.queue == 0 || slot->freed.serial == stream->serial)
+        return true;
+    if (pool->reuse[CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES] &&
+        sim_stream_follows(stream, slot->freed))
+        return true;
+    return pool->reuse[CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC] && sim_point_passed(slot->freed);
+}
+
 static struct sim_slot *find_kept(struct sim_pool *pool, uint64_t bytes, const struct sim_stream *stream)
 {
     for (struct sim_slot *slot = pool->bin[bin_of(bytes)]; slot; slot = slot->next)
-        if (slot->bytes == bytes && (slot->freed.serial == stream->serial || is_done(slot)))
+        if (slot->bytes == bytes && may_reuse(pool, slot, stream))
             return slot;
+    return NULL;
+}
+
+/* Rather than refuse: one that another stream is still to come to, for which this one then waits. */
+static struct sim_slot *wait_for_kept(struct sim_pool *pool, uint64_t bytes, struct sim_stream *stream)
+{
+    if (!pool->reuse[CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES])
+        return NULL;
+    for (struct sim_slot *slot = pool->bin[bin_of(bytes)]; slot; slot = slot->next)
+        if (slot->bytes == bytes)
+            return sim_submit_after(stream, slot->freed) == CUDA_SUCCESS ? slot : NULL;
     return NULL;
 }
 
@@ -132,9 +157,14 @@ static void release_segment(struct sim_segment *segment)
     if (segment->next)
         segment->next->link = segment->link;
     pool->reserved -= segment->bytes;
-    pthread_mutex_lock(&sim_memory_lock);
-    sim_space_give(segment->base, segment->bytes);
-    pthread_mutex_unlock(&sim_memory_lock);
+    if (pool->fd >= 0)
+        sim_pool_unmap(pool, segment->base, segment->bytes);
+    else {
+        pthread_mutex_lock(&sim_memory_lock);
+        sim_space_give(segment->base, segment->bytes);
+        pthread_mutex_unlock(&sim_memory_lock);
+    }
+    sim_pool_tell(pool);
     sim_uncharge(pool->device, SIM_MEM_POOL, segment->bytes);
     free(segment);
 }
@@ -167,15 +197,21 @@ static struct sim_segment *new_segment(struct sim_pool *pool, uint64_t bytes)
             return NULL;
     }
     struct sim_segment *segment = calloc(1, sizeof(*segment));
-    pthread_mutex_lock(&sim_memory_lock);
-    uint64_t base = segment ? sim_space_take(bytes) : 0;
-    pthread_mutex_unlock(&sim_memory_lock);
+    uint64_t base = 0, offset = 0;
+    if (segment && pool->fd >= 0)
+        base = sim_pool_map(pool, bytes, &offset);
+    else if (segment) {
+        pthread_mutex_lock(&sim_memory_lock);
+        base = sim_space_take(bytes);
+        pthread_mutex_unlock(&sim_memory_lock);
+    }
     if (!base) {
         free(segment);
         sim_uncharge(pool->device, SIM_MEM_POOL, bytes);
         return NULL;
     }
-    *segment = (struct sim_segment){.pool = pool, .base = base, .bytes = bytes, .next = pool->segments};
+    *segment = (struct sim_segment){
+        .pool = pool, .base = base, .bytes = bytes, .offset = offset, .next = pool->segments};
     segment->link = &pool->segments;
     if (segment->next)
         segment->next->link = &segment->next;
@@ -183,6 +219,7 @@ static struct sim_segment *new_segment(struct sim_pool *pool, uint64_t bytes)
     pool->reserved += bytes;
     if (pool->reserved > pool->reserved_high)
         pool->reserved_high = pool->reserved;
+    sim_pool_tell(pool);
     return segment;
 }
 
@@ -200,15 +237,16 @@ static struct sim_segment *find_segment(struct sim_pool *pool, uint64_t bytes)
     return new_segment(pool, bytes);
 }
 
-static struct sim_slot *take_slot(struct sim_pool *pool, uint64_t bytes, const struct sim_stream *stream)
+static struct sim_slot *take_slot(struct sim_pool *pool, uint64_t bytes, struct sim_stream *stream)
 {
     struct sim_slot *slot = find_kept(pool, bytes, stream);
+    struct sim_segment *segment = slot ? NULL : find_segment(pool, bytes);
+    if (!slot && !segment)
+        slot = wait_for_kept(pool, bytes, stream);
     if (slot)
         unkeep_slot(slot);
-    else {
-        struct sim_segment *segment = find_segment(pool, bytes);
+    else
         slot = segment ? cut_slot(segment, bytes) : NULL;
-    }
     if (slot) {
         slot->used = true;
         slot->segment->used_slots++;
@@ -262,6 +300,7 @@ static void unlink_pool(struct sim_pool *pool)
     while (*link != pool)
         link = &(*link)->next;
     *link = pool->next;
+    sim_pool_unshare(pool);
     sim_object_free(pool);
 }
 
@@ -313,6 +352,15 @@ CUresult sim_pool_free_now(CUdeviceptr address)
     return result;
 }
 
+/* What was waited for is free for every stream, though none may look for itself. */
+static void note_done(struct sim_pool *pool)
+{
+    for (struct sim_segment *segment = pool->segments; segment; segment = segment->next)
+        for (struct sim_slot *slot = segment->slots; slot; slot = slot->next_of_segment)
+            if (!slot->used && is_done(slot))
+                slot->freed = (struct sim_point){0};
+}
+
 /* Everything beyond the thresholds goes back; what was destroyed goes altogether. */
 void sim_pools_settle(void)
 {
@@ -323,6 +371,8 @@ void sim_pools_settle(void)
             sim_pool_close(pool);
         else if (pool->reserved > pool->threshold)
             sim_pool_trim(pool, pool->threshold);
+        if (sim_is(pool, SIM_POOL) && !pool->reuse[CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC])
+            note_done(pool);
     }
     pthread_mutex_unlock(&sim_pools_lock);
 }
@@ -348,5 +398,6 @@ void sim_pools_forget(CUdevice device)
             break;
         sim_pool_free(address, NULL);
     }
+    sim_imports_forget_pools(device);
     sim_pools_trim(device);
 }

@@ -20,6 +20,7 @@ struct sim_segment {
     struct sim_pool *pool;
     struct sim_segment *next, **link;
     uint64_t base, bytes, cut; /* cut: given out as slots */
+    uint64_t offset;           /* in the pool's file, if it has one */
     uint32_t used_slots;
     struct sim_slot *slots;
 };
@@ -35,6 +36,11 @@ struct sim_pool {
     uint64_t reserved, reserved_high, used, used_high;
     uint64_t allocations;
     uint8_t peer_access[SIM_MAX_DEVICES];
+    int fd;        /* its own file, for a pool that can be exported; else -1 */
+    bool imported; /* of another process: allocations are imported, none made */
+    uint64_t file_end;
+    uint32_t share; /* once it was exported */
+    uint64_t serial;
     struct sim_pool *next;
     struct sim_segment *segments;
     struct sim_slot *bin[SIM_POOL_BINS];
@@ -48,6 +54,13 @@ struct sim_pool *sim_pool_default(CUdevice device);
 struct sim_pool *sim_pool_current(CUdevice device);
 void sim_pool_set_current(CUdevice device, struct sim_pool *pool);
 void sim_pool_close(struct sim_pool *pool);
+/* pool_share.c: pages of the pool's own file, for a segment; and back.  0: none. */
+uint64_t sim_pool_map(struct sim_pool *pool, uint64_t bytes, uint64_t *offset);
+void sim_pool_unmap(struct sim_pool *pool, uint64_t base, uint64_t bytes);
+/* Its reserved bytes have changed. */
+void sim_pool_tell(const struct sim_pool *pool);
+/* It goes, and what others know it by. */
+void sim_pool_unshare(struct sim_pool *pool);
 /* Give back segments without used slots until no more than `keep` bytes are reserved. */
 void sim_pool_trim(struct sim_pool *pool, uint64_t keep);
 

@@ -1,7 +1,10 @@
 /* pool_api.c -- the calls about pools and stream-ordered allocation. */
 #include "graph_memory.h"
+#include "ipc.h"
 #include "pool.h"
 #include "process.h"
+
+#include <unistd.h>
 
 SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, size_t bytes, CUstream handle),
                (address, bytes, handle))
@@ -25,7 +28,7 @@ SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
 {
     SIM_ENTER_CONTEXT(cuMemAllocFromPoolAsync, ctx);
     struct sim_stream *stream;
-    if (!address || bytes == 0 || !sim_is(pool, SIM_POOL) || pool->destroyed)
+    if (!address || bytes == 0 || !sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
     if (stream->capture)
@@ -48,9 +51,11 @@ SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstre
         return sim_graph_memory_free(address, stream);
     if (block.kind == SIM_BLOCK_POOL)
         return sim_pool_free(address, stream);
-    if (block.kind != SIM_BLOCK_LINEAR)
+    if (block.kind != SIM_BLOCK_LINEAR && block.kind != SIM_BLOCK_IMPORTED)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_synchronize(stream));
+    if (block.kind == SIM_BLOCK_IMPORTED)
+        return sim_import_close(address, SIM_BLOCK_IMPORTED);
     return sim_device_free(address);
 }
 
@@ -87,7 +92,7 @@ SIM_API(cuDeviceSetMemPool, (CUdevice device, CUmemoryPool pool))
     SIM_ENTER(cuDeviceSetMemPool);
     if (!sim_device_valid(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    if (!sim_is(pool, SIM_POOL) || pool->destroyed || pool->device != device)
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported || pool->device != device)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&sim_pools_lock);
     sim_pool_set_current(device, pool);
@@ -137,14 +142,28 @@ SIM_API(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *props))
     SIM_ENTER(cuMemPoolCreate);
     if (!pool || !props || props->allocType != CU_MEM_ALLOCATION_TYPE_PINNED)
         return CUDA_ERROR_INVALID_VALUE;
-    if (props->location.type != CU_MEM_LOCATION_TYPE_DEVICE || props->handleTypes & ~1)
+    if (props->handleTypes & ~15)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (props->location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+        props->handleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
         return CUDA_ERROR_NOT_SUPPORTED;
     if (!sim_device_valid(props->location.id))
         return CUDA_ERROR_INVALID_DEVICE;
+    int fd = props->handleTypes ? sim_file_new(SIM_FILE_BYTES) : -1;
+    if (props->handleTypes && fd < 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&sim_pools_lock);
-    *pool = sim_pool_new(props->location.id, props);
+    struct sim_pool *new_pool = sim_pool_new(props->location.id, props);
+    if (new_pool)
+        new_pool->fd = fd;
     pthread_mutex_unlock(&sim_pools_lock);
-    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    if (!new_pool) {
+        if (fd >= 0)
+            close(fd);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *pool = new_pool;
+    return CUDA_SUCCESS;
 }
 
 SIM_API(cuMemPoolDestroy, (CUmemoryPool pool))
@@ -242,11 +261,14 @@ SIM_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute
 SIM_API(cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc *map, size_t count))
 {
     SIM_ENTER(cuMemPoolSetAccess);
-    if (!sim_is(pool, SIM_POOL) || pool->destroyed || !map)
+    if (!sim_is(pool, SIM_POOL) || pool->destroyed || !map || !count)
         return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < count; i++) {
         if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE || !sim_device_valid(map[i].location.id))
             return CUDA_ERROR_INVALID_DEVICE;
+        if (map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+            map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+            return CUDA_ERROR_INVALID_VALUE;
         if (map[i].location.id == pool->device && map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
             return CUDA_ERROR_INVALID_VALUE; /* a pool is never closed to its own device */
     }

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#define FOREIGN_LOOK_NS 1000000 /* another process's helper wakes only its own process */
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t *free_slots;
 static uint32_t free_count, free_capacity, first_block;
@@ -140,6 +138,32 @@ static bool never_recorded(const struct sim_event *event, uint64_t submitted)
     return submitted == event->unused_until;
 }
 
+/* What the stream comes after, for pools: the event's record and all before it in that stream. */
+static void follow(struct sim_stream *stream, const struct sim_event_slot *slot)
+{
+    uint64_t last = __atomic_load_n(&slot->stream_and_command, __ATOMIC_RELAXED);
+    struct sim_point point = {.queue = (uint32_t)(last >> 48), .command = last & ((1ull << 48) - 1)};
+    pthread_mutex_lock(&lock);
+    struct sim_point *place = &stream->after[stream->after_count % SIM_STREAM_AFTER];
+    for (uint32_t i = 0; i < SIM_STREAM_AFTER; i++)
+        if (stream->after[i].queue == point.queue)
+            place = &stream->after[i];
+    if (place->queue != point.queue)
+        stream->after_count++;
+    *place = point;
+    pthread_mutex_unlock(&lock);
+}
+
+bool sim_stream_follows(const struct sim_stream *stream, struct sim_point point)
+{
+    bool follows = false;
+    pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < SIM_STREAM_AFTER; i++)
+        follows |= stream->after[i].queue == point.queue && stream->after[i].command >= point.command;
+    pthread_mutex_unlock(&lock);
+    return follows;
+}
+
 SIM_STREAM_API(cuStreamWaitEvent, cuStreamWaitEvent_ptsz, (CUstream handle, CUevent event, unsigned flags),
                (handle, event, flags))
 {
@@ -155,7 +179,10 @@ SIM_STREAM_API(cuStreamWaitEvent, cuStreamWaitEvent_ptsz, (CUstream handle, CUev
     if (!stream->capture) {
         const struct sim_event_slot *slot = &sim_driver.machine->event[event->slot];
         uint64_t submitted = atomic_load(&slot->submitted);
-        if (never_recorded(event, submitted) || atomic_load(&slot->stamped) >= submitted)
+        if (never_recorded(event, submitted))
+            return CUDA_SUCCESS;
+        follow(stream, slot);
+        if (atomic_load(&slot->stamped) >= submitted)
             return CUDA_SUCCESS;
         work.event.sequence = submitted;
     }
@@ -218,8 +245,8 @@ SIM_API(cuEventSynchronize, (CUevent event))
             uint64_t at = sim_queue_predict(m, (uint32_t)(last >> 48), last & ((1ull << 48) - 1));
             if (at <= m->now_ns) /* of a kernel's beginning */
                 at = m->next_ns;
-            if (event->share && at > m->now_ns + FOREIGN_LOOK_NS)
-                at = m->now_ns + FOREIGN_LOOK_NS;
+            if (event->share && at > m->now_ns + SIM_FOREIGN_LOOK_NS)
+                at = m->now_ns + SIM_FOREIGN_LOOK_NS;
             sim_machine_unlock(m);
             sim_sleep_until(&self->wake, seen, at);
             sim_machine_lock(m);
