@@ -1,20 +1,23 @@
 /* checkpoint.c -- asking a process, this one or another, to lock, save, restore and unlock itself.
  *
  * A request goes into the inbox of the process's record, and its helper thread does what is asked (checkpointed.c).
- * These calls pass no gate, since they are what opens it. */
+ * These calls pass no gate, since they are what opens it.  They need no cuInit where they ask about
+ * another process: NVIDIA's own tests make none. */
 #include "checkpoint.h"
 #include "process.h"
 
 #include <string.h>
 #include <unistd.h>
 
+SIM_EXPORT CUresult cuInit(unsigned flags);
+
 #define LOOK_NS   20000000 /* whether the asked process still lives */
 #define NS_PER_MS 1000000ull
-#define ENTER(name)                                                                                          \
+#define ENTER(name, pid)                                                                                     \
     do {                                                                                                     \
+        if (!(atomic_load(&sim_gate) & SIM_GATE_READY))                                                      \
+            SIM_TRY(pid <= 0 || pid == (int)getpid() ? sim_not_ready() : cuInit(0));                         \
         uint32_t gate_ = atomic_load(&sim_gate);                                                             \
-        if (!(gate_ & SIM_GATE_READY))                                                                       \
-            return sim_not_ready();                                                                          \
         if (gate_ & SIM_GATE_FAULTS)                                                                         \
             SIM_TRY(sim_fault(#name));                                                                       \
     } while (0)
@@ -123,7 +126,7 @@ static CUresult request(int pid, enum sim_request what, uint64_t deadline_ns, co
 
 SIM_API(cuCheckpointProcessLock, (int pid, CUcheckpointLockArgs *args))
 {
-    ENTER(cuCheckpointProcessLock);
+    ENTER(cuCheckpointProcessLock, pid);
     uint64_t deadline_ns = UINT64_MAX;
     if (args && (args->reserved0 || !is_zero(args->reserved1, sizeof(args->reserved1))))
         return CUDA_ERROR_INVALID_VALUE;
@@ -134,7 +137,7 @@ SIM_API(cuCheckpointProcessLock, (int pid, CUcheckpointLockArgs *args))
 
 SIM_API(cuCheckpointProcessCheckpoint, (int pid, CUcheckpointCheckpointArgs *args))
 {
-    ENTER(cuCheckpointProcessCheckpoint);
+    ENTER(cuCheckpointProcessCheckpoint, pid);
     if (args && !is_zero(args, sizeof(*args)))
         return CUDA_ERROR_INVALID_VALUE;
     return request(pid, SIM_REQUEST_SAVE, UINT64_MAX, NULL);
@@ -170,7 +173,7 @@ static bool read_pairs(const CUcheckpointRestoreArgs *args, uint32_t new_device[
 
 SIM_API(cuCheckpointProcessRestore, (int pid, CUcheckpointRestoreArgs *args))
 {
-    ENTER(cuCheckpointProcessRestore);
+    ENTER(cuCheckpointProcessRestore, pid);
     uint32_t new_device[SIM_MAX_DEVICES];
     bool moves = args && args->gpuPairsCount;
     if (args && (!is_zero(args->reserved, sizeof(args->reserved)) || args->reserved1))
@@ -182,7 +185,7 @@ SIM_API(cuCheckpointProcessRestore, (int pid, CUcheckpointRestoreArgs *args))
 
 SIM_API(cuCheckpointProcessUnlock, (int pid, CUcheckpointUnlockArgs *args))
 {
-    ENTER(cuCheckpointProcessUnlock);
+    ENTER(cuCheckpointProcessUnlock, pid);
     if (args && !is_zero(args, sizeof(*args)))
         return CUDA_ERROR_INVALID_VALUE;
     return request(pid, SIM_REQUEST_UNLOCK, UINT64_MAX, NULL);
@@ -215,12 +218,12 @@ static uint32_t helper_of(const struct sim_process *p)
 
 SIM_API(cuCheckpointProcessGetState, (int pid, CUprocessState *state))
 {
-    ENTER(cuCheckpointProcessGetState);
+    ENTER(cuCheckpointProcessGetState, pid);
     return look(pid, (int *)state, state_of);
 }
 
 SIM_API(cuCheckpointProcessGetRestoreThreadId, (int pid, int *tid))
 {
-    ENTER(cuCheckpointProcessGetRestoreThreadId);
+    ENTER(cuCheckpointProcessGetRestoreThreadId, pid);
     return look(pid, tid, helper_of);
 }

@@ -21,11 +21,9 @@ static nvmlReturn_t start(void)
         if (!sim_nvml.machine)
             result = NVML_ERROR_DRIVER_NOT_LOADED;
     }
-    if (result == NVML_SUCCESS && sim_nvml.users++ == 0) {
+    if (result == NVML_SUCCESS && sim_nvml.users++ == 0)
         for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)
             sim_nvml.device[i].index = i;
-        sim_nvml_measure_from_now();
-    }
     pthread_mutex_unlock(&lock);
     return result;
 }
@@ -222,7 +220,8 @@ NVML_API(nvmlDeviceGetHandleByUUID, (const char *uuid, nvmlDevice_t *device))
     for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++) {
         char text[SIM_UUID_TEXT];
         sim_uuid_text(sim_nvml.machine->device[i].uuid, text);
-        if (strcasecmp(text, uuid) == 0)
+        if (strcasecmp(text, uuid) == 0 ||
+            strcasecmp(text + strlen("GPU-"), uuid) == 0) /* as the driver writes it */
             return by_index(i, device);
     }
     return NVML_ERROR_NOT_FOUND;

@@ -120,7 +120,8 @@ SIM_API(cuOccupancyAvailableDynamicSMemPerBlock, (size_t * bytes, CUfunction han
         return CUDA_ERROR_INVALID_VALUE;
     uint32_t each =
         least(p->shared_per_sm / (uint32_t)blocks - reserved_shared(p), p->shared_per_block_optin);
-    *bytes = each > f->shared_bytes ? each - f->shared_bytes : 0;
+    uint32_t left = each > f->shared_bytes ? each - f->shared_bytes : 0;
+    *bytes = least(left, f->max_dynamic_shared); /* what a launch may ask for as the kernel is set now */
     return CUDA_SUCCESS;
 }
 
@@ -184,7 +185,7 @@ SIM_API(cuOccupancyMaxActiveClusters, (int *count, CUfunction handle, const CUla
                                 .grid = {config->gridDimX, config->gridDimY, config->gridDimZ}};
     SIM_TRY(sim_launch_attributes(ctx, config, &launch, &ended));
     if (!launch.cluster[0] && !sim_function_required_cluster(f, launch.cluster))
-        return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+        launch.cluster[0] = launch.cluster[1] = launch.cluster[2] = 1; /* a cluster to each block */
     SIM_TRY(sim_launch_check_cluster(ctx, &launch));
     uint32_t size = launch.cluster[0] * launch.cluster[1] * launch.cluster[2];
     uint32_t blocks = configured_blocks(ctx, f, config),
