@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from simulated import Machine
+from simulated import Machine, line
 from told import Program, sound
 
 MIB = 1 << 20
@@ -243,3 +247,64 @@ def test_nobody_waits_for_the_event_of_a_dead_process(machine: Machine, program:
     assert other(f"call('cuEventQuery', {ready})") == 600
     assert other(f"[call('cuEventSynchronize', {ready}), call('cuEventDestroy_v2', {ready})]") == [0, 0]
     sound(machine)
+
+
+# -------- any order, any death --------
+
+CHURN = """
+import random
+from pathlib import Path
+start(); chance, folder, own, opened = random.Random(SEED), Path(FOLDER), {}, []
+mark = event(6)
+for turn in range(1_000_000):
+    what = chance.randrange(6)
+    if what == 0 and len(own) < 8:
+        c, p = alloc(chance.randrange(1, 4 * MIB)); own[p] = folder / f"{os.getpid()}.{turn}"
+        handle = ctypes.create_string_buffer(64); must("cuIpcGetMemHandle", handle, p)
+        own[p].with_suffix(".new").write_bytes(handle.raw); own[p].with_suffix(".new").rename(own[p])
+    elif what == 1 and own:
+        p = chance.choice(list(own)); own.pop(p).unlink(); assert free(p) == 0
+    elif what in (2, 3):
+        theirs = [name for name in folder.iterdir() if name.suffix != ".new"]
+        name = chance.choice(theirs) if theirs else None
+        try: text = name.read_bytes()
+        except (FileNotFoundError, AttributeError): continue
+        pointer = u64(); handle = (ctypes.c_ubyte * 64).from_buffer_copy(text)
+        code = cuda.cuIpcOpenMemHandle_v2(ctypes.byref(pointer), Bytes.from_buffer_copy(handle), 1)
+        assert code in (0, 201, 400), code
+        if code == 0: opened.append(pointer.value); assert to_device(pointer.value, b"x") == 0
+    elif what == 4 and opened:
+        must("cuIpcCloseMemHandle", opened.pop(chance.randrange(len(opened))))
+    elif what == 5:
+        handle = ctypes.create_string_buffer(64); must("cuIpcGetEventHandle", handle, mark); record(mark)
+        must("cuEventDestroy_v2", mark); mark = event(6)
+    if turn == 20: out(1)
+"""
+
+
+def test_sharers_killed_at_any_moment_leave_the_books_right(machine: Machine, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    shared = tmp_path / "handles"
+    shared.mkdir()
+    running: list[subprocess.Popen[str]] = []
+    end = time.monotonic() + 4
+    killed = 0
+    while time.monotonic() < end or killed < 8:
+        while len(running) < 3:
+            settings = f"SEED, FOLDER = {chance.randrange(1 << 30)}, {str(shared)!r}\n"
+            bytes_ = "class Bytes(ctypes.Structure): _fields_ = [('bytes', ctypes.c_ubyte * 64)]\n"
+            running.append(machine.start("import ctypes\n" + settings + bytes_ + CHURN))
+            line(running[-1])
+        time.sleep(chance.random() * 0.05)
+        sound(machine)
+        victim = running.pop(chance.randrange(len(running)))
+        assert victim.poll() is None
+        victim.kill()
+        victim.wait()
+        killed += 1
+        sound(machine)
+    for one in running:
+        one.kill()
+        one.wait()
+    assert machine.device()["used_bytes"] == 0
+    assert machine.run("start(); out(alloc(MIB)[0])") == 0

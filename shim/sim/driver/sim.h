@@ -286,11 +286,11 @@ struct sim_stream {
     struct sim_stream *next;
     uint32_t flags;
     int priority;
-    unsigned long long id;     /* cuStreamGetId */
-    unsigned long long serial; /* never the same twice */
+    unsigned long long id;                    /* cuStreamGetId */
+    unsigned long long serial;                /* never the same twice */
     struct sim_point after[SIM_STREAM_AFTER]; /* event.c: of other streams, by the events waited for last */
     uint32_t after_count;
-    void *capture;             /* capture.c: not NULL while capturing */
+    void *capture; /* capture.c: not NULL while capturing */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */

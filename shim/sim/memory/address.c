@@ -137,6 +137,16 @@ static void *map_chunk(uint64_t bytes)
     return p;
 }
 
+bool sim_space_has(uint64_t address)
+{
+    bool found = false;
+    pthread_mutex_lock(&sim_memory_lock);
+    for (const struct chunk *c = chunks; c && !found; c = c->next)
+        found = address - c->base < c->bytes;
+    pthread_mutex_unlock(&sim_memory_lock);
+    return found;
+}
+
 bool sim_space_file(uint64_t address, struct sim_file_range *range)
 {
     for (const struct chunk *c = chunks; c; c = c->next)

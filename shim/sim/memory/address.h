@@ -25,6 +25,9 @@ int sim_file_reopen(int fd);
 /* 0: no file. */
 uint64_t sim_file_inode(int fd);
 
+/* Space for device memory, in use or not.  Without the lock. */
+bool sim_space_has(uint64_t address);
+
 struct sim_file_range {
     int fd; /* not to be closed */
     uint64_t inode, offset;

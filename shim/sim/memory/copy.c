@@ -1,9 +1,11 @@
 /* copy.c -- moving bytes: what a copy or a fill costs, and what it does to memory. */
 #include "copy.h"
+#include "address.h"
 #include "process.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define STAGED_BYTES (64 * 1024) /* from pageable memory, the driver takes this much along at once */
 #define START_NS     1500
@@ -58,6 +60,24 @@ static bool is_pinned(const void *address)
     return sim_block_find((uint64_t)address, &block);
 }
 
+/* Is something mapped at both ends?  The driver's own copying of pageable memory would end in a signal. */
+static bool is_there(const void *start, uint64_t bytes)
+{
+    unsigned char unused;
+    uint64_t first = (uint64_t)start & ~4095ull, last = ((uint64_t)start + bytes - 1) & ~4095ull;
+    return last >= first && !sim_space_has(first) && mincore((void *)first, 1, &unused) == 0 &&
+           (last == first || mincore((void *)last, 1, &unused) == 0);
+}
+
+static bool hosts_are_there(const struct sim_copy *c)
+{
+    uint64_t from = (c->depth - 1) * c->source_slice + (c->height - 1) * c->source_pitch + c->width;
+    uint64_t to = (c->depth - 1) * c->destination_slice + (c->height - 1) * c->destination_pitch + c->width;
+    if (c->source_host && !c->staged && !is_pinned(c->source) && !is_there(c->source, from))
+        return false;
+    return !c->destination_host || is_pinned(c->destination) || is_there(c->destination, to);
+}
+
 CUresult sim_copy_stage(struct sim_copy *c)
 {
     char *packed = malloc(c->width * c->height * c->depth);
@@ -85,8 +105,8 @@ CUresult sim_copy_submit(struct sim_stream *stream, const struct sim_copy *copy,
     sim_transfer_cost(stream->context, &work);
     if (stream->capture)
         return synchronous ? sim_capture_forbids(stream) : sim_submit(stream, &work);
-    CUresult result = CUDA_SUCCESS;
-    if (stream == stream->context->legacy)
+    CUresult result = hosts_are_there(c) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS && stream == stream->context->legacy)
         result = sim_capture_legacy_use(stream->context);
     if (result == CUDA_SUCCESS && !synchronous) {
         if (c->source_host && !c->staged && !is_pinned(c->source)) {
@@ -141,7 +161,7 @@ bool sim_is_host(uint64_t address)
 {
     struct sim_block block;
     if (!sim_block_find(address, &block))
-        return !sim_address_reserved(address);
+        return !sim_address_reserved(address) && !sim_space_has(address);
     return block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_REGISTERED;
 }
 
