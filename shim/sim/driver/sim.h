@@ -247,9 +247,9 @@ CUresult sim_submit(struct sim_stream *stream, struct sim_work *work);
 /* The same, never captured: graph launches. */
 CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work);
 
-/* capture.c: what a capturing stream does with work, and with a call that it may not see (which invalidates the
- * capture). */
-CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work);
+/* capture.c: what a capturing stream does with work; false, and nothing is done, when it captures no more and the work
+ * belongs to no capture.  Then a call that it may not see, which invalidates the capture. */
+bool sim_capture_work(struct sim_stream *stream, const struct sim_work *work, CUresult *result);
 CUresult sim_capture_forbids(struct sim_stream *stream);
 /* The same for calls that name no stream and that a capture in this thread, or a global one in any, prohibits. */
 CUresult sim_capture_unsafe_call(void);
@@ -257,6 +257,8 @@ CUresult sim_capture_unsafe_call(void);
 CUresult sim_capture_legacy_use(const struct sim_context *ctx);
 /* CAPTURED_EVENT, for a question about an event recorded in a capture, which is invalid from then on. */
 CUresult sim_capture_event_use(struct sim_event *event);
+/* The event stands for nothing captured any more. */
+void sim_capture_event_forget(struct sim_event *event);
 /* The stream is going away. */
 void sim_capture_leave(struct sim_stream *stream);
 
@@ -290,7 +292,7 @@ struct sim_stream {
     unsigned long long serial;                /* never the same twice */
     struct sim_point after[SIM_STREAM_AFTER]; /* event.c: of other streams, by the events waited for last */
     uint32_t after_count;
-    void *capture; /* capture.c: not NULL while capturing */
+    void *_Atomic capture; /* capture.c: not NULL while capturing; changes under its lock */
     /* Guarded by the lock of effects.c, except that submissions write effect and last_effect under the machine's. */
     _Atomic uint64_t effects_done; /* commands whose effect has been carried out */
     _Atomic uint64_t last_effect;  /* no command after this one has an effect */
@@ -326,7 +328,8 @@ struct sim_event {
     uint32_t flags;
     uint32_t
         share; /* event_ipc.c: what other processes know it by, in machine->share[]; 0: no other knows it */
-    void *capture; /* capture.c: the node it stands for after a record in a capturing stream */
+    void *_Atomic
+        capture; /* capture.c: the nodes it stands for after a record in a capturing stream; under its lock */
 };
 
 /* -------- kernels: module.c makes them, launch.c prices them -------- */

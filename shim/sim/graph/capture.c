@@ -153,6 +153,16 @@ static CUresult note_event(struct sim_capturing *part, struct sim_event *event)
     return CUDA_SUCCESS;
 }
 
+void sim_capture_event_forget(struct sim_event *event)
+{
+    if (!event->capture)
+        return;
+    pthread_mutex_lock(&sim_capture_lock);
+    free(event->capture);
+    event->capture = NULL;
+    pthread_mutex_unlock(&sim_capture_lock);
+}
+
 CUresult sim_capture_event_use(struct sim_event *event)
 {
     pthread_mutex_lock(&sim_capture_lock);
@@ -202,12 +212,15 @@ static CUresult take(struct sim_stream *stream, const struct sim_work *work)
     return add_node(part, work);
 }
 
-CUresult sim_capture_work(struct sim_stream *stream, const struct sim_work *work)
+/* Another thread may have ended the capture, or recorded the event elsewhere, since the caller looked. */
+bool sim_capture_work(struct sim_stream *stream, const struct sim_work *work, CUresult *result)
 {
     pthread_mutex_lock(&sim_capture_lock);
-    CUresult result = take(stream, work);
+    bool captured = stream->capture || (work->kind == SIM_WORK_WAIT && work->event.event->capture);
+    if (captured)
+        *result = take(stream, work);
     pthread_mutex_unlock(&sim_capture_lock);
-    return result;
+    return captured;
 }
 
 CUresult sim_capture_forbids(struct sim_stream *stream)

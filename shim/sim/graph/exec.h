@@ -59,6 +59,7 @@ struct sim_graph_exec {
     struct sim_stream *stream; /* of the last launch */
     unsigned long long serial; /* that stream's */
     bool launched;
+    pthread_mutex_t lock; /* from `done` on, and `need`: one launch at a time */
 };
 
 /* lanes.c: `count` hidden streams of those contexts for a launch into `stream`; they wait for nobody else's work. */
@@ -67,7 +68,7 @@ CUresult sim_lanes_take(struct sim_stream *stream, struct sim_context *const *co
 
 /* graph_launch.c */
 CUresult sim_exec_upload(struct sim_graph_exec *exec, struct sim_stream *stream);
-/* What the last launch has still to do; queue 0: nothing. */
+/* What the last launch has still to do; queue 0: nothing. With its lock held, or when nobody else knows it. */
 struct sim_point sim_exec_end(const struct sim_graph_exec *exec);
 
 /* CUgraphExecUpdateResult */

@@ -160,6 +160,7 @@ static CUresult instantiate(CUgraphExec *out, CUgraph graph, uint64_t flags, str
         return CUDA_ERROR_OUT_OF_MEMORY;
     exec->id = sim_graph_next_id();
     exec->flags = flags;
+    pthread_mutex_init(&exec->lock, NULL);
     CUresult result = fill_exec(exec, graph);
     if (result) {
         free_exec(exec);

@@ -154,7 +154,10 @@ SIM_STREAM_API(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec exec, CUstream ha
     SIM_TRY(sim_context_error(stream->context));
     if (stream == stream->context->legacy)
         SIM_TRY(sim_capture_legacy_use(stream->context));
-    return launch_now(exec, stream);
+    pthread_mutex_lock(&exec->lock);
+    CUresult result = launch_now(exec, stream);
+    pthread_mutex_unlock(&exec->lock);
+    return result;
 }
 
 CUresult sim_exec_upload(struct sim_graph_exec *exec, struct sim_stream *stream)
@@ -162,9 +165,12 @@ CUresult sim_exec_upload(struct sim_graph_exec *exec, struct sim_stream *stream)
     uint64_t passing[SIM_MAX_DEVICES] = {0};
     if (!exec->need.count)
         return CUDA_SUCCESS;
-    SIM_TRY(sim_graph_need_begin(&exec->need, stream, false, true, passing));
-    sim_graph_need_end(&exec->need, stream, true, passing);
-    return CUDA_SUCCESS;
+    pthread_mutex_lock(&exec->lock);
+    CUresult result = sim_graph_need_begin(&exec->need, stream, false, true, passing);
+    if (result == CUDA_SUCCESS)
+        sim_graph_need_end(&exec->need, stream, true, passing);
+    pthread_mutex_unlock(&exec->lock);
+    return result;
 }
 
 /* Takes no time on the device. */

@@ -68,8 +68,7 @@ CUresult sim_context_record(struct sim_context *ctx, struct sim_event *event)
     SIM_TRY(gather(ctx, marker));
     for (struct sim_context *green = ctx->greens; green; green = green->next_green)
         SIM_TRY(gather(green, marker));
-    free(event->capture);
-    event->capture = NULL;
+    sim_capture_event_forget(event);
     struct sim_work work = {.kind = SIM_WORK_RECORD, .event = {.event = event}};
     return sim_submit_now(marker, &work);
 }

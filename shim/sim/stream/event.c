@@ -77,7 +77,7 @@ static CUresult destroy(CUevent event)
     if (free_slot)
         free_slots[free_count++] = event->slot;
     pthread_mutex_unlock(&lock);
-    free(event->capture);
+    sim_capture_event_forget(event);
     sim_object_free(event);
     return result;
 }
@@ -112,8 +112,7 @@ static CUresult record(CUevent event, CUstream handle, unsigned flags, bool per_
         return CUDA_ERROR_INVALID_HANDLE;
     struct sim_work work = {.kind = SIM_WORK_RECORD, .event = {.event = event, .flags = flags}};
     if (!stream->capture) {
-        free(event->capture);
-        event->capture = NULL;
+        sim_capture_event_forget(event);
         if (event->share)
             SIM_TRY(sim_event_publish(stream));
     }
@@ -139,9 +138,8 @@ static bool never_recorded(const struct sim_event *event, uint64_t submitted)
 }
 
 /* What the stream comes after, for pools: the event's record and all before it in that stream. */
-static void follow(struct sim_stream *stream, const struct sim_event_slot *slot)
+static void follow(struct sim_stream *stream, uint64_t last)
 {
-    uint64_t last = __atomic_load_n(&slot->stream_and_command, __ATOMIC_RELAXED);
     struct sim_point point = {.queue = (uint32_t)(last >> 48), .command = last & ((1ull << 48) - 1)};
     pthread_mutex_lock(&lock);
     struct sim_point *place = &stream->after[stream->after_count % SIM_STREAM_AFTER];
@@ -174,14 +172,17 @@ SIM_STREAM_API(cuStreamWaitEvent, cuStreamWaitEvent_ptsz, (CUstream handle, CUev
     if (flags & ~(stream->capture ? 1u : 0u))
         return CUDA_ERROR_INVALID_VALUE;
     struct sim_work work = {.kind = SIM_WORK_WAIT, .event = {.event = event, .flags = flags}};
-    if (event->capture && !stream->capture)
-        return sim_capture_work(stream, &work); /* the stream joins the capture that the event belongs to */
+    CUresult result;
+    if (event->capture && !stream->capture && sim_capture_work(stream, &work, &result))
+        return result; /* the stream has joined the capture that the event belongs to */
     if (!stream->capture) {
         const struct sim_event_slot *slot = &sim_driver.machine->event[event->slot];
-        uint64_t submitted = atomic_load(&slot->submitted);
+        sim_machine_lock(sim_driver.machine);
+        uint64_t submitted = atomic_load(&slot->submitted), last = slot->stream_and_command;
+        sim_machine_unlock(sim_driver.machine);
         if (never_recorded(event, submitted))
             return CUDA_SUCCESS;
-        follow(stream, slot);
+        follow(stream, last);
         if (atomic_load(&slot->stamped) >= submitted)
             return CUDA_SUCCESS;
         work.event.sequence = submitted;

@@ -173,8 +173,9 @@ CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point)
 
 CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
 {
-    if (__builtin_expect(stream->capture != NULL, 0))
-        return sim_capture_work(stream, work);
+    CUresult result;
+    if (__builtin_expect(stream->capture != NULL, 0) && sim_capture_work(stream, work, &result))
+        return result;
     if (stream == stream->context->legacy)
         SIM_TRY(sim_capture_legacy_use(stream->context));
     return sim_submit_now(stream, work);
