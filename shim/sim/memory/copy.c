@@ -1,4 +1,5 @@
 /* copy.c -- moving bytes: what a copy or a fill costs, and what it does to memory. */
+#define _GNU_SOURCE /* mincore */
 #include "copy.h"
 #include "address.h"
 #include "process.h"
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define STAGED_BYTES (64 * 1024) /* from pageable memory, the driver takes this much along at once */
 #define START_NS     1500
@@ -166,10 +168,17 @@ bool sim_is_host(uint64_t address)
 }
 
 /* What a copy or a fill was given may have been unmapped since, in a graph above all. */
-static bool still_there(const void *start, uint64_t bytes)
+static bool still_there(const void *start, uint64_t bytes, bool host)
 {
-    return !sim_address_reserved((uint64_t)start) ||
-           sim_device_range((CUdeviceptr)start, bytes) == CUDA_SUCCESS;
+    if (sim_address_reserved((uint64_t)start))
+        return sim_device_range((CUdeviceptr)start, bytes) == CUDA_SUCCESS;
+    if (host || sim_space_has((uint64_t)start))
+        return true;
+    /* A pool's own file, say: what was freed since may be mapped still, for the next. */
+    unsigned char present;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), last = ((uint64_t)start + bytes - 1) & ~(page - 1);
+    return mincore((void *)((uint64_t)start & ~(page - 1)), page, &present) == 0 &&
+           mincore((void *)last, page, &present) == 0;
 }
 
 bool sim_work_still_there(const struct sim_work *work)
@@ -177,11 +186,11 @@ bool sim_work_still_there(const struct sim_work *work)
     const struct sim_copy *c = &work->copy;
     const struct sim_fill *f = &work->fill;
     if (work->kind == SIM_WORK_FILL)
-        return still_there(f->destination, (f->height - 1) * f->pitch + f->width * f->element_bytes);
+        return still_there(f->destination, (f->height - 1) * f->pitch + f->width * f->element_bytes, false);
     if (work->kind != SIM_WORK_COPY)
-        return still_there((const void *)work->value.address, work->value.bytes);
-    return still_there(c->source,
-                       (c->depth - 1) * c->source_slice + (c->height - 1) * c->source_pitch + c->width) &&
-           still_there(c->destination, (c->depth - 1) * c->destination_slice +
-                                           (c->height - 1) * c->destination_pitch + c->width);
+        return still_there((const void *)work->value.address, work->value.bytes, true);
+    uint64_t from = (c->depth - 1) * c->source_slice + (c->height - 1) * c->source_pitch + c->width;
+    uint64_t to = (c->depth - 1) * c->destination_slice + (c->height - 1) * c->destination_pitch + c->width;
+    return still_there(c->source, from, c->source_host || c->staged) &&
+           still_there(c->destination, to, c->destination_host);
 }

@@ -152,6 +152,7 @@ static void join_slots(struct sim_segment *segment)
 static void release_segment(struct sim_segment *segment)
 {
     struct sim_pool *pool = segment->pool;
+    sim_effects_run(); /* what is done on the device may still have to be carried out here */
     join_slots(segment);
     *segment->link = segment->next;
     if (segment->next)
