@@ -53,7 +53,7 @@ cdef extern from "profile.h":
     void sim_machine_lock(sim_machine *) nogil
     void sim_machine_unlock(sim_machine *) nogil
     void sim_machine_reap(sim_machine *) nogil
-    void sim_advance(sim_machine *) nogil
+    void sim_machine_come_to(sim_machine *, uint64_t now) nogil
     void sim_uuid_text(const uint8_t *uuid, char *text)
     uint64_t sim_device_elapsed_ns(const sim_machine *, uint32_t device)
     uint64_t sim_device_idle_ns(const sim_machine *, uint32_t device)
@@ -202,8 +202,7 @@ def stat(path, uint64_t virtual_ns=0):
         with nogil:
             sim_machine_lock(m)
             if m.virtual_clock and virtual_ns > m.now_ns:
-                m.now_ns = virtual_ns
-                sim_advance(m)
+                sim_machine_come_to(m, virtual_ns)
             if virtual_ns or not m.virtual_clock:
                 sim_machine_reap(m)
         try:

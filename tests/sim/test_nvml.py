@@ -13,28 +13,13 @@ from simulated import Machine, line, tell
 
 pytest.importorskip("pynvml")
 
-ASK = """
-import json, sys, pynvml as n
-n.nvmlInit()
-def text(value): return value if isinstance(value, str) else value.decode()
-def refused(function, *arguments):
-    try:
-        function(*arguments)
-    except n.NVMLError as error:
-        return error.value
-    return 0
-def out(value): print(json.dumps(value), flush=True)
-devices = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]
-d = devices[0]
-def processes():
-    return [[p.pid, p.usedGpuMemory, p.gpuInstanceId] for p in n.nvmlDeviceGetComputeRunningProcesses(d)]
-"""
+NOT_SUPPORTED, NO_PERMISSION = 3, 4
 HOLD = "start(); alloc(1 << 30); out(os.getpid()); wait()"
 
 
 def ask(machine: Machine, code: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", ASK + code],
+        [sys.executable, "-c", "from nvml_calls import *\n" + code],
         env=machine.environ,
         capture_output=True,
         text=True,
@@ -98,35 +83,6 @@ def test_a_process_is_listed_from_its_first_context_to_its_end(machine: Machine)
     assert ask(machine, "out([processes(), n.nvmlDeviceGetMemoryInfo(d).used])") == [[], 0]
 
 
-def test_utilisation_is_the_time_that_was_used(machine: Machine) -> None:
-    assert ask(machine, "out(n.nvmlDeviceGetUtilizationRates(d).gpu)") == 0
-    program = machine.start("start(); function(); out(os.getpid()); wait(); spin(3_000 * MS); sync()")
-    pid = line(program)
-    monitor = subprocess.Popen(
-        [
-            *(sys.executable, "-c"),
-            ASK + "import time; sys.stdin.readline(); n.nvmlDeviceGetUtilizationRates(d); time.sleep(0.4)\n"
-            "sample = n.nvmlDeviceGetProcessUtilization(d, 0)[0]\n"
-            "out([n.nvmlDeviceGetUtilizationRates(d).gpu, sample.pid, sample.smUtil,"
-            " refused(n.nvmlDeviceGetProcessUtilization, d, sample.timeStamp)])",
-        ],
-        env=machine.environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    tell(program)
-    tell(monitor)
-    output, _ = monitor.communicate(timeout=60)
-    gpu, seen, sm, again = json.loads(output)
-    assert seen == pid
-    assert gpu >= 90
-    assert sm >= 90
-    assert again == 6
-    program.kill()
-    program.wait(30)
-
-
 def test_versions_constants_and_what_is_not_supported(machine: Machine) -> None:
     answer = ask(
         machine,
@@ -146,3 +102,92 @@ def test_nothing_answers_after_the_last_end(machine: Machine) -> None:
         "n.nvmlShutdown(); import ctypes; count = ctypes.c_uint()\n"
         "out([counts, library.nvmlDeviceGetCount_v2(ctypes.byref(count)), library.nvmlShutdown()])",
     ) == [[1], 1, 1]
+
+
+def test_each_form_of_the_list_says_the_same(machine: Machine) -> None:
+    program = machine.start(HOLD)
+    pid = line(program)
+    used = machine.device()["used_bytes"]
+    first, details, lists, codes = ask(
+        machine,
+        "import ctypes\n"
+        "class V1(ctypes.Structure): _fields_ = [('pid', ctypes.c_uint), ('used', ctypes.c_ulonglong)]\n"
+        "old = n.nvmlLib.nvmlDeviceGetComputeRunningProcesses; count = ctypes.c_uint(0)\n"
+        "codes = [old(d, ctypes.byref(count), None), count.value]\n"
+        "codes += [old(d, ctypes.byref(count), None), old(d, None, None)]\n"
+        "one = (V1 * 1)(); codes += [old(d, ctypes.byref(count), one), count.value]\n"
+        "detail = lambda mode: n.nvmlDeviceGetRunningProcessDetailList(d, n.nvmlProcessDetailList_v1, mode)\n"
+        "out([[one[0].pid, one[0].used],"
+        " [[p.pid, p.usedGpuMemory, p.gpuInstanceId, p.usedGpuCcProtectedMemory] for p in detail(0)],"
+        " [len(detail(1)), len(detail(2)), len(n.nvmlDeviceGetComputeRunningProcesses_v2(d)),"
+        " len(n.nvmlDeviceGetGraphicsRunningProcesses(d)),"
+        " len(n.nvmlDeviceGetMPSComputeRunningProcesses(d))],"
+        " [*codes, refused(detail, 3), refused(n.nvmlDeviceGetRunningProcessDetailList, d, 7, 0)]])",
+    )
+    assert first == [pid, used]
+    assert details == [[pid, used, 0xFFFFFFFF, 0]]
+    assert lists == [0, 0, 1, 0, 0]
+    assert codes == [7, 1, 2, 2, 0, 1, 2, 25]
+    tell(program)
+
+
+def test_clients_of_mps_are_on_its_list_too(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine("l4", SIMGPU_MPS="1")
+    programs = [machine.start(HOLD) for _ in range(2)]
+    pids = sorted(line(program) for program in programs)
+    compute, mps, graphics = ask(
+        machine,
+        "out([sorted(p.pid for p in f(d)) for f in (n.nvmlDeviceGetComputeRunningProcesses,"
+        " n.nvmlDeviceGetMPSComputeRunningProcesses, n.nvmlDeviceGetGraphicsRunningProcesses)])",
+    )
+    assert [compute, mps, graphics] == [pids, pids, []]
+    for program in programs:
+        tell(program)
+
+
+def test_a_limiter_finds_itself_by_what_its_context_adds(machine: Machine) -> None:
+    """As HAMi-core does: the process that is listed after the first context and was not before."""
+    other = machine.start(HOLD)
+    line(other)
+    before, after, me = machine.run(
+        "from nvml_calls import processes\nmust('cuInit', 0); before = processes()\n"
+        "new('cuDevicePrimaryCtxRetain', 0); out([before, processes(), os.getpid()])"
+    )
+    assert len(before) == 1
+    assert {pid for pid, _, _ in after} - {pid for pid, _, _ in before} == {me}
+    tell(other)
+
+
+def test_a_card_without_mig_without_errors_without_accounting(machine: Machine) -> None:
+    mig, errors, accounting = ask(
+        machine,
+        "out([[refused(f, d) for f in (n.nvmlDeviceGetMigMode, n.nvmlDeviceGetGpuInstanceId,"
+        " n.nvmlDeviceGetComputeInstanceId, n.nvmlDeviceGetAttributes_v2,"
+        " n.nvmlDeviceGetDeviceHandleFromMigDeviceHandle)]"
+        " + [refused(n.nvmlDeviceGetMigDeviceHandleByIndex, d, 0), n.nvmlDeviceGetMaxMigDeviceCount(d),"
+        " n.nvmlDeviceIsMigDeviceHandle(d).value],"
+        " [n.nvmlDeviceGetTotalEccErrors(d, 1, 0), n.nvmlDeviceGetMemoryErrorCounter(d, 1, 1, 2),"
+        " n.nvmlDeviceGetDetailedEccErrors(d, 0, 1).l2Cache, n.nvmlDeviceGetEccMode(d),"
+        " n.nvmlDeviceGetCurrentClocksThrottleReasons(d), n.nvmlDeviceGetViolationStatus(d, 0).violationTime,"
+        " n.nvmlDeviceGetRemappedRows(d), refused(n.nvmlDeviceGetRetiredPages, d, 0),"
+        " refused(n.nvmlDeviceGetTotalEccErrors, d, 2, 0),"
+        " refused(n.nvmlDeviceGetMemoryErrorCounter, d, 0, 0, 0)],"
+        " [n.nvmlDeviceGetAccountingMode(d), n.nvmlDeviceGetAccountingBufferSize(d),"
+        " refused(n.nvmlDeviceGetAccountingPids, d), refused(n.nvmlDeviceGetAccountingStats, d, 1),"
+        " refused(n.nvmlDeviceSetAccountingMode, d, 1)]])",
+    )
+    assert mig == [*[NOT_SUPPORTED] * 6, 0, 0]
+    assert errors == [0, 0, 0, [1, 1], 0, 0, [0, 0, 0, 0], NOT_SUPPORTED, 2, NOT_SUPPORTED]
+    assert accounting == [0, 4000, NOT_SUPPORTED, NOT_SUPPORTED, NO_PERMISSION]
+
+
+def test_a_card_is_found_by_each_of_its_names(make_machine: Callable[..., Machine]) -> None:
+    machine = make_machine("h200*2")
+    assert ask(
+        machine,
+        "x = devices[1]; serial = text(n.nvmlDeviceGetSerial(x)); uuid = text(n.nvmlDeviceGetUUID(x))\n"
+        "out([n.nvmlDeviceGetIndex(f(v)) for f, v in ((n.nvmlDeviceGetHandleBySerial, serial),"
+        " (n.nvmlDeviceGetHandleByUUID, uuid),"
+        " (n.nvmlDeviceGetHandleByPciBusId, text(n.nvmlDeviceGetPciInfo(x).busIdLegacy)))]"
+        " + [refused(n.nvmlDeviceGetHandleBySerial, '1'), serial != text(n.nvmlDeviceGetSerial(d))])",
+    ) == [1, 1, 1, 6, True]

@@ -165,6 +165,7 @@ void sim_check(const struct sim_machine *m)
 {
     struct tally t = {0};
     HOLDS(m->journal_count == 0, m->journal_count);
+    HOLDS(m->now_ns < m->sample_due_ns, 0);
     for (uint32_t d = 0; d < m->device_count; d++)
         check_device(m, d, &t);
     check_lists(m, &t);

@@ -14,6 +14,8 @@
 
 #define DEFAULT_SLICE_NS  1024000
 #define DEFAULT_SWITCH_NS 50000
+#define DEFAULT_SAMPLE_NS 166666667
+#define LEAST_SAMPLE_NS   100000
 
 void sim_machine_path(char *path, unsigned size)
 {
@@ -107,9 +109,11 @@ static bool fill_machine(struct sim_machine *m, const char *path, const char *pr
     m->next_ns = UINT64_MAX;
     m->slice_ns = number("SIMGPU_SLICE_NS", DEFAULT_SLICE_NS);
     m->switch_ns = number("SIMGPU_SWITCH_NS", DEFAULT_SWITCH_NS);
+    m->sample_ns = number("SIMGPU_SAMPLE_NS", DEFAULT_SAMPLE_NS);
+    m->sample_due_ns = m->boot_ns + m->sample_ns;
     m->eager_stamps = (uint32_t)number("SIMGPU_EAGER_STAMPS", 0);
     m->mps = number("SIMGPU_MPS", 0) != 0;
-    if (m->slice_ns == 0 || !add_devices(m, profile))
+    if (m->slice_ns == 0 || m->sample_ns < LEAST_SAMPLE_NS || !add_devices(m, profile))
         return false;
     atomic_store_explicit(&m->ready, 1, memory_order_release);
     return true;

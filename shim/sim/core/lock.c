@@ -45,8 +45,10 @@ void sim_machine_reap(struct sim_machine *m)
     }
 }
 
-static void come_to(struct sim_machine *m, uint64_t now)
+void sim_machine_come_to(struct sim_machine *m, uint64_t now)
 {
+    if (now >= m->sample_due_ns)
+        sim_sample_until(m, now);
     if (now > m->now_ns)
         m->now_ns = now;
     if (m->now_ns >= m->next_ns)
@@ -70,7 +72,7 @@ static void bury_dead(struct sim_machine *m, uint64_t now)
         count++;
     }
     if (count > 0)
-        come_to(m, now);
+        sim_machine_come_to(m, now);
     for (uint32_t i = 0; i < count; i++) {
         for (uint32_t d = 0; d < m->device_count; d++)
             m->process[dead[i]].device[d].unsure_ns = sim_process_gpu_ns(m, dead[i], d) - before_ns[i][d];
@@ -90,7 +92,7 @@ void sim_machine_lock(struct sim_machine *m)
         bury_dead(m, now);
         m->reap_ns = now + REAP_INTERVAL_NS;
     }
-    come_to(m, now);
+    sim_machine_come_to(m, now);
 }
 
 void sim_machine_unlock(struct sim_machine *m)

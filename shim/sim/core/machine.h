@@ -28,6 +28,7 @@
 #define SIM_BLOCK_EVENTS  64
 #define SIM_JOURNAL       2048
 #define SIM_MAX_SMS       192 /* of one device */
+#define SIM_SAMPLES       100 /* notes kept of how busy all was: 99 samples, as NVIDIA's driver has them */
 
 #define SIM_MIB (1ull << 20)
 
@@ -89,6 +90,7 @@ struct sim_process_device {
     uint64_t denied; /* allocations refused because the device was full */
     uint64_t
         unsure_ns; /* of gpu_ns: between the last look at a killed process and the one that found it dead */
+    uint64_t sampled_gpu_ns[SIM_SAMPLES]; /* at the ends of samples, by number modulo SIM_SAMPLES */
 };
 
 enum sim_request {
@@ -271,6 +273,7 @@ struct sim_device {
     uint64_t forgotten_sm_ns;
     uint32_t failing; /* contexts of it have failed and are still to be emptied (fault.c) */
     uint32_t lost;    /* fell off the bus: no context opens on it any more */
+    uint64_t sampled_busy_ns[SIM_SAMPLES]; /* as in sim_process_device: switches count as busy */
 };
 
 /* -------- what processes share (share.h) -------- */
@@ -341,9 +344,12 @@ struct sim_machine {
     struct sim_command command[SIM_MAX_STREAMS + 1][SIM_QUEUE_DEPTH];
     uint32_t mps; /* SIMGPU_MPS=1: all contexts of a device are on its engine together */
     uint32_t
-        virtual_clock; /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
-    uint64_t groups;   /* dealt out */
-    char boot_id[40];  /* of the kernel that runs */
+        virtual_clock;  /* only programs on the clock beside it (shim/sim/clock) bring it to the present */
+    uint64_t groups;    /* dealt out */
+    uint64_t sample_ns; /* length of a sample; they follow each other from boot_ns on */
+    uint64_t sample_due_ns; /* when the next one ends: all words of samples change with this one (sample.c) */
+    uint64_t sample_end_us[SIM_SAMPLES]; /* CLOCK_REALTIME */
+    char boot_id[40];                    /* of the kernel that runs */
     uint32_t shares_made, last_share;
     uint32_t holds_made, free_hold;
     uint64_t last_serial; /* of a share */
@@ -360,6 +366,7 @@ void sim_wake(_Atomic uint32_t *word);
 /* The virtual clock beside the machine of that path, and whether this program is on one: then all of the above is
  * that clock's (clock/turns.h). */
 #define SIM_VIRTUAL_START_NS 1000000000000ull
+#define SIM_VIRTUAL_EPOCH_S  1700000000ull /* CLOCK_REALTIME less CLOCK_MONOTONIC */
 bool sim_clock_beside(const char *path);
 bool sim_on_virtual_clock(void);
 /* A call to the driver takes time there, so that a program that asks again and again sees it pass. */
@@ -380,6 +387,8 @@ void sim_machine_path(char *path, unsigned size);
  */
 void sim_machine_lock(struct sim_machine *);
 void sim_machine_unlock(struct sim_machine *);
+/* With the lock held: bring the model to that moment. */
+void sim_machine_come_to(struct sim_machine *, uint64_t now);
 /* With the lock held: look at every live process now. */
 void sim_machine_reap(struct sim_machine *);
 
@@ -434,6 +443,14 @@ void sim_device_fail(struct sim_machine *, uint32_t device, uint32_t error, bool
 
 /* Bring the model to machine->now_ns, with the lock held (sched.c). */
 void sim_advance(struct sim_machine *);
+
+/* Samples, with the lock held (sample.c): numbered from 1, the last complete one and the first that is still known;
+ * none where first > last.  How long in samples `first` to `last` the device was busy, or the process had it. */
+uint64_t sim_sample_last(const struct sim_machine *);
+uint64_t sim_sample_first(const struct sim_machine *);
+uint64_t sim_sample_device_ns(const struct sim_machine *, uint32_t device, uint64_t first, uint64_t last);
+uint64_t sim_sample_process_ns(const struct sim_machine *, uint32_t process, uint32_t device, uint64_t first,
+                               uint64_t last);
 
 /* Truth, with the lock held (account.c).  Compute engine: sum of gpu_ns + forgotten + idle + switch ==
  * elapsed, exactly: a nanosecond in which several contexts run (MPS, green contexts) is divided among them as they

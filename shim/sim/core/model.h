@@ -53,6 +53,9 @@ void sim_queue_unblock(struct sim_machine *);
 /* fault.c: go on with dropping what is queued in failed contexts; d->failing until all of it is gone. */
 void sim_device_empty_failed(struct sim_machine *, struct sim_device *);
 
+/* sample.c: take all samples that have ended by `now`. */
+void sim_sample_until(struct sim_machine *, uint64_t now);
+
 /* -------- kernels.c: what the contexts on the compute engine do with its SMs -------- */
 
 /* Complete what has ended; start what can, and give freed SMs to what has too few. */

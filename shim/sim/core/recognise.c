@@ -80,7 +80,7 @@ const char *sim_machine_wrong(const struct sim_machine *m)
     sim_read_boot_id(boot_id, sizeof(boot_id));
     if (strncmp(boot_id, m->boot_id, sizeof(boot_id)) != 0)
         return older;
-    if (m->device_count == 0 || m->device_count > SIM_MAX_DEVICES || m->slice_ns == 0 ||
+    if (m->device_count == 0 || m->device_count > SIM_MAX_DEVICES || m->slice_ns == 0 || m->sample_ns == 0 ||
         m->live_count > SIM_MAX_LIVE || m->contexts_made > SIM_MAX_CONTEXTS ||
         m->queues_made > SIM_MAX_STREAMS || m->journal_count > SIM_JOURNAL ||
         m->first_blocked > SIM_MAX_STREAMS)

@@ -165,14 +165,21 @@ NVML_API(nvmlSystemGetProcessName, (unsigned pid, char *name, unsigned room))
     return NVML_SUCCESS;
 }
 
-NVML_API(nvmlUnitGetCount, (unsigned *count))
-{
-    NVML_ENTER();
-    if (!count)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *count = 0;
-    return NVML_SUCCESS;
-}
+/* Neither units of an S-class system nor their boards, and no device is kept from anybody. */
+#define NONE(name)                                                                                           \
+    NVML_API(name, (unsigned *count))                                                                        \
+    {                                                                                                        \
+        NVML_ENTER();                                                                                        \
+        if (!count)                                                                                          \
+            return NVML_ERROR_INVALID_ARGUMENT;                                                              \
+        *count = 0;                                                                                          \
+        return NVML_SUCCESS;                                                                                 \
+    }
+
+NONE(nvmlUnitGetCount)
+NONE(nvmlSystemGetHicVersion)
+NONE(nvmlGetExcludedDeviceCount)
+NONE(nvmlGetBlacklistDeviceCount)
 
 static nvmlReturn_t count_devices(unsigned *count)
 {

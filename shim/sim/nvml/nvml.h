@@ -30,10 +30,6 @@ typedef struct sim_nvml_device *nvmlDevice_t;
 
 struct sim_nvml_device {
     uint32_t index; /* of the machine's device */
-    /* What was measured last, and since when the next measurement runs. */
-    uint64_t since_ns, since_busy_ns;
-    uint64_t measured_ns; /* CLOCK_REALTIME; 0: not yet */
-    unsigned busy_percent;
 };
 
 struct sim_nvml {
@@ -51,8 +47,14 @@ nvmlReturn_t sim_nvml_give_text(char *to, unsigned room, const char *text);
 unsigned sim_nvml_idle_mw(nvmlDevice_t device);
 unsigned sim_nvml_most_mw(nvmlDevice_t device);
 
-/* Start measuring, at nvmlInit. */
-void sim_nvml_measure_from_now(void);
+/* Nearest to part/whole, and never more than all. */
+unsigned sim_nvml_percent(uint64_t part_ns, uint64_t whole_ns);
+/* Of the last complete sample (core/sample.c). */
+unsigned sim_nvml_busy_percent(nvmlDevice_t device);
+/* How much of busy time device memory was read or written is not modelled: half of it is the answer. */
+#define SIM_NVML_MEMORY_PERCENT(busy_percent) ((busy_percent) / 2)
+
+#define SIM_NVML_NOT_AVAILABLE 0xffffffffu
 
 #define NVML_ENTER()                                                                                         \
     do {                                                                                                     \

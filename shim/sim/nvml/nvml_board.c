@@ -4,11 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SERIAL_TEXT 24
+
+static void write_serial(char *text, size_t room, uint32_t index)
+{
+    snprintf(text, room, "16506220%05u", index);
+}
+
 NVML_API(nvmlDeviceGetSerial, (nvmlDevice_t device, char *text, unsigned room))
 {
     NVML_ENTER_DEVICE(device, text);
-    char serial[16];
-    snprintf(serial, sizeof(serial), "16506220%05u", device->index);
+    char serial[SERIAL_TEXT];
+    write_serial(serial, sizeof(serial), device->index);
     return sim_nvml_give_text(text, room, serial);
 }
 
@@ -62,6 +69,33 @@ NVML_API(nvmlDeviceGetGspFirmwareMode, (nvmlDevice_t device, unsigned *enabled, 
         return NVML_ERROR_INVALID_ARGUMENT;
     *enabled = *by_default = 1;
     return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetHandleBySerial, (const char *serial, nvmlDevice_t *device))
+{
+    NVML_ENTER();
+    if (!serial || !device)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++) {
+        char text[SERIAL_TEXT];
+        write_serial(text, sizeof(text), i);
+        if (strcmp(text, serial) == 0) {
+            *device = &sim_nvml.device[i];
+            return NVML_SUCCESS;
+        }
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+/* Clocks of applications are root's to set. */
+NVML_API(nvmlDeviceGetAPIRestriction, (nvmlDevice_t device, unsigned what, unsigned *restricted))
+{
+    enum { SET_APPLICATION_CLOCKS, SET_AUTO_BOOSTED_CLOCKS };
+    NVML_ENTER_DEVICE(device, restricted);
+    if (what > SET_AUTO_BOOSTED_CLOCKS)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    *restricted = 1;
+    return what == SET_APPLICATION_CLOCKS ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
 }
 
 /* ---- structures that begin with a version ---- */
@@ -124,52 +158,6 @@ NVML_API(nvmlDeviceGetGridLicensableFeatures_v4, (nvmlDevice_t device, struct gr
     return NVML_SUCCESS;
 }
 
-/* Errors of memory are repaired by mapping rows anew since Ampere; before, pages were retired. */
-static bool maps_rows(nvmlDevice_t device)
-{
-    return sim_nvml_device(device)->profile.compute_major >= 8;
-}
-
-NVML_API(nvmlDeviceGetRemappedRows, (nvmlDevice_t device, unsigned *correctable, unsigned *uncorrectable,
-                                     unsigned *pending, unsigned *failed))
-{
-    NVML_ENTER_DEVICE(device, correctable);
-    if (!uncorrectable || !pending || !failed)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    if (!maps_rows(device))
-        return NVML_ERROR_NOT_SUPPORTED;
-    *correctable = *uncorrectable = *pending = *failed = 0;
-    return NVML_SUCCESS;
-}
-
-static nvmlReturn_t no_retired_pages(nvmlDevice_t device, unsigned cause, unsigned *count)
-{
-    NVML_ENTER_DEVICE(device, count);
-    if (cause > 1)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    if (maps_rows(device))
-        return NVML_ERROR_NOT_SUPPORTED;
-    *count = 0;
-    return NVML_SUCCESS;
-}
-
-NVML_API(nvmlDeviceGetRetiredPages,
-         (nvmlDevice_t device, unsigned cause, unsigned *count, unsigned long long *address))
-{
-    return no_retired_pages(device, cause, count);
-}
-
-NVML_API(nvmlDeviceGetRetiredPages_v2, (nvmlDevice_t device, unsigned cause, unsigned *count,
-                                        unsigned long long *address, unsigned long long *time))
-{
-    return no_retired_pages(device, cause, count);
-}
-
-NVML_API(nvmlDeviceGetRetiredPagesPendingStatus, (nvmlDevice_t device, unsigned *pending))
-{
-    return no_retired_pages(device, 0, pending);
-}
-
 /* ---- what only somebody with the right to may change; nobody here has it ---- */
 
 #define MAY_NOT(name)                                                                                        \
@@ -183,6 +171,13 @@ MAY_NOT(nvmlDeviceSetComputeMode)
 MAY_NOT(nvmlDeviceSetPersistenceMode)
 MAY_NOT(nvmlDeviceSetEccMode)
 MAY_NOT(nvmlDeviceSetPowerManagementLimit)
+MAY_NOT(nvmlDeviceSetApplicationsClocks)
+MAY_NOT(nvmlDeviceResetApplicationsClocks)
+MAY_NOT(nvmlDeviceSetGpuLockedClocks)
+MAY_NOT(nvmlDeviceResetGpuLockedClocks)
+MAY_NOT(nvmlDeviceSetMemoryLockedClocks)
+MAY_NOT(nvmlDeviceResetMemoryLockedClocks)
+MAY_NOT(nvmlDeviceSetAPIRestriction)
 
 NVML_API(nvmlDeviceSetPowerManagementLimit_v2, (nvmlDevice_t device, void *limit))
 {

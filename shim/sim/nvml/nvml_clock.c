@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { CLOCK_GRAPHICS, CLOCK_SM, CLOCK_MEMORY, CLOCK_VIDEO, CLOCKS };
 enum { P0 = 0, PSTATES = 16, PSTATE_UNKNOWN = 32 };
@@ -131,6 +132,23 @@ NVML_API(nvmlDeviceGetSupportedClocksThrottleReasons, (nvmlDevice_t device, unsi
     return all_reasons(device, reasons);
 }
 
+struct violation {
+    unsigned long long now_us, limited_ns;
+};
+
+/* Nothing ever holds the clocks back. */
+NVML_API(nvmlDeviceGetViolationStatus, (nvmlDevice_t device, unsigned policy, struct violation *violation))
+{
+    enum { LAST_LIMIT = 5, APPLICATION_CLOCKS = 10, BASE_CLOCKS = 11 };
+    NVML_ENTER_DEVICE(device, violation);
+    if (policy > LAST_LIMIT && policy != APPLICATION_CLOCKS && policy != BASE_CLOCKS)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *violation = (struct violation){(uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000, 0};
+    return NVML_SUCCESS;
+}
+
 /* ---- performance states ---- */
 
 NVML_API(nvmlDeviceGetSupportedPerformanceStates, (nvmlDevice_t device, unsigned *pstate, unsigned bytes))
@@ -156,7 +174,7 @@ struct pstates {
 NVML_API(nvmlDeviceGetDynamicPstatesInfo, (nvmlDevice_t device, struct pstates *pstates))
 {
     NVML_ENTER_DEVICE(device, pstates);
-    *pstates = (struct pstates){.domain[0] = {1, device->busy_percent, 100, 0}};
+    *pstates = (struct pstates){.domain[0] = {1, sim_nvml_busy_percent(device), 100, 0}};
     return NVML_SUCCESS;
 }
 

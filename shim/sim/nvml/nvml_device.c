@@ -137,9 +137,11 @@ NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, unsigned, 4)
 NUMBER(nvmlDeviceGetMultiGpuBoard, unsigned, 0)
 NUMBER(nvmlDeviceGetModuleId, unsigned, device->index)
 NUMBER(nvmlDeviceGetVirtualizationMode, unsigned, 0)
-NUMBER(nvmlDeviceGetNumFans, unsigned, 0) /* the air comes from the chassis */
+NUMBER(nvmlDeviceGetNumFans, unsigned, 0)       /* the air comes from the chassis */
+NUMBER(nvmlDeviceGetPcieSpeed, unsigned, 16000) /* Mbps of a lane */
+NUMBER(nvmlDeviceGetPcieLinkMaxSpeed, unsigned, 4)
+NUMBER(nvmlDeviceGetIrqNum, unsigned, 128 + device->index)
 NUMBER(nvmlDeviceGetPowerSource, unsigned, 0)
-NUMBER(nvmlDeviceGetDefaultEccMode, unsigned, 1)
 NUMBER(nvmlDeviceGetBusType, unsigned, 2) /* PCI Express */
 NUMBER(nvmlDeviceGetBoardId, unsigned, sim_pci_bus(device->index) << 8)
 NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, 0)
@@ -164,26 +166,11 @@ NVML_API(nvmlDeviceGetPowerManagementLimitConstraints, (nvmlDevice_t device, uns
     return NVML_SUCCESS;
 }
 
-NVML_API(nvmlDeviceGetEccMode, (nvmlDevice_t device, unsigned *current, unsigned *pending))
-{
-    NVML_ENTER_DEVICE(device, current);
-    if (!pending)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *current = *pending = 1;
-    return NVML_SUCCESS;
-}
-
-NVML_API(nvmlDeviceGetTotalEccErrors,
-         (nvmlDevice_t device, unsigned kind, unsigned counter, unsigned long long *count))
-{
-    NVML_ENTER_DEVICE(device, count);
-    *count = 0;
-    return NVML_SUCCESS;
-}
-
 NVML_API(nvmlDeviceGetPcieThroughput, (nvmlDevice_t device, unsigned counter, unsigned *kilobytes_per_s))
 {
     NVML_ENTER_DEVICE(device, kilobytes_per_s);
+    if (counter > 1)
+        return NVML_ERROR_INVALID_ARGUMENT;
     *kilobytes_per_s = 0;
     return NVML_SUCCESS;
 }

@@ -1,71 +1,5 @@
-/* nvml_usage.c -- what NVML measures: memory, utilisation, and the processes that use a device. */
+/* nvml_usage.c -- what NVML measures of a device: its memory, and how busy it was in the last samples. */
 #include "nvml.h"
-
-#include <string.h>
-#include <time.h>
-
-#define SAMPLE_NS     166666667ull /* the shortest time over which the driver measures */
-#define NOT_AVAILABLE 0xffffffffu
-
-/* GPU time of each process record when the device's measurement began, and its share in the last one. */
-static uint64_t since_gpu_ns[SIM_MAX_DEVICES][SIM_MAX_PROCESSES + 1];
-static unsigned process_percent[SIM_MAX_DEVICES][SIM_MAX_PROCESSES + 1];
-
-static uint64_t realtime_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static unsigned percent(uint64_t part_ns, uint64_t whole_ns)
-{
-    uint64_t value = whole_ns ? (100 * part_ns + whole_ns / 2) / whole_ns : 0;
-    return value > 100 ? 100 : (unsigned)value;
-}
-
-static uint64_t busy_ns(const struct sim_machine *m, uint32_t d)
-{
-    return sim_device_elapsed_ns(m, d) - sim_device_idle_ns(m, d);
-}
-
-static void begin(const struct sim_machine *m, struct sim_nvml_device *device)
-{
-    device->since_ns = m->now_ns;
-    device->since_busy_ns = busy_ns(m, device->index);
-    for (uint32_t p = 1; p <= SIM_MAX_PROCESSES && m->process[p].state != SIM_PROCESS_FREE; p++)
-        since_gpu_ns[device->index][p] = sim_process_gpu_ns(m, p, device->index);
-}
-
-void sim_nvml_measure_from_now(void)
-{
-    struct sim_machine *m = sim_nvml.machine;
-    sim_machine_lock(m);
-    for (uint32_t d = 0; d < m->device_count; d++) {
-        sim_nvml.device[d].measured_ns = 0;
-        begin(m, &sim_nvml.device[d]);
-    }
-    sim_machine_unlock(m);
-}
-
-/* With the machine locked.  A measurement is complete after SAMPLE_NS; until the first one is, what there is so far
- * is the answer. */
-static void measure(struct sim_nvml_device *device)
-{
-    struct sim_machine *m = sim_nvml.machine;
-    uint64_t window_ns = m->now_ns - device->since_ns;
-    if (window_ns < SAMPLE_NS && device->measured_ns)
-        return;
-    device->busy_percent = percent(busy_ns(m, device->index) - device->since_busy_ns, window_ns);
-    for (uint32_t p = 1; p <= SIM_MAX_PROCESSES && m->process[p].state != SIM_PROCESS_FREE; p++) {
-        uint64_t gpu_ns = sim_process_gpu_ns(m, p, device->index), since = since_gpu_ns[device->index][p];
-        process_percent[device->index][p] = percent(gpu_ns > since ? gpu_ns - since : 0, window_ns);
-    }
-    if (window_ns < SAMPLE_NS)
-        return;
-    device->measured_ns = realtime_us() * 1000;
-    begin(m, device);
-}
 
 /* ---- memory ---- */
 
@@ -116,6 +50,29 @@ NVML_API(nvmlDeviceGetBAR1MemoryInfo, (nvmlDevice_t device, struct memory *memor
 
 /* ---- utilisation ---- */
 
+unsigned sim_nvml_percent(uint64_t part_ns, uint64_t whole_ns)
+{
+    uint64_t value = whole_ns ? (100 * part_ns + whole_ns / 2) / whole_ns : 0;
+    return value > 100 ? 100 : (unsigned)value;
+}
+
+/* With the machine locked. */
+static unsigned percent_in(nvmlDevice_t device, uint64_t sample)
+{
+    const struct sim_machine *m = sim_nvml.machine;
+    return sim_nvml_percent(sim_sample_device_ns(m, device->index, sample, sample), m->sample_ns);
+}
+
+unsigned sim_nvml_busy_percent(nvmlDevice_t device)
+{
+    struct sim_machine *m = sim_nvml.machine;
+    sim_machine_lock(m);
+    uint64_t last = sim_sample_last(m);
+    unsigned percent = last ? percent_in(device, last) : 0;
+    sim_machine_unlock(m);
+    return percent;
+}
+
 struct utilization {
     unsigned gpu, memory;
 };
@@ -123,11 +80,8 @@ struct utilization {
 NVML_API(nvmlDeviceGetUtilizationRates, (nvmlDevice_t device, struct utilization *utilization))
 {
     NVML_ENTER_DEVICE(device, utilization);
-    sim_machine_lock(sim_nvml.machine);
-    measure(device);
-    sim_machine_unlock(sim_nvml.machine);
-    utilization->gpu = device->busy_percent;
-    utilization->memory = device->busy_percent / 2; /* bandwidth is not modelled per kernel */
+    utilization->gpu = sim_nvml_busy_percent(device);
+    utilization->memory = SIM_NVML_MEMORY_PERCENT(utilization->gpu);
     return NVML_SUCCESS;
 }
 
@@ -138,7 +92,7 @@ NVML_API(nvmlDeviceGetUtilizationRates, (nvmlDevice_t device, struct utilization
         if (!period_us)                                                                                      \
             return NVML_ERROR_INVALID_ARGUMENT;                                                              \
         *percent_busy = 0;                                                                                   \
-        *period_us = SAMPLE_NS / 1000;                                                                       \
+        *period_us = (unsigned)(sim_nvml.machine->sample_ns / 1000);                                         \
         return NVML_SUCCESS;                                                                                 \
     }
 
@@ -147,131 +101,76 @@ NO_ENGINE(nvmlDeviceGetDecoderUtilization)
 NO_ENGINE(nvmlDeviceGetJpgUtilization)
 NO_ENGINE(nvmlDeviceGetOfaUtilization)
 
-/* ---- processes ---- */
+/* ---- samples ---- */
 
-struct process_v1 {
-    unsigned pid;
-    unsigned long long used_bytes;
+enum sampling {
+    SAMPLES_POWER,
+    SAMPLES_GPU,
+    SAMPLES_MEMORY,
+    SAMPLES_ENCODER,
+    SAMPLES_DECODER,
+    SAMPLES_CLOCK,
+    SAMPLES_MEMORY_CLOCK,
+    SAMPLES_MODULE_POWER,
+    SAMPLES_JPEG,
+    SAMPLES_OFA,
+    SAMPLINGS
 };
 
-/* Of the calls _v2 and _v3 alike. */
-struct process_v2 {
-    unsigned pid;
-    unsigned long long used_bytes;
-    unsigned gpu_instance, compute_instance;
-};
+enum { VALUE_UNSIGNED_INT = 1 };
 
-struct user {
-    unsigned pid;
-    uint64_t used_bytes;
-    unsigned percent;
-};
-
-/* With the machine locked: the processes with a context on the device.  A process that loaded the driver twice has two
- * records and is one user. */
-static unsigned find_users(nvmlDevice_t device, struct user user[SIM_MAX_LIVE])
-{
-    struct sim_machine *m = sim_nvml.machine;
-    unsigned count = 0;
-    sim_machine_reap(m);
-    for (uint32_t i = 0; i < m->live_count; i++) {
-        const struct sim_process *process = &m->process[m->live[i]];
-        const struct sim_process_device *usage = &process->device[device->index];
-        unsigned at = 0;
-        if (!usage->contexts || process->inbox.state == SIM_STATE_SAVED)
-            continue;
-        while (at < count && user[at].pid != process->pid)
-            at++;
-        if (at == count)
-            user[count++] = (struct user){.pid = process->pid};
-        user[at].used_bytes += usage->used_bytes;
-        user[at].percent += process_percent[device->index][m->live[i]];
-    }
-    return count;
-}
-
-static nvmlReturn_t list(nvmlDevice_t device, unsigned *count, void *to, bool old)
-{
-    static __thread struct user user[SIM_MAX_LIVE];
-    NVML_ENTER_DEVICE(device, count);
-    sim_machine_lock(sim_nvml.machine);
-    unsigned found = find_users(device, user), room = *count;
-    sim_machine_unlock(sim_nvml.machine);
-    *count = found;
-    if (!found)
-        return NVML_SUCCESS;
-    if (room < found)
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    if (!to)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    for (unsigned i = 0; i < found; i++)
-        if (old)
-            ((struct process_v1 *)to)[i] = (struct process_v1){user[i].pid, user[i].used_bytes};
-        else
-            ((struct process_v2 *)to)[i] =
-                (struct process_v2){user[i].pid, user[i].used_bytes, NOT_AVAILABLE, NOT_AVAILABLE};
-    return NVML_SUCCESS;
-}
-
-NVML_API(nvmlDeviceGetComputeRunningProcesses,
-         (nvmlDevice_t device, unsigned *count, struct process_v1 *process))
-{
-    return list(device, count, process, true);
-}
-
-NVML_API(nvmlDeviceGetComputeRunningProcesses_v2,
-         (nvmlDevice_t device, unsigned *count, struct process_v2 *process))
-{
-    return list(device, count, process, false);
-}
-
-NVML_API(nvmlDeviceGetComputeRunningProcesses_v3,
-         (nvmlDevice_t device, unsigned *count, struct process_v2 *process))
-{
-    return list(device, count, process, false);
-}
-
-/* Nobody draws, and nobody uses MPS. */
-#define NO_PROCESSES(name)                                                                                   \
-    NVML_API(name, (nvmlDevice_t device, unsigned *count, void *process))                                    \
-    {                                                                                                        \
-        NVML_ENTER_DEVICE(device, count);                                                                    \
-        *count = 0;                                                                                          \
-        return NVML_SUCCESS;                                                                                 \
-    }
-
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses)
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2)
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3)
-
-struct utilization_sample {
-    unsigned pid;
+struct sample {
     unsigned long long time_us;
-    unsigned sm, memory, encoder, decoder;
+    union {
+        unsigned number;
+        unsigned long long room;
+    } value;
 };
 
-NVML_API(nvmlDeviceGetProcessUtilization, (nvmlDevice_t device, struct utilization_sample *sample,
-                                           unsigned *count, unsigned long long since_us))
+static unsigned value_of(nvmlDevice_t device, enum sampling sampling, uint64_t sample)
 {
-    static __thread struct user user[SIM_MAX_LIVE];
-    NVML_ENTER_DEVICE(device, count);
-    sim_machine_lock(sim_nvml.machine);
-    measure(device);
-    unsigned found = find_users(device, user), room = *count;
-    sim_machine_unlock(sim_nvml.machine);
-    uint64_t time_us = device->measured_ns ? device->measured_ns / 1000 : realtime_us();
-    if (!found || time_us <= since_us) {
-        *count = 0;
-        return NVML_ERROR_NOT_FOUND;
+    const struct sim_profile *profile = &sim_nvml_device(device)->profile;
+    switch (sampling) {
+    case SAMPLES_POWER:
+        return sim_nvml_idle_mw(device);
+    case SAMPLES_GPU:
+        return percent_in(device, sample);
+    case SAMPLES_MEMORY:
+        return SIM_NVML_MEMORY_PERCENT(percent_in(device, sample));
+    case SAMPLES_CLOCK:
+        return profile->clock_khz / 1000;
+    case SAMPLES_MEMORY_CLOCK:
+        return profile->memory_clock_khz / 1000;
+    default:
+        return 0;
     }
-    *count = found;
-    if (!sample || room < found)
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < found; i++)
-        sample[i] = (struct utilization_sample){
-            .pid = user[i].pid, .time_us = time_us, .sm = user[i].percent, .memory = user[i].percent / 2};
-    return NVML_SUCCESS;
+}
+
+/* All are taken at the same moments here; the real driver looks at power and clocks more often. */
+NVML_API(nvmlDeviceGetSamples, (nvmlDevice_t device, unsigned sampling, unsigned long long since_us,
+                                unsigned *type, unsigned *count, struct sample *to))
+{
+    NVML_ENTER_DEVICE(device, count);
+    struct sim_machine *m = sim_nvml.machine;
+    unsigned room = *count, given = 0;
+    if (!type || sampling >= SAMPLINGS)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (sampling == SAMPLES_MODULE_POWER)
+        return NVML_ERROR_NOT_SUPPORTED;
+    *type = VALUE_UNSIGNED_INT;
+    if (!to) {
+        *count = SIM_SAMPLES;
+        return NVML_SUCCESS;
+    }
+    if (room == 0)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    sim_machine_lock(m);
+    for (uint64_t s = sim_sample_first(m); s <= sim_sample_last(m) && given < room; s++) {
+        uint64_t time_us = m->sample_end_us[s % SIM_SAMPLES];
+        if (time_us > since_us)
+            to[given++] = (struct sample){time_us, {value_of(device, sampling, s)}};
+    }
+    sim_machine_unlock(m);
+    *count = given;
+    return given ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }

@@ -1,0 +1,48 @@
+/* nvml_accounting.c -- accounting of processes that have ended: off, as on every card until root switches it on. */
+#include "nvml.h"
+
+#define PROCESSES_KEPT 4000 /* were it on */
+
+NVML_API(nvmlDeviceGetAccountingMode, (nvmlDevice_t device, unsigned *mode))
+{
+    NVML_ENTER_DEVICE(device, mode);
+    *mode = 0;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetAccountingBufferSize, (nvmlDevice_t device, unsigned *size))
+{
+    NVML_ENTER_DEVICE(device, size);
+    *size = PROCESSES_KEPT;
+    return NVML_SUCCESS;
+}
+
+NVML_API(nvmlDeviceGetAccountingPids, (nvmlDevice_t device, unsigned *count, unsigned *pid))
+{
+    NVML_ENTER_DEVICE(device, count);
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+NVML_API(nvmlDeviceGetAccountingStats, (nvmlDevice_t device, unsigned pid, void *stats))
+{
+    NVML_ENTER_DEVICE(device, stats);
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+NVML_API(nvmlDeviceGetAccountingStats_v2, (nvmlDevice_t device, void *stats))
+{
+    NVML_ENTER_DEVICE(device, stats);
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+NVML_API(nvmlDeviceSetAccountingMode, (nvmlDevice_t device, unsigned mode))
+{
+    NVML_ENTER_DEVICE(device, device);
+    return mode > 1 ? NVML_ERROR_INVALID_ARGUMENT : NVML_ERROR_NO_PERMISSION;
+}
+
+NVML_API(nvmlDeviceClearAccountingPids, (nvmlDevice_t device))
+{
+    NVML_ENTER_DEVICE(device, device);
+    return NVML_ERROR_NO_PERMISSION;
+}
