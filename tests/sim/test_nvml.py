@@ -104,6 +104,18 @@ def test_nothing_answers_after_the_last_end(machine: Machine) -> None:
     ) == [[1], 1, 1]
 
 
+def test_a_child_goes_on_where_its_parent_was(machine: Machine) -> None:
+    program = machine.start(HOLD)
+    pid = line(program)
+    assert ask(
+        machine,
+        "import os\nback, there = os.pipe(); child = os.fork()\n"
+        "if child == 0: os.write(there, str(processes()[0][0]).encode()); os._exit(0)\n"
+        "os.waitpid(child, 0); out([int(os.read(back, 20)), processes()[0][0]])",
+    ) == [pid, pid]
+    tell(program)
+
+
 def test_each_form_of_the_list_says_the_same(machine: Machine) -> None:
     program = machine.start(HOLD)
     pid = line(program)

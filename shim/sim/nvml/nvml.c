@@ -9,18 +9,40 @@ struct sim_nvml sim_nvml;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A child does not inherit the machine, but what its parent began goes on there: it opens the machine when it asks. */
+static void forget_machine(void)
+{
+    pthread_mutex_init(&lock, NULL);
+    sim_nvml.machine = NULL;
+}
+
+/* With `lock` held. */
+static bool open_machine(bool create)
+{
+    static bool watched;
+    char why[4352];
+    if (sim_nvml.machine)
+        return true;
+    sim_nvml.machine = sim_machine_open(create, why, sizeof(why));
+    if (*why)
+        fprintf(stderr, "simgpu: %s\n", why);
+    if (sim_nvml.machine && !watched)
+        watched = pthread_atfork(NULL, NULL, forget_machine) == 0;
+    return sim_nvml.machine != NULL;
+}
+
+bool sim_nvml_open_again(void)
+{
+    pthread_mutex_lock(&lock);
+    bool open = open_machine(false);
+    pthread_mutex_unlock(&lock);
+    return open;
+}
+
 static nvmlReturn_t start(void)
 {
-    char why[4352];
-    nvmlReturn_t result = NVML_SUCCESS;
     pthread_mutex_lock(&lock);
-    if (!sim_nvml.machine) {
-        sim_nvml.machine = sim_machine_open(true, why, sizeof(why));
-        if (*why)
-            fprintf(stderr, "simgpu: %s\n", why);
-        if (!sim_nvml.machine)
-            result = NVML_ERROR_DRIVER_NOT_LOADED;
-    }
+    nvmlReturn_t result = open_machine(true) ? NVML_SUCCESS : NVML_ERROR_DRIVER_NOT_LOADED;
     if (result == NVML_SUCCESS && sim_nvml.users++ == 0)
         for (uint32_t i = 0; i < sim_nvml.machine->device_count; i++)
             sim_nvml.device[i].index = i;

@@ -56,9 +56,17 @@ unsigned sim_nvml_busy_percent(nvmlDevice_t device);
 
 #define SIM_NVML_NOT_AVAILABLE 0xffffffffu
 
+/* In a child of the process that called nvmlInit; false where the machine is gone. */
+bool sim_nvml_open_again(void);
+
+static inline bool sim_nvml_ready(void)
+{
+    return sim_nvml.users && (sim_nvml.machine || sim_nvml_open_again());
+}
+
 #define NVML_ENTER()                                                                                         \
     do {                                                                                                     \
-        if (!sim_nvml.users)                                                                                 \
+        if (!sim_nvml_ready())                                                                               \
             return NVML_ERROR_UNINITIALIZED;                                                                 \
     } while (0)
 
