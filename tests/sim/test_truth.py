@@ -96,7 +96,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_holds_at_every_step_whoever_is_killed(
     make_machine: Callable[..., Machine], checked: Path, mps: str
 ) -> None:
-    machine = make_machine("l4", SIMGPU_MPS=mps)
+    machine = make_machine("l4", SIMGPU_MPS=mps, SIMGPU_SAMPLE_NS="100000")
     environ = {**machine.environ, "LD_LIBRARY_PATH": str(checked), "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "40"}
     assert machine.run("start(); out(1)") == 1
     chance = random.Random(5)

@@ -138,7 +138,8 @@ static void check_lists(const struct sim_machine *m, const struct tally *t)
 
 static void check_sums(const struct sim_machine *m)
 {
-    uint64_t gpu_ns[SIM_MAX_DEVICES] = {0}, bytes[SIM_MAX_DEVICES] = {0};
+    uint64_t gpu_ns[SIM_MAX_DEVICES] = {0}, bytes[SIM_MAX_DEVICES] = {0}, sampled_ns[SIM_MAX_DEVICES] = {0};
+    uint64_t sample = sim_sample_last(m);
     for (uint32_t p = 1; p <= SIM_MAX_PROCESSES; p++) {
         const struct sim_process *process = &m->process[p];
         if (process->state == SIM_PROCESS_FREE)
@@ -152,11 +153,14 @@ static void check_sums(const struct sim_machine *m)
             HOLDS(process->state == SIM_PROCESS_LIVE || (sum == 0 && usage->contexts == 0), p);
             bytes[d] += sum;
             gpu_ns[d] += sim_process_gpu_ns(m, p, d);
+            sampled_ns[d] += sample ? sim_sample_process_ns(m, p, d, sample, sample) : 0;
         }
     }
     for (uint32_t d = 0; d < m->device_count; d++) {
         gpu_ns[d] += m->device[d].forgotten_gpu_ns + sim_device_idle_ns(m, d) + sim_device_switch_ns(m, d);
         HOLDS(gpu_ns[d] == sim_device_elapsed_ns(m, d), d);
+        HOLDS(!sample || sampled_ns[d] <= sim_sample_device_ns(m, d, sample, sample), d);
+        HOLDS(!sample || sim_sample_device_ns(m, d, sample, sample) <= m->sample_ns, d);
         HOLDS(bytes[d] == m->device[d].used_bytes && bytes[d] <= m->device[d].profile.memory_bytes, d);
     }
 }
