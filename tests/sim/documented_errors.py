@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 HEADERS = "GSHARE_TEST_CUDA_HEADERS"
-TOOLKIT = Path("/usr/local/cuda/include/cuda.h")
 
 COMMENT = re.compile(
     r"/\*\*((?:(?!\*/).)*)\*/\s*"  # the comment
@@ -65,10 +64,9 @@ ADDITIONS: Mapping[str, Mapping[int, str]] = {
 
 
 def cuda_headers() -> list[Path]:
-    """Return every cuda.h at hand, oldest first."""
+    """Return the cuda.h of several releases, oldest first: one alone misses what others document."""
     folder = os.environ.get(HEADERS)
-    found = sorted(Path(folder).glob("*/include/cuda.h")) if folder else []
-    return found or [TOOLKIT] * TOOLKIT.exists()
+    return sorted(Path(folder).glob("*/include/cuda.h")) if folder else []
 
 
 def base_name(function: str) -> str:
@@ -93,6 +91,8 @@ def documented(headers: Iterable[Path]) -> dict[str, frozenset[int]]:
             codes[base_name(function)] |= named
             if "\\notefnerr" in comment:
                 codes[base_name(function)] |= ASYNCHRONOUS
+        for documented_name, exported in re.findall(r"^#define (cu\w+) +(cu\w+)$", text, re.M):
+            codes[base_name(exported)] |= codes[base_name(documented_name)]
     return {name: frozenset(found) for name, found in codes.items() if found}
 
 
