@@ -74,6 +74,41 @@ typedef struct {
     unsigned char reserved[54];
 } CUmemPoolProps;
 
+#define CUDA_ARRAY3D_LAYERED          0x01u
+#define CUDA_ARRAY3D_SURFACE_LDST     0x02u
+#define CUDA_ARRAY3D_CUBEMAP          0x04u
+#define CUDA_ARRAY3D_SPARSE           0x40u
+#define CUDA_ARRAY3D_DEFERRED_MAPPING 0x80u
+
+typedef struct {
+    size_t Width, Height;
+    int Format;
+    unsigned int NumChannels;
+} CUDA_ARRAY_DESCRIPTOR;
+
+typedef struct {
+    unsigned int Width, Height;
+    int Format;
+    unsigned int NumChannels;
+} CUDA_ARRAY_DESCRIPTOR_v1;
+
+typedef struct {
+    size_t Width, Height, Depth;
+    int Format;
+    unsigned int NumChannels, Flags;
+} CUDA_ARRAY3D_DESCRIPTOR;
+
+typedef struct {
+    unsigned int Width, Height, Depth;
+    int Format;
+    unsigned int NumChannels, Flags;
+} CUDA_ARRAY3D_DESCRIPTOR_v1;
+
+typedef struct {
+    size_t size, alignment;
+    unsigned int reserved[4];
+} CUDA_ARRAY_MEMORY_REQUIREMENTS;
+
 typedef struct CUlaunchAttribute_st CUlaunchAttribute;
 
 typedef struct {

@@ -4,6 +4,7 @@
  * down is meaningless there.  Locks that other threads held at the fork are made new. */
 #include <pthread.h>
 
+#include "array_size.h"
 #include "context.h"
 #include "later.h"
 #include "meter.h"
@@ -28,6 +29,7 @@ static void in_child(void)
     gs_later_forget();
     gs_pool_forget();
     gs_context_forget();
+    gs_array_forget();
     gs_meter_forget();
     gs_region_after_fork(1);
 }

@@ -1,0 +1,241 @@
+/* array_size.c -- the driver is asked what an array will take, before it is made.
+ *
+ * It tells only of arrays to which memory is mapped later.  So one is made that is the same but for that: it takes
+ * nothing of the device.  Destroying it would wait for the GPU, so that it is kept until the program destroys an array
+ * in the same context, which waits anyway.  What the driver said is remembered by descriptor. */
+#include <string.h>
+
+#include "array_size.h"
+#include "device.h"
+#include "hooks.h"
+#include "ledger.h"
+#include "lock.h"
+
+#define CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED 121
+#define CU_STREAM_CAPTURE_MODE_RELAXED                            2
+
+#define CUBE_FACES 6
+
+static struct gs_lock lock;
+
+/* -------- what is known -------- */
+
+#define ANSWER_BITS 6
+#define ANSWERS     (1 << ANSWER_BITS)
+
+/* A descriptor, a number of levels and a device, without padding: compared as bytes. */
+struct question {
+    uint64_t word[6];
+};
+
+static struct answer {
+    struct question question;
+    uint64_t bytes; /* 0: none yet */
+} answers[ANSWERS];
+
+static struct question question_of(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
+{
+    return (struct question){{desc->Width, desc->Height, desc->Depth,
+                              (uint64_t)(unsigned int)desc->Format << 32 | desc->NumChannels,
+                              (uint64_t)desc->Flags << 32 | levels, (unsigned int)ordinal}};
+}
+
+static struct answer *place_of(const struct question *question)
+{
+    uint64_t hash = 0;
+
+    for (unsigned int i = 0; i < sizeof question->word / sizeof *question->word; i++)
+        hash = (hash ^ question->word[i]) * 0x9e3779b97f4a7c15ull;
+    return &answers[hash >> (64 - ANSWER_BITS)];
+}
+
+static uint64_t recall(const struct question *question)
+{
+    const struct answer *answer = place_of(question);
+    uint64_t bytes = 0;
+
+    gs_lock(&lock);
+    if (!memcmp(&answer->question, question, sizeof *question))
+        bytes = answer->bytes;
+    gs_unlock(&lock);
+    return bytes;
+}
+
+static void remember(const struct question *question, uint64_t bytes)
+{
+    struct answer *answer = place_of(question);
+
+    gs_lock(&lock);
+    answer->question = *question;
+    answer->bytes = bytes;
+    gs_unlock(&lock);
+}
+
+/* -------- arrays made to ask -------- */
+
+#define MOST_KEPT 256
+
+struct twin {
+    uint64_t handle;
+    int mipmapped;
+};
+
+/* The ledger has them too, without bytes: there they end with their context. */
+static struct twin kept[MOST_KEPT];
+static uint32_t kept_count; /* read without the lock, to see that there is nothing to do */
+
+static void destroy(const struct twin *twin)
+{
+    if (twin->mipmapped)
+        REAL(cuMipmappedArrayDestroy)((CUmipmappedArray)twin->handle);
+    else
+        REAL(cuArrayDestroy)((CUarray)twin->handle);
+}
+
+static void keep(const struct twin *twin, CUcontext context)
+{
+    const struct gs_entry entry = {.owner = (uint64_t)context, .device = GS_NO_DEVICE, .kind = GS_ARRAY};
+    struct gs_entry stale;
+
+    gs_lock(&lock);
+    if (kept_count < MOST_KEPT && gs_ledger_put(twin->handle, &entry, &stale) != GS_NOT_NOTED) {
+        kept[kept_count] = *twin;
+        __atomic_store_n(&kept_count, kept_count + 1, __ATOMIC_RELAXED);
+    }
+    gs_unlock(&lock);
+}
+
+/* Takes one that is the context's to destroy; forgets those that have gone with theirs. */
+static int take_one(CUcontext context, struct twin *twin)
+{
+    int found = 0;
+
+    gs_lock(&lock);
+    for (uint32_t i = 0; i < kept_count && !found;) {
+        struct gs_entry entry;
+        int known =
+            gs_ledger_find(kept[i].handle, &entry) && entry.kind == GS_ARRAY && entry.device == GS_NO_DEVICE;
+
+        if (known && entry.owner != (uint64_t)context) {
+            i++;
+            continue;
+        }
+        if (known) {
+            *twin = kept[i];
+            found = gs_ledger_take(twin->handle, &entry);
+        }
+        kept[i] = kept[kept_count - 1];
+        __atomic_store_n(&kept_count, kept_count - 1, __ATOMIC_RELAXED);
+    }
+    gs_unlock(&lock);
+    return found;
+}
+
+void gs_array_clear(CUcontext context)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    struct twin twin = {0};
+
+    if (!__atomic_load_n(&kept_count, __ATOMIC_RELAXED))
+        return;
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode); /* else this breaks another thread's capture */
+    while (take_one(context, &twin))
+        destroy(&twin);
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+}
+
+/* -------- asking -------- */
+
+/* The same array, in the nearest shape to which memory can be mapped later: faces are layers, and a line is one row of
+ * blocks.  False: no driver makes such an array. */
+static int describe_twin(const CUDA_ARRAY3D_DESCRIPTOR *desc, CUDA_ARRAY3D_DESCRIPTOR *twin)
+{
+    int layered = !!(desc->Flags & CUDA_ARRAY3D_LAYERED);
+
+    *twin = *desc;
+    twin->Flags |= CUDA_ARRAY3D_DEFERRED_MAPPING;
+    if (desc->Flags & CUDA_ARRAY3D_CUBEMAP) {
+        twin->Flags = (twin->Flags & ~CUDA_ARRAY3D_CUBEMAP) | CUDA_ARRAY3D_LAYERED;
+        return desc->Width == desc->Height && desc->Depth &&
+               (layered ? desc->Depth % CUBE_FACES == 0 : desc->Depth == CUBE_FACES);
+    }
+    if (!desc->Height && (layered ? desc->Depth != 0 : !desc->Depth))
+        twin->Height = 1;
+    return 1;
+}
+
+/* Makes the twin and asks.  0 bytes: no answer. */
+static CUresult ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal,
+                    uint64_t *bytes)
+{
+    CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
+    struct twin twin = {.mipmapped = levels != 0};
+    CUcontext context = NULL;
+    CUmipmappedArray mipmap;
+    CUarray array;
+    CUresult made, result;
+
+    made = REAL(cuCtxGetCurrent)(&context);
+    if (!made)
+        made = levels ? REAL(cuMipmappedArrayCreate)(&mipmap, desc, levels)
+                      : REAL(cuArray3DCreate_v2)(&array, desc);
+    if (made)
+        return made;
+    twin.handle = levels ? (uint64_t)mipmap : (uint64_t)array;
+    keep(&twin, context);
+    result = levels ? REAL(cuMipmappedArrayGetMemoryRequirements)(&needs, mipmap, ordinal)
+                    : REAL(cuArrayGetMemoryRequirements)(&needs, array, ordinal);
+    if (!result)
+        *bytes = needs.size;
+    return result;
+}
+
+/* A driver that makes such arrays at all, and not this one of the usual kind, makes none of it without the flag. */
+static int refuses_for_good(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *desc, CUdevice ordinal)
+{
+    const unsigned int usual = CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP | CUDA_ARRAY3D_SURFACE_LDST;
+    int supported = 0;
+
+    return result == CUDA_ERROR_INVALID_VALUE && gs_array_format_is_plain(desc->Format) &&
+           !(desc->Flags & ~usual) &&
+           !REAL(cuDeviceGetAttribute)(&supported, CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED,
+                                       ordinal) &&
+           supported;
+}
+
+struct gs_array_size gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
+{
+    struct gs_array_size size = {.bytes = gs_array_bound(desc, levels)};
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    CUDA_ARRAY3D_DESCRIPTOR twin;
+    struct question question;
+    CUresult result;
+    uint64_t bytes;
+
+    if (size.bytes >= GS_ABSURD_ARRAY)
+        return size;
+    if (!describe_twin(desc, &twin)) {
+        size.refusal = CUDA_ERROR_INVALID_VALUE;
+        return size;
+    }
+    question = question_of(&twin, levels, ordinal);
+    bytes = recall(&question);
+    if (!bytes && __atomic_load_n(&kept_count, __ATOMIC_RELAXED) < MOST_KEPT) {
+        REAL(cuThreadExchangeStreamCaptureMode)(&mode); /* else this breaks a capture that is going on */
+        result = ask(&twin, levels, ordinal, &bytes);
+        REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+        if (bytes)
+            remember(&question, bytes);
+        else if (refuses_for_good(result, desc, ordinal))
+            size.refusal = result;
+    }
+    if (bytes)
+        size.bytes = bytes;
+    return size;
+}
+
+void gs_array_forget(void)
+{
+    lock.word = GS_LOCK_FREE;
+    kept_count = 0;
+}

@@ -1,0 +1,36 @@
+/* array_size.h -- what an array, or a mipmapped one, will take of the device. */
+#ifndef GS_ARRAY_SIZE_H
+#define GS_ARRAY_SIZE_H
+
+#include <stdint.h>
+
+#include "driver.h"
+
+/* More than any device has: such an array cannot exist. */
+#define GS_ABSURD_ARRAY ((uint64_t)1 << 60)
+
+struct gs_array_size {
+    uint64_t bytes;
+    CUresult refusal; /* what the driver said: no such array can be.  0: it can, or that is not known */
+};
+
+/* Of `levels` levels (0: an array that has none), on the current context's device.  The driver's own number where
+ * it gives one, else an upper bound.  Takes no memory of the device and waits for nothing. */
+struct gs_array_size gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels,
+                                   CUdevice ordinal);
+
+/* The program has just destroyed an array in that context, and so waited for all that runs there: what we made
+ * there to ask the driver can go without a wait. */
+void gs_array_clear(CUcontext context);
+
+void gs_array_forget(void); /* in a fork's child */
+
+/* -------- from the descriptor alone -------- */
+
+/* Saturates: UINT64_MAX means too many. */
+uint64_t gs_array_bound(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels);
+
+/* One texel, or any number of channels, to an element: what every device has. */
+int gs_array_format_is_plain(int format);
+
+#endif
