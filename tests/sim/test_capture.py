@@ -158,11 +158,23 @@ def test_a_capture_ends_with_the_stream_it_began_in(machine: Machine) -> None:
 fork = event(); begin(s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0)
 must("cuStreamDestroy_v2", s)
 codes = [status(t), alloc(4096)[0]]
-begin(t); record(fork, t); u = stream(); must("cuStreamWaitEvent", u, fork, 0)
+begin(t); record(fork, t); u = stream(); must("cuStreamWaitEvent", u, fork, 0); spin(1 * MS, u)
 must("cuStreamDestroy_v2", u)
 out([*codes, status(t), end(t)[0], status(t)])
 """,
     ) == [[0, NONE], 0, [0, INVALIDATED], 901, [0, NONE]]
+
+
+def test_a_stream_that_was_joined_may_go(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+fork, join = event(), event(); begin(s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0)
+spin(1 * MS, t); record(join, t); must("cuStreamWaitEvent", s, join, 0); must("cuStreamDestroy_v2", t); spin(1 * MS, s)
+found = status(s); code, g = end(s)
+out([found, code, count("cuGraphGetNodes", g)])
+""",
+    ) == [[0, ACTIVE], 0, 2]
 
 
 def test_a_graph_launched_in_a_capture_becomes_a_child(machine: Machine) -> None:

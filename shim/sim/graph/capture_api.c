@@ -106,7 +106,22 @@ static CUresult end(struct sim_stream *stream, CUgraph *graph)
     return result;
 }
 
-/* A capture does not outlive the stream in which it began; without another of its streams it can only end in vain. */
+/* Does another stream of the capture depend on all that this one would go on from? */
+static bool others_wait_for(const struct sim_capturing *gone)
+{
+    uint64_t walk = sim_graph_walk();
+    for (const struct sim_capturing *part = gone->capture->streams; part; part = part->next)
+        for (uint32_t i = 0; part != gone && i < part->before.count; i++)
+            if (sim_graph_mark_before(part->before.node[i], walk) != CUDA_SUCCESS)
+                return false;
+    for (uint32_t i = 0; i < gone->before.count; i++)
+        if (gone->before.node[i]->mark != walk)
+            return false;
+    return true;
+}
+
+/* A capture does not outlive the stream in which it began.  Without another of its streams it can end well only if
+ * that one was joined before; NVIDIA's own clients close streams that they have joined. */
 void sim_capture_leave(struct sim_stream *stream)
 {
     pthread_mutex_lock(&sim_capture_lock);
@@ -115,10 +130,11 @@ void sim_capture_leave(struct sim_stream *stream)
         give_up(part->capture);
     } else if (part) {
         struct sim_capturing **at = &part->capture->streams;
+        if (!others_wait_for(part))
+            sim_capture_invalidate(part->capture, CUDA_SUCCESS);
         while (*at != part)
             at = &(*at)->next;
         *at = part->next;
-        sim_capture_invalidate(part->capture, CUDA_SUCCESS);
         sim_node_list_free(&part->before);
         free(part);
         stream->capture = NULL;

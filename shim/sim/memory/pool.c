@@ -190,7 +190,9 @@ static void trim_all(CUdevice device)
 static struct sim_segment *new_segment(struct sim_pool *pool, uint64_t bytes)
 {
     bytes = (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
-    if (pool->props.maxSize && pool->reserved + bytes > pool->props.maxSize)
+    uint64_t most = (pool->props.maxSize + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
+    if (pool->props.maxSize &&
+        pool->reserved + bytes > most) /* whole pieces: a smaller pool would hold nothing */
         return NULL;
     if (sim_charge(pool->device, SIM_MEM_POOL, bytes) != CUDA_SUCCESS) {
         trim_all(pool->device);
