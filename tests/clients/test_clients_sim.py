@@ -98,48 +98,89 @@ HOLD = """
 import ctypes, sys
 cuda = ctypes.CDLL("libcuda.so.1")
 context, place = ctypes.c_void_p(), ctypes.c_uint64()
+def say(word):
+    print(word, flush=True)
+    sys.stdin.readline()
 assert cuda.cuInit(0) == 0
+say("initialised")
 assert cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
 assert cuda.cuCtxSetCurrent(context) == 0
 assert cuda.cuMemAlloc_v2(ctypes.byref(place), ctypes.c_size_t(1 << 30)) == 0
-print("ready", flush=True)
-sys.stdin.readline()
+say("holds")
 """
 
 
+class Holder:
+    """A process that gets a context and 1 GiB on the device when it is told to."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+        self._expect("initialised")
+
+    def hold(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self._expect("holds")
+
+    def _expect(self, word: str) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == f"{word}\n"
+
+
 @pytest.fixture
-def holder(machine: str) -> Iterator[int]:
-    """The pid of a process with a context and 1 GiB on the device."""
-    environ = {**os.environ, **sim.environment(machine, "l4")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    yield process.pid
-    process.communicate("\n", timeout=30)
+def holder(machine: str) -> Iterator[Holder]:
+    holder = Holder({**os.environ, **sim.environment(machine, "l4")})
+    yield holder
+    holder.process.communicate("\n\n", timeout=30)
 
 
-def test_gpustat_lists_the_process_with_its_memory(
-    holder: int, machine: str, run: Callable[..., subprocess.CompletedProcess[str]]
+def test_gpustat_lists_the_process_once_it_has_a_context(
+    holder: Holder, machine: str, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     require("gpustat")
-    done = run("-m", "gpustat", "--json")
-    assert done.returncode == 0, done.stderr
-    (device,) = json.loads(done.stdout)["gpus"]
+
+    def ask() -> dict[str, Any]:
+        done = run("-m", "gpustat", "--json")
+        assert done.returncode == 0, done.stderr
+        (device,) = json.loads(done.stdout)["gpus"]
+        return dict(device)
+
+    assert ask()["processes"] == []
+    holder.hold()
+    device = ask()
     (process,) = device["processes"]
     used = sim.stat(machine)["devices"][0]["used_bytes"]
     assert used > 1 << 30
     assert device["name"] == "NVIDIA L4"
     assert device["memory.used"] == process["gpu_memory_usage"] == used >> 20
-    assert process["pid"] == holder
+    assert process["pid"] == holder.pid
 
 
-def test_nvitop_shows_device_and_process(
-    holder: int, run: Callable[..., subprocess.CompletedProcess[str]]
+def test_nvitop_shows_the_process_once_it_has_a_context(
+    holder: Holder, machine: str, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     require("nvitop")
-    done = run("-m", "nvitop", "-1")
-    assert done.returncode == 0, done.stderr
-    assert " L4 " in done.stdout
-    assert f" {holder} " in done.stdout
+
+    def ask() -> tuple[str, list[list[str]]]:
+        """What nvitop prints, and the words of its lines about the process."""
+        done = run("-m", "nvitop", "-1", "--no-unicode")
+        assert done.returncode == 0, done.stderr
+        lines = [line.split() for line in done.stdout.splitlines()]
+        return done.stdout, [words for words in lines if str(holder.pid) in words]
+
+    shown, mine = ask()
+    assert " L4 " in shown
+    assert mine == []
+    holder.hold()
+    used = sim.stat(machine)["devices"][0]["used_bytes"]
+    shown, (mine,) = ask()
+    assert any(word == f"{used >> 20}MiB" for word in mine), mine
+    assert f"{used >> 20}MiB / " in shown

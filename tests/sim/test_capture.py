@@ -170,8 +170,8 @@ def test_a_stream_that_was_joined_may_go(machine: Machine) -> None:
         machine,
         """
 fork, join = event(), event(); begin(s); record(fork, s); must("cuStreamWaitEvent", t, fork, 0)
-spin(1 * MS, t); record(join, t); must("cuStreamWaitEvent", s, join, 0); must("cuStreamDestroy_v2", t); spin(1 * MS, s)
-found = status(s); code, g = end(s)
+spin(1 * MS, t); record(join, t); must("cuStreamWaitEvent", s, join, 0); must("cuStreamDestroy_v2", t)
+spin(1 * MS, s); found = status(s); code, g = end(s)
 out([found, code, count("cuGraphGetNodes", g)])
 """,
     ) == [[0, ACTIVE], 0, 2]
