@@ -107,7 +107,7 @@ enum sim_request {
 /* What others ask of a process's helper thread, one thing at a time (checkpoint.c). */
 struct sim_inbox {
     uint32_t state;                       /* CUprocessState */
-    uint32_t request;                     /* enum sim_request: being worked on */
+    _Atomic uint32_t request;             /* enum sim_request: being worked on */
     uint64_t number;                      /* of the last request ever made */
     uint64_t deadline_ns;                 /* LOCK: give up then */
     uint32_t moves;                       /* RESTORE: devices go elsewhere, as new_device says */

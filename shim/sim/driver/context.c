@@ -1,4 +1,5 @@
-/* context.c -- contexts, primary and created, and each thread's stack of current ones. */
+/* context.c -- contexts that programs create, and each thread's stack of current ones. */
+#include "context.h"
 #include "graph_memory.h"
 #include "green.h"
 #include "mps.h"
@@ -17,9 +18,7 @@ struct entry {
 static __thread struct entry stack[STACK_DEPTH];
 static __thread int depth;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the primary contexts and the ids */
-static struct sim_context *primary[SIM_MAX_DEVICES];
-static unsigned long long last_id;
+static _Atomic unsigned long long last_id;
 
 static bool living(const struct entry *entry)
 {
@@ -48,8 +47,7 @@ static const size_t default_limit[CU_LIMIT_SETTABLE] = {
     [CU_LIMIT_PERSISTING_L2_CACHE_SIZE] = 0,
 };
 
-/* Bring an empty object to life as a context; sms limits it, unless 0. */
-static CUresult open_context(struct sim_context *ctx, uint32_t sms)
+CUresult sim_context_open(struct sim_context *ctx, uint32_t sms)
 {
     struct sim_machine *m = sim_driver.machine;
     uint64_t bytes = sim_device_of(ctx->device)->profile.context_bytes;
@@ -83,7 +81,7 @@ static uint64_t heap_bytes(const struct sim_context *ctx)
     return heap > included ? heap - included : 0;
 }
 
-static void close_context(struct sim_context *ctx)
+void sim_context_close(struct sim_context *ctx)
 {
     struct sim_machine *m = sim_driver.machine;
     sim_context_synchronize(ctx);
@@ -96,8 +94,9 @@ static void close_context(struct sim_context *ctx)
     pthread_mutex_unlock(&ctx->lock);
     sim_machine_lock(m);
     sim_shared_context_close(m, ctx->shared);
+    bool last = m->process[sim_driver.process].device[sim_driver.device[ctx->device]].contexts == 0;
     sim_machine_unlock(m);
-    if (sim_driver.machine->process[sim_driver.process].device[sim_driver.device[ctx->device]].contexts == 0) {
+    if (last) {
         sim_pools_forget(ctx->device);
         sim_graph_memory_forget(ctx->device);
     }
@@ -105,26 +104,23 @@ static void close_context(struct sim_context *ctx)
                  sim_device_of(ctx->device)->profile.context_bytes + heap_bytes(ctx));
 }
 
-static struct sim_context *new_object(CUdevice device, unsigned flags)
+unsigned long long sim_context_next_id(void)
+{
+    return ++last_id;
+}
+
+struct sim_context *sim_context_new(CUdevice device, unsigned flags)
 {
     struct sim_context *ctx = sim_object_new(SIM_CONTEXT, sizeof(*ctx));
     if (ctx) {
         ctx->device = device;
         ctx->flags = flags | CU_CTX_MAP_HOST;
         ctx->api_version = 3020;
-        ctx->id = ++last_id;
+        ctx->id = sim_context_next_id();
         ctx->root = ctx;
         pthread_mutex_init(&ctx->lock, NULL);
     }
     return ctx;
-}
-
-unsigned long long sim_context_next_id(void)
-{
-    pthread_mutex_lock(&lock);
-    unsigned long long id = ++last_id;
-    pthread_mutex_unlock(&lock);
-    return id;
 }
 
 static CUresult create(CUcontext *out, const CUexecAffinityParam *affinity, int count, unsigned flags,
@@ -138,12 +134,10 @@ static CUresult create(CUcontext *out, const CUexecAffinityParam *affinity, int 
     SIM_TRY(sim_mps_affinity(device, affinity, count, &sms));
     if (depth == STACK_DEPTH)
         return CUDA_ERROR_UNKNOWN;
-    pthread_mutex_lock(&lock);
-    struct sim_context *ctx = new_object(device, flags);
-    pthread_mutex_unlock(&lock);
+    struct sim_context *ctx = sim_context_new(device, flags);
     if (!ctx)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = open_context(ctx, sms);
+    CUresult result = sim_context_open(ctx, sms);
     if (result != CUDA_SUCCESS) {
         sim_object_free(ctx);
         return result;
@@ -193,7 +187,7 @@ static CUresult destroy(CUcontext ctx)
     if (ctx->primary)
         return CUDA_ERROR_INVALID_CONTEXT;
     bool current = depth > 0 && stack[depth - 1].ctx == ctx;
-    close_context(ctx);
+    sim_context_close(ctx);
     if (current)
         depth--;
     sim_object_free(ctx);
@@ -214,140 +208,6 @@ SIM_API(cuCtxDestroy_v2, (CUcontext ctx))
         return CUDA_ERROR_INVALID_VALUE;
     SIM_ENTER(cuCtxDestroy_v2);
     return destroy(ctx);
-}
-
-/* -------- primary contexts -------- */
-
-/* With the lock held: the device's primary object, perhaps without life. */
-static struct sim_context *primary_object(CUdevice device)
-{
-    if (!primary[device]) {
-        primary[device] = new_object(device, 0);
-        if (primary[device]) {
-            primary[device]->primary = true;
-            primary[device]->magic = SIM_DEAD;
-        }
-    }
-    return primary[device];
-}
-
-CUresult sim_primary_retain(CUdevice device, struct sim_context **out)
-{
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&lock);
-    struct sim_context *ctx = primary_object(device);
-    CUresult result = ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-    if (ctx && ctx->magic != SIM_CONTEXT)
-        result = open_context(ctx, 0);
-    if (result == CUDA_SUCCESS) {
-        ctx->users++;
-        *out = ctx;
-    }
-    pthread_mutex_unlock(&lock);
-    return result;
-}
-
-static void close_primary(struct sim_context *ctx)
-{
-    close_context(ctx);
-    ctx->magic = SIM_DEAD;
-    ctx->users = 0;
-}
-
-static CUresult primary_release(CUdevice device)
-{
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&lock);
-    struct sim_context *ctx = primary[device];
-    CUresult result = ctx && ctx->users ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
-    if (result == CUDA_SUCCESS && --ctx->users == 0)
-        close_primary(ctx);
-    pthread_mutex_unlock(&lock);
-    return result;
-}
-
-static CUresult primary_reset(CUdevice device)
-{
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&lock);
-    struct sim_context *ctx = primary[device];
-    if (ctx && ctx->magic == SIM_CONTEXT)
-        close_primary(ctx);
-    pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS;
-}
-
-static CUresult primary_set_flags(CUdevice device, unsigned flags)
-{
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    if (flags & ~(unsigned)CU_CTX_FLAGS_MASK)
-        return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&lock);
-    struct sim_context *ctx = primary_object(device);
-    if (ctx)
-        ctx->flags = flags | CU_CTX_MAP_HOST;
-    pthread_mutex_unlock(&lock);
-    return ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-SIM_API(cuDevicePrimaryCtxRetain, (CUcontext * ctx, CUdevice device))
-{
-    SIM_ENTER(cuDevicePrimaryCtxRetain);
-    return ctx ? sim_primary_retain(device, ctx) : CUDA_ERROR_INVALID_VALUE;
-}
-
-SIM_API(cuDevicePrimaryCtxRelease, (CUdevice device))
-{
-    SIM_ENTER(cuDevicePrimaryCtxRelease);
-    return primary_release(device);
-}
-
-SIM_API(cuDevicePrimaryCtxRelease_v2, (CUdevice device))
-{
-    SIM_ENTER(cuDevicePrimaryCtxRelease_v2);
-    return primary_release(device);
-}
-
-SIM_API(cuDevicePrimaryCtxReset, (CUdevice device))
-{
-    SIM_ENTER(cuDevicePrimaryCtxReset);
-    return primary_reset(device);
-}
-
-SIM_API(cuDevicePrimaryCtxReset_v2, (CUdevice device))
-{
-    SIM_ENTER(cuDevicePrimaryCtxReset_v2);
-    return primary_reset(device);
-}
-
-SIM_API(cuDevicePrimaryCtxSetFlags, (CUdevice device, unsigned flags))
-{
-    SIM_ENTER(cuDevicePrimaryCtxSetFlags);
-    return primary_set_flags(device, flags);
-}
-
-SIM_API(cuDevicePrimaryCtxSetFlags_v2, (CUdevice device, unsigned flags))
-{
-    SIM_ENTER(cuDevicePrimaryCtxSetFlags_v2);
-    return primary_set_flags(device, flags);
-}
-
-SIM_API(cuDevicePrimaryCtxGetState, (CUdevice device, unsigned *flags, int *active))
-{
-    if (!flags || !active) /* said even before cuInit */
-        return CUDA_ERROR_INVALID_VALUE;
-    SIM_ENTER(cuDevicePrimaryCtxGetState);
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&lock);
-    *flags = primary[device] ? primary[device]->flags & ~(unsigned)CU_CTX_MAP_HOST : 0;
-    *active = primary[device] && primary[device]->magic == SIM_CONTEXT;
-    pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS;
 }
 
 /* -------- the stack -------- */

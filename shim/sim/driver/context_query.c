@@ -94,7 +94,9 @@ SIM_API(cuCtxGetLimit, (size_t * value, CUlimit limit))
     if (!value)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(limit_known(ctx, (int)limit));
+    pthread_mutex_lock(&ctx->lock);
     *value = ctx->limit[limit];
+    pthread_mutex_unlock(&ctx->lock);
     return CUDA_SUCCESS;
 }
 
@@ -102,10 +104,14 @@ SIM_API(cuCtxSetLimit, (CUlimit limit, size_t value))
 {
     SIM_ENTER_CONTEXT(cuCtxSetLimit, ctx);
     SIM_TRY(limit_known(ctx, (int)limit));
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&ctx->lock);
     if (limit == CU_LIMIT_MALLOC_HEAP_SIZE)
-        return sim_context_set_heap(ctx, value);
-    ctx->limit[limit] = value;
-    return CUDA_SUCCESS;
+        result = sim_context_set_heap(ctx, value);
+    else
+        ctx->limit[limit] = value;
+    pthread_mutex_unlock(&ctx->lock);
+    return result;
 }
 
 SIM_API(cuCtxGetCacheConfig, (int *config))
@@ -176,18 +182,14 @@ SIM_API(cuCtxEnablePeerAccess, (CUcontext peer, unsigned flags))
     if (flags != 0)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(peers(ctx, peer));
-    if (ctx->peers & 1u << peer->device)
-        return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
-    ctx->peers |= 1u << peer->device;
-    return CUDA_SUCCESS;
+    uint32_t bit = 1u << peer->device;
+    return atomic_fetch_or(&ctx->peers, bit) & bit ? CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED : CUDA_SUCCESS;
 }
 
 SIM_API(cuCtxDisablePeerAccess, (CUcontext peer))
 {
     SIM_ENTER_CONTEXT(cuCtxDisablePeerAccess, ctx);
     SIM_TRY(peers(ctx, peer));
-    if (!(ctx->peers & 1u << peer->device))
-        return CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
-    ctx->peers &= ~(1u << peer->device);
-    return CUDA_SUCCESS;
+    uint32_t bit = 1u << peer->device;
+    return atomic_fetch_and(&ctx->peers, ~bit) & bit ? CUDA_SUCCESS : CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
 }

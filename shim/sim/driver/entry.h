@@ -13,7 +13,7 @@
 
 struct sim_caller {
     _Atomic uint32_t inside; /* calls of the driver, one in another */
-    uint32_t helps;          /* the helper thread: no gate holds it up */
+    _Atomic uint32_t helps;  /* the helper thread: no gate holds it up */
     struct sim_caller *next; /* of all that there ever were */
     _Atomic uint32_t used;   /* by a thread that lives */
 };

@@ -3,6 +3,7 @@
  * The model has each as a context in the ring of the primary one (shared_context.c), so that they are on the engine
  * together and their kernels stay on their SMs.  They take no memory of their own. */
 #include "green.h"
+#include "context.h"
 #include "process.h"
 
 #include <string.h>

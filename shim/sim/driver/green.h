@@ -49,16 +49,11 @@ bool sim_is_desc(const struct sim_resource_desc *desc);
 
 /* green.c: a context closes, and its green contexts with it. */
 void sim_green_forget(struct sim_context *ctx);
-/* context.c */
+/* primary.c */
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device);
-unsigned long long sim_context_next_id(void);
 
 /* context_event.c: everything that the context, and its green ones, was given so far; all that it will be given. */
 CUresult sim_context_record(struct sim_context *ctx, struct sim_event *event);
 CUresult sim_context_wait(struct sim_context *ctx, struct sim_event *event);
-/* The marker was closed. */
-void sim_context_unmark(struct sim_context *ctx);
-/* A new stream of the context: it waits for what the context waits for. */
-CUresult sim_context_greet(struct sim_stream *stream);
 
 #endif

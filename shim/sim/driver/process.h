@@ -67,6 +67,7 @@ void sim_helper_expect(uint64_t at_ns);
 
 /* -------- context.c, stream.c -------- */
 
+/* With the context's lock held. */
 CUresult sim_context_set_heap(struct sim_context *ctx, size_t bytes);
 
 /* The calling thread's own default stream of the context. */
@@ -75,6 +76,18 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
                          struct sim_stream **stream);
 /* Within the range that streams have. */
 int sim_stream_priority(int priority);
+/* All streams of a context and of its green ones, and what each was given so far; the caller frees `entry`.  Another
+ * thread may close one at any time: then it is not the stream of that point any more. */
+struct sim_stream_list {
+    uint32_t count;
+    struct sim_stream_entry {
+        struct sim_stream *stream;
+        struct sim_point now;
+    } * entry;
+};
+CUresult sim_context_streams(struct sim_context *ctx, struct sim_stream_list *all);
+/* As sim_submit_after(), but nothing where the stream was closed. */
+CUresult sim_submit_after_if_open(const struct sim_stream_entry *entry, struct sim_point point);
 /* With the context's lock held; whatever was queued is done. */
 void sim_stream_close(struct sim_stream *stream);
 

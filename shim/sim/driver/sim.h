@@ -3,6 +3,7 @@
  * Layers, each using only those above it:
  *   machine.h            the shared machine and its model of time
  *   sim.h                this file: process.c context.c stream.c event.c helper.c
+ *   work.h function.h block.h   what streams are given, kernels, memory
  *   memory.c pool.c vmm.c copy.c launch.c, and module.c library.c graph.c capture.c device.c ...
  *
  * Conventions.  An exported function is written once, under its exact ABI name, as SIM_API(name, (params));
@@ -13,9 +14,12 @@
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
+#include "block.h"
 #include "cuda_types.h"
 #include "entry.h"
+#include "function.h"
 #include "machine.h"
+#include "work.h"
 
 #define SIM_EXPORT            __attribute__((visibility("default")))
 #define SIM_API(name, params) SIM_EXPORT CUresult name params
@@ -111,21 +115,28 @@ static inline bool sim_is(const void *object, enum sim_magic magic)
     return object != NULL && *(const uint32_t *)object == (uint32_t)magic;
 }
 
-/* -------- contexts (context.c) -------- */
+/* -------- contexts (context.c, primary.c) -------- */
+
+/* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
+struct sim_point {
+    uint32_t queue;
+    unsigned long long serial; /* the stream's */
+    uint64_t command;
+};
 
 struct sim_context {
     uint32_t magic;
     uint32_t shared; /* index in machine->context[] */
     CUdevice device;
-    uint32_t flags;
+    _Atomic uint32_t flags;
     uint32_t api_version;
     bool primary;
     uint32_t users;        /* primary: retains */
     unsigned long long id; /* cuCtxGetId */
     size_t limit[CU_LIMIT_SETTABLE];
-    uint32_t cache_config;
-    uint32_t peers;       /* devices to which peer access is enabled */
-    pthread_mutex_t lock; /* the stream list and the modules */
+    _Atomic uint32_t cache_config;
+    _Atomic uint32_t peers; /* devices to which peer access is enabled */
+    pthread_mutex_t lock;   /* the lists of streams, modules and green contexts, gate and limits */
     struct sim_stream *streams;
     struct sim_stream *legacy;
     struct sim_module *modules; /* module.c: unloaded when the context goes */
@@ -136,8 +147,8 @@ struct sim_context {
     struct sim_context *greens; /* of a primary context, linked by next_green */
     struct sim_context *next_green;
     struct sim_stream *marker; /* context_event.c: hidden, made when needed */
-    struct sim_gate *gate;     /* what later streams wait for first, or NULL */
-    uint32_t attached;         /* cuCtxAttach */
+    struct sim_point gate;     /* what later streams wait for first; queue 0: nothing */
+    _Atomic uint32_t attached; /* cuCtxAttach */
 };
 
 /* What a failed context answers to everything, else CUDA_SUCCESS. */
@@ -159,109 +170,6 @@ void sim_modules_unload_all(struct sim_context *ctx);
 CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
 void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
 
-/* -------- work -------- */
-
-enum sim_work_kind {
-    SIM_WORK_KERNEL,
-    SIM_WORK_COPY,
-    SIM_WORK_FILL,
-    SIM_WORK_HOST,
-    SIM_WORK_RECORD,
-    SIM_WORK_WAIT,
-    SIM_WORK_WRITE_VALUE,
-    SIM_WORK_WAIT_VALUE,
-    SIM_WORK_MIGRATE, /* managed memory on its way between host and device: only time */
-    SIM_WORK_EMPTY,   /* only its place in the stream */
-};
-
-struct sim_launch {
-    struct sim_function *function;
-    uint32_t grid[3], block[3];
-    uint32_t shared_bytes;
-    uint32_t cooperative;
-    void **params; /* as given by the caller, valid during the call only; capture copies what they point to */
-    void **extra;
-    uint32_t cluster[3]; /* blocks; 0: none asked for */
-    int32_t priority;    /* where own_priority; else the stream's */
-    uint32_t own_priority;
-    struct sim_event *begun; /* recorded when all blocks have begun, or NULL */
-};
-
-/* Rectangles of bytes, 1D being height = depth = 1. */
-struct sim_copy {
-    const char *source;
-    char *destination;
-    uint64_t width, height, depth;
-    uint64_t source_pitch, source_slice;
-    uint64_t destination_pitch, destination_slice;
-    uint8_t source_host, destination_host; /* not device memory (managed counts as device) */
-    uint8_t staged;                        /* source is a malloc'ed copy, freed afterwards */
-};
-
-struct sim_fill {
-    char *destination;
-    uint64_t width, height; /* in elements, rows */
-    uint64_t pitch;
-    uint32_t value;
-    uint32_t element_bytes; /* 1, 2, 4 */
-};
-
-/* One unit of a stream's work: a value that can be kept (a graph node) and submitted many times. */
-struct sim_work {
-    enum sim_work_kind kind;
-    uint32_t sms;
-    uint64_t duration_ns; /* set by sim_work_cost() */
-    uint32_t waves;       /* of a kernel's blocks, one after the other on its SMs; 0 stands for 1 */
-    union {
-        struct sim_launch launch;
-        struct sim_copy copy;
-        struct sim_fill fill;
-        struct {
-            CUhostFn function;
-            void *argument;
-        } host;
-        struct {
-            struct sim_event *event;
-            uint64_t sequence; /* which record a WAIT waits for; set by sim_submit */
-            uint32_t flags;
-        } event;
-        struct {
-            CUdeviceptr address;
-            uint64_t value;
-            uint32_t flags;
-            uint32_t bytes; /* 4 or 8 */
-        } value;
-        struct {
-            uint64_t bytes;
-            bool to_host;
-        } migrate;
-    };
-};
-
-/* Fill in duration_ns and sms from the models of launch.c and copy.c. */
-void sim_work_cost(const struct sim_context *ctx, struct sim_work *work);
-
-/* Queue it; blocks while the stream holds SIM_QUEUE_DEPTH commands.  A capturing stream records it instead
- * (sim_capture_work).  Returns the context's sticky error if it has one. */
-CUresult sim_submit(struct sim_stream *stream, struct sim_work *work);
-/* The same, never captured: graph launches. */
-CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work);
-
-/* capture.c: what a capturing stream does with work; false, and nothing is done, when it captures no more and the work
- * belongs to no capture.  Then a call that it may not see, which invalidates the capture. */
-bool sim_capture_work(struct sim_stream *stream, const struct sim_work *work, CUresult *result);
-CUresult sim_capture_forbids(struct sim_stream *stream);
-/* The same for calls that name no stream and that a capture in this thread, or a global one in any, prohibits. */
-CUresult sim_capture_unsafe_call(void);
-/* The same for work in a context's legacy stream, which a capture in a blocking stream prohibits. */
-CUresult sim_capture_legacy_use(const struct sim_context *ctx);
-/* CAPTURED_EVENT, for a question about an event recorded in a capture, which is invalid from then on. */
-CUresult sim_capture_event_use(struct sim_event *event);
-/* The event stands for nothing captured any more. */
-void sim_capture_event_forget(struct sim_event *event);
-/* The stream is going away. */
-void sim_capture_leave(struct sim_stream *stream);
-
 /* -------- streams (stream.c) -------- */
 
 struct sim_stream_attributes {
@@ -270,13 +178,6 @@ struct sim_stream_attributes {
     int domain;
     bool domain_map_set;
     unsigned char domain_map[2];
-};
-
-/* What was submitted to a stream up to some moment; it stays meaningful when the stream is destroyed. */
-struct sim_point {
-    uint32_t queue;
-    unsigned long long serial; /* the stream's */
-    uint64_t command;
 };
 
 #define SIM_STREAM_AFTER 8
@@ -331,87 +232,5 @@ struct sim_event {
     void *_Atomic
         capture; /* capture.c: the nodes it stands for after a record in a capturing stream; under its lock */
 };
-
-/* -------- kernels: module.c makes them, launch.c prices them -------- */
-
-enum sim_kernel_model {
-    SIM_MODEL_GRID, /* 5 us + waves of blocks over the SMs x 10 us */
-    SIM_MODEL_SPIN, /* the first parameter, a u64, is its nanoseconds: an entry named `spin` with one such */
-    SIM_MODEL_FIXED /* model_ns: SIMGPU_KERNELS="name=ns,..." */
-};
-
-#define SIM_MAX_PARAMS          512
-#define SIM_SETTABLE_ATTRIBUTES 7 /* from CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT on */
-
-struct sim_param {
-    uint32_t offset, bytes;
-};
-
-struct sim_function {
-    uint32_t magic;
-    uint32_t param_count;
-    struct sim_module *module; /* NULL for a context-free kernel of a library */
-    const char *name;
-    struct sim_param *param;
-    uint32_t param_bytes;
-    uint32_t max_threads, registers;
-    uint32_t launch_bound; /* threads of a block that its author promised at most; 0: no promise */
-    uint32_t shared_bytes, const_bytes, local_bytes;
-    uint32_t max_dynamic_shared; /* cuFuncSetAttribute */
-    uint32_t cache_config;
-    int settable[SIM_SETTABLE_ATTRIBUTES]; /* the other attributes that cuFuncSetAttribute changes */
-    enum sim_kernel_model model;
-    uint64_t model_ns;
-    struct sim_kernel *kernel; /* of a library; NULL: a module's own function */
-};
-
-/* launch.c: choose the model by the function's name and parameters (module.c calls it once per function). */
-void sim_function_choose_model(struct sim_function *function);
-/* module.c: CUfunction given to a launch -> function; a CUkernel is accepted for `ctx`, as the driver does.
- */
-struct sim_function *sim_function_resolve(CUfunction handle, struct sim_context *ctx);
-
-/* -------- memory (memory.c) -------- */
-
-enum sim_block_kind {
-    SIM_BLOCK_LINEAR,
-    SIM_BLOCK_MANAGED,
-    SIM_BLOCK_POOL,
-    SIM_BLOCK_VMM,
-    SIM_BLOCK_HOST,
-    SIM_BLOCK_REGISTERED,
-    SIM_BLOCK_MODULE,
-    SIM_BLOCK_GRAPH,   /* a graph's own allocation (graph_memory.c) */
-    SIM_BLOCK_IPC,     /* another process's, by cuIpcOpenMemHandle (import.c) */
-    SIM_BLOCK_IMPORTED /* the same, by other ways: cuMemFree ends it */
-};
-
-/* In the flags of a VMM block, and of any. */
-#define SIM_BLOCK_HOST_ACCESS 1u     /* the host may use it */
-#define SIM_BLOCK_ON_HOST     2u     /* it lies there */
-#define SIM_BLOCK_SYNC_MEMOPS 0x100u /* cuPointerSetAttribute */
-
-struct sim_block {
-    uint64_t base, bytes; /* bytes as asked for */
-    uint64_t physical_bytes;
-    enum sim_block_kind kind;
-    CUdevice device;
-    unsigned flags;
-    uint32_t access; /* VMM: two bits for each device */
-    uint32_t share;  /* what others may map it by, in machine->share[]; 0: not exported */
-    unsigned long long id;
-    struct sim_context *context;
-    uint64_t offset;                /* VMM: of a mapping, in its multicast object */
-    void *owner;                    /* the pool, the VMM handle */
-    struct sim_block *left, *right; /* the tree of all blocks by address */
-    uint32_t weight;
-};
-
-/* Zeroed device memory, charged; `kind` says to what. Module globals use SIM_BLOCK_MODULE. */
-CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uint64_t bytes,
-                          CUdeviceptr *address);
-CUresult sim_device_free(CUdeviceptr address);
-/* A copy of the block that contains the address. */
-bool sim_block_find(uint64_t address, struct sim_block *found);
 
 #endif

@@ -50,9 +50,8 @@ struct sim_graph_exec {
     uint32_t magic;
     uint32_t id;
     uint64_t flags;
-    struct sim_graph *graph;  /* its own copy */
-    struct sim_graph *source; /* what it was made of; it may be gone: then its id is another */
-    uint32_t source_id;
+    struct sim_graph *graph; /* its own copy */
+    struct sim_brood *brood; /* of what it was made of */
     struct sim_plan plan;
     struct sim_graph_need need;
     struct sim_point *done;    /* where each step of the last launch ended, if another lane waits for it */

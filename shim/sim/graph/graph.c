@@ -86,8 +86,15 @@ static void free_node(struct sim_graph_node *node)
     sim_object_free(node);
 }
 
+void sim_brood_leave(struct sim_brood *brood)
+{
+    if (brood && --brood->holders == 0)
+        free(brood);
+}
+
 void sim_graph_free(struct sim_graph *graph)
 {
+    sim_brood_leave(graph->brood);
     for (uint32_t i = 0; i < graph->nodes.count; i++)
         free_node(graph->nodes.node[i]);
     sim_node_list_free(&graph->nodes);

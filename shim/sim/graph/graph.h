@@ -99,6 +99,12 @@ struct sim_user_reference {
     uint32_t count;
 };
 
+/* What executable graphs have in common with the graph that they were made of, which may be gone before them. */
+struct sim_brood {
+    _Atomic uint32_t executables; /* that live */
+    _Atomic uint32_t holders;     /* they, and the graph */
+};
+
 struct sim_graph {
     uint32_t magic;
     uint32_t id;                   /* never the same twice */
@@ -106,9 +112,9 @@ struct sim_graph {
     struct sim_graph_node *parent; /* whose child or body it is */
     bool moved;                    /* to its parent, not copied */
     uint32_t next_local_id;
-    uint32_t memory_nodes; /* its own, not those of its children */
-    uint32_t executables;  /* made of it and living */
-    uint32_t captures;     /* into it, going on */
+    uint32_t memory_nodes;   /* its own, not those of its children */
+    uint32_t captures;       /* into it, going on */
+    struct sim_brood *brood; /* NULL: nothing was ever made of it */
     struct sim_node_list nodes;
     struct sim_condition *condition;
     uint32_t conditions;
@@ -116,7 +122,14 @@ struct sim_graph {
     uint32_t references;
 };
 
+static inline bool sim_graph_has_executables(const struct sim_graph *graph)
+{
+    return graph->brood && graph->brood->executables;
+}
+
 /* -------- graph.c -------- */
+
+void sim_brood_leave(struct sim_brood *brood);
 
 CUresult sim_node_list_add(struct sim_node_list *list, struct sim_graph_node *node,
                            const struct sim_graph_edge_data *data);

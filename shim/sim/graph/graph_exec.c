@@ -118,17 +118,20 @@ static CUresult fill_exec(struct sim_graph_exec *exec, struct sim_graph *graph)
     SIM_TRY(sim_plan_make(exec->graph, &exec->plan));
     if (exec->plan.waits && !(exec->done = calloc(exec->plan.steps, sizeof(*exec->done))))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    exec->source = graph;
-    exec->source_id = graph->id;
-    graph->executables++;
+    if (!graph->brood && !(graph->brood = calloc(1, sizeof(*graph->brood))))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    exec->brood = graph->brood;
+    exec->brood->holders += exec->brood->holders ? 1 : 2; /* the first brings the graph along */
+    exec->brood->executables++;
     return CUDA_SUCCESS;
 }
 
 static void leave_source(struct sim_graph_exec *exec)
 {
-    if (sim_is(exec->source, SIM_GRAPH) && exec->source->id == exec->source_id)
-        exec->source->executables--;
-    exec->source = NULL;
+    if (exec->brood)
+        exec->brood->executables--;
+    sim_brood_leave(exec->brood);
+    exec->brood = NULL;
 }
 
 static void free_exec(struct sim_graph_exec *exec)
@@ -150,7 +153,8 @@ static CUresult instantiate(CUgraphExec *out, CUgraph graph, uint64_t flags, str
         return CUDA_ERROR_INVALID_VALUE;
     if (flags & SIM_FLAG_DEVICE_LAUNCH && flags & SIM_FLAG_AUTO_FREE)
         return CUDA_ERROR_INVALID_VALUE;
-    if (graph->executables && sim_graph_holds(graph, SIM_MEMORY_NODES | SIM_NODE_BIT(SIM_NODE_CONDITIONAL)))
+    if (sim_graph_has_executables(graph) &&
+        sim_graph_holds(graph, SIM_MEMORY_NODES | SIM_NODE_BIT(SIM_NODE_CONDITIONAL)))
         return CUDA_ERROR_NOT_SUPPORTED;
     if (!check(graph, flags, verdict))
         return verdict->why == INSTANTIATE_OPERATION ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;

@@ -29,8 +29,9 @@ static CUresult check_child(CUgraph graph, CUgraph child, bool moved)
     for (const struct sim_graph *g = graph; moved && g; g = g->parent ? g->parent->graph : NULL)
         if (g == child)
             return CUDA_ERROR_INVALID_VALUE; /* it would be inside itself */
-    return moved && (child->parent || child->captures || child->executables) ? CUDA_ERROR_INVALID_VALUE
-                                                                             : CUDA_SUCCESS;
+    return moved && (child->parent || child->captures || sim_graph_has_executables(child))
+               ? CUDA_ERROR_INVALID_VALUE
+               : CUDA_SUCCESS;
 }
 
 CUresult sim_add_child(SIM_PLACE, CUgraph child, bool moved)

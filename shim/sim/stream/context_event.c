@@ -7,55 +7,47 @@
 
 #include <stdlib.h>
 
-struct sim_gate {
-    struct sim_point point;
-};
-
 static CUresult marker_of(struct sim_context *ctx, struct sim_stream **marker)
 {
-    if (!ctx->marker)
-        SIM_TRY(sim_stream_open(ctx, CU_STREAM_NON_BLOCKING, 0, SIM_ROLE_NON_BLOCKING, &ctx->marker));
+    pthread_mutex_lock(&ctx->lock);
     *marker = ctx->marker;
+    pthread_mutex_unlock(&ctx->lock);
+    if (*marker)
+        return CUDA_SUCCESS;
+    struct sim_stream *made;
+    SIM_TRY(sim_stream_open(ctx, CU_STREAM_NON_BLOCKING, 0, SIM_ROLE_NON_BLOCKING, &made));
+    pthread_mutex_lock(&ctx->lock);
+    if (!ctx->marker)
+        ctx->marker = made;
+    else /* another thread was here first */
+        sim_stream_close(made);
+    *marker = ctx->marker;
+    pthread_mutex_unlock(&ctx->lock);
     return CUDA_SUCCESS;
 }
 
-/* The context's streams but for its marker; the caller frees them. */
-static struct sim_stream **streams_of(struct sim_context *ctx, uint32_t *count)
+/* A capture in one of the context's streams becomes invalid. */
+static CUresult no_capture(struct sim_context *ctx)
 {
-    uint32_t room = 0;
-    *count = 0;
-    pthread_mutex_lock(&ctx->lock);
-    for (struct sim_stream *s = ctx->streams; s; s = s->next)
-        room++;
-    struct sim_stream **all = malloc(room * sizeof(*all) + 1);
-    for (struct sim_stream *s = all ? ctx->streams : NULL; s; s = s->next)
-        if (s != ctx->marker)
-            all[(*count)++] = s;
-    pthread_mutex_unlock(&ctx->lock);
-    return all;
-}
-
-/* A capture in one of the streams becomes invalid. */
-static CUresult no_capture(struct sim_stream *const *stream, uint32_t count)
-{
+    struct sim_stream_list all;
+    SIM_TRY(sim_context_streams(ctx, &all));
     CUresult result = CUDA_SUCCESS;
-    for (uint32_t i = 0; i < count; i++)
-        if (stream[i]->capture)
-            result = sim_capture_forbids(stream[i]);
+    for (uint32_t i = 0; i < all.count; i++)
+        if (all.entry[i].stream->capture)
+            result = sim_capture_forbids(all.entry[i].stream);
+    free(all.entry);
     return result;
 }
 
 /* The marker waits for all that the context was given. */
 static CUresult gather(struct sim_context *ctx, struct sim_stream *marker)
 {
-    uint32_t count;
-    struct sim_stream **all = streams_of(ctx, &count);
-    if (!all)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = no_capture(all, count);
-    for (uint32_t i = 0; i < count && result == CUDA_SUCCESS; i++)
-        result = sim_submit_after(marker, sim_stream_now(all[i]));
-    free(all);
+    struct sim_stream_list all;
+    SIM_TRY(sim_context_streams(ctx, &all));
+    CUresult result = CUDA_SUCCESS;
+    for (uint32_t i = 0; i < all.count && result == CUDA_SUCCESS; i++)
+        result = sim_submit_after(marker, all.entry[i].now);
+    free(all.entry);
     return result;
 }
 
@@ -65,42 +57,31 @@ CUresult sim_context_record(struct sim_context *ctx, struct sim_event *event)
     if (!sim_is(event, SIM_EVENT) || event->context != ctx->root)
         return CUDA_ERROR_INVALID_HANDLE;
     SIM_TRY(marker_of(ctx, &marker));
+    SIM_TRY(no_capture(ctx));
     SIM_TRY(gather(ctx, marker));
-    for (struct sim_context *green = ctx->greens; green; green = green->next_green)
-        SIM_TRY(gather(green, marker));
     sim_capture_event_forget(event);
     struct sim_work work = {.kind = SIM_WORK_RECORD, .event = {.event = event}};
     return sim_submit_now(marker, &work);
 }
 
-/* Streams that exist wait for the gate now, later ones when they are made. */
+/* Streams that exist wait for the point now, later ones when they are made. */
 static CUresult hold(struct sim_context *ctx, struct sim_point point)
 {
-    uint32_t count;
-    struct sim_stream **all = streams_of(ctx, &count);
-    if (!all)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = no_capture(all, count);
-    if (result == CUDA_SUCCESS && !ctx->gate && !(ctx->gate = malloc(sizeof(*ctx->gate))))
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-    if (result == CUDA_SUCCESS)
-        ctx->gate->point = point;
-    for (uint32_t i = 0; i < count && result == CUDA_SUCCESS; i++)
-        result = sim_submit_after(all[i], point);
-    free(all);
+    struct sim_stream_list all;
+    pthread_mutex_lock(&ctx->lock);
+    ctx->gate = point;
+    for (struct sim_context *green = ctx->greens; green; green = green->next_green) {
+        pthread_mutex_lock(&green->lock);
+        green->gate = point;
+        pthread_mutex_unlock(&green->lock);
+    }
+    pthread_mutex_unlock(&ctx->lock);
+    SIM_TRY(sim_context_streams(ctx, &all));
+    CUresult result = CUDA_SUCCESS;
+    for (uint32_t i = 0; i < all.count && result == CUDA_SUCCESS; i++)
+        result = sim_submit_after_if_open(&all.entry[i], point);
+    free(all.entry);
     return result;
-}
-
-CUresult sim_context_greet(struct sim_stream *stream)
-{
-    return sim_submit_after(stream, stream->context->gate->point);
-}
-
-void sim_context_unmark(struct sim_context *ctx)
-{
-    ctx->marker = NULL;
-    free(ctx->gate);
-    ctx->gate = NULL;
 }
 
 CUresult sim_context_wait(struct sim_context *ctx, struct sim_event *event)
@@ -113,13 +94,10 @@ CUresult sim_context_wait(struct sim_context *ctx, struct sim_event *event)
     if (atomic_load(&sim_driver.machine->event[event->slot].submitted) == event->unused_until)
         return CUDA_SUCCESS; /* never recorded */
     SIM_TRY(marker_of(ctx, &marker));
+    SIM_TRY(no_capture(ctx));
     struct sim_work work = {.kind = SIM_WORK_WAIT, .event = {.event = event}};
     SIM_TRY(sim_submit_now(marker, &work));
-    struct sim_point point = sim_stream_now(marker);
-    SIM_TRY(hold(ctx, point));
-    for (struct sim_context *green = ctx->greens; green; green = green->next_green)
-        SIM_TRY(hold(green, point));
-    return CUDA_SUCCESS;
+    return hold(ctx, sim_stream_now(marker));
 }
 
 SIM_API(cuCtxRecordEvent, (CUcontext ctx, CUevent event))

@@ -40,11 +40,12 @@ CUresult sim_stream_open(struct sim_context *ctx, uint32_t flags, int priority, 
     stream->id = role == SIM_ROLE_LEGACY ? 1 : ++last_id;
     sim_effects_add(stream);
     pthread_mutex_lock(&ctx->lock);
+    struct sim_point gate = ctx->gate;
     stream->next = ctx->streams;
     ctx->streams = stream;
     pthread_mutex_unlock(&ctx->lock);
     *out = stream;
-    return ctx->gate ? sim_context_greet(stream) : CUDA_SUCCESS;
+    return gate.queue ? sim_submit_after(stream, gate) : CUDA_SUCCESS;
 }
 
 void sim_stream_close(struct sim_stream *stream)
@@ -54,12 +55,14 @@ void sim_stream_close(struct sim_stream *stream)
     while (*link != stream)
         link = &(*link)->next;
     *link = stream->next;
-    if (stream == stream->context->marker)
-        sim_context_unmark(stream->context);
+    if (stream == stream->context->marker) {
+        stream->context->marker = NULL;
+        stream->context->gate = (struct sim_point){0};
+    }
     sim_capture_leave(stream);
     sim_effects_remove(stream);
     sim_machine_lock(m);
-    serial_of[stream->queue] = 0;
+    serial_of[stream->queue] = stream->serial = 0;
     sim_queue_close(m, stream->queue);
     sim_machine_unlock(m);
     sim_wake(&m->process[sim_driver.process].wake);
@@ -151,6 +154,37 @@ void sim_point_wait(struct sim_point point)
     sim_effects_run();
 }
 
+/* With the locks of the context and of the one whose list it is in. */
+static bool list(struct sim_stream_list *all, const struct sim_context *ctx)
+{
+    uint32_t room = all->count;
+    for (struct sim_stream *s = ctx->streams; s; s = s->next)
+        room++;
+    struct sim_stream_entry *grown = realloc(all->entry, room * sizeof(*grown) + 1);
+    if (!grown)
+        return false;
+    all->entry = grown;
+    for (struct sim_stream *s = ctx->streams; s; s = s->next)
+        all->entry[all->count++] = (struct sim_stream_entry){s, sim_stream_now(s)};
+    return true;
+}
+
+CUresult sim_context_streams(struct sim_context *ctx, struct sim_stream_list *all)
+{
+    *all = (struct sim_stream_list){0};
+    pthread_mutex_lock(&ctx->lock);
+    bool whole = list(all, ctx);
+    for (struct sim_context *green = ctx->greens; green && whole; green = green->next_green) {
+        pthread_mutex_lock(&green->lock);
+        whole = list(all, green);
+        pthread_mutex_unlock(&green->lock);
+    }
+    pthread_mutex_unlock(&ctx->lock);
+    if (!whole)
+        free(all->entry);
+    return whole ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 CUresult sim_stream_synchronize(struct sim_stream *stream)
 {
     if (stream == stream->context->legacy) { /* it also stands for all blocking streams */
@@ -164,23 +198,11 @@ CUresult sim_stream_synchronize(struct sim_stream *stream)
 
 CUresult sim_context_synchronize(struct sim_context *ctx)
 {
-    pthread_mutex_lock(&ctx->lock);
-    uint32_t count = 0;
-    for (struct sim_stream *s = ctx->streams; s; s = s->next)
-        count++;
-    struct sim_point *all = malloc(count * sizeof(*all) + 1);
-    uint32_t i = 0;
-    if (all)
-        for (struct sim_stream *s = ctx->streams; s; s = s->next)
-            all[i++] = sim_stream_now(s);
-    pthread_mutex_unlock(&ctx->lock);
-    if (!all)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    while (i > 0)
-        sim_point_wait(all[--i]);
-    free(all);
-    for (struct sim_context *green = ctx->greens; green; green = green->next_green)
-        SIM_TRY(sim_context_synchronize(green));
+    struct sim_stream_list all;
+    SIM_TRY(sim_context_streams(ctx, &all));
+    for (uint32_t i = 0; i < all.count; i++)
+        sim_point_wait(all.entry[i].now);
+    free(all.entry);
     sim_pools_settle();
     return sim_context_error(ctx);
 }

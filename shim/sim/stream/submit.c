@@ -89,7 +89,7 @@ static CUresult wait_for_room(struct sim_stream *stream)
         if (full)
             sim_sleep_until(&self->wake, seen, at);
         sim_machine_lock(m);
-        if (!sim_is(stream, SIM_STREAM) || stream->serial != serial)
+        if (stream->serial != serial)
             return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
     return CUDA_SUCCESS;
@@ -149,13 +149,15 @@ CUresult sim_submit_now(struct sim_stream *stream, struct sim_work *work)
     return CUDA_SUCCESS;
 }
 
-CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point)
+CUresult sim_submit_after_if_open(const struct sim_stream_entry *entry, struct sim_point point)
 {
     struct sim_machine *m = sim_driver.machine;
+    struct sim_stream *stream = entry->stream;
     CUresult result = CUDA_SUCCESS;
     sim_machine_lock(m);
-    struct sim_queue *q = &m->queue[stream->queue];
-    if (point.queue != stream->queue && m->queue[point.queue].head < point.command) {
+    struct sim_queue *q = &m->queue[entry->now.queue];
+    if (stream->serial == entry->now.serial && point.queue != entry->now.queue &&
+        m->queue[point.queue].head < point.command) {
         if (!has_room(stream, q))
             result = wait_for_room(stream);
         if (result == CUDA_SUCCESS) {
@@ -169,6 +171,12 @@ CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point)
     }
     sim_machine_unlock(m);
     return result;
+}
+
+CUresult sim_submit_after(struct sim_stream *stream, struct sim_point point)
+{
+    struct sim_stream_entry entry = {stream, {.queue = stream->queue, .serial = stream->serial}};
+    return sim_submit_after_if_open(&entry, point);
 }
 
 CUresult sim_submit(struct sim_stream *stream, struct sim_work *work)
