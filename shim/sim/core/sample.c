@@ -16,11 +16,6 @@ static uint64_t end_ns(const struct sim_machine *m, uint64_t sample)
     return m->boot_ns + sample * m->sample_ns;
 }
 
-static uint64_t busy_ns(const struct sim_machine *m, uint32_t device)
-{
-    return sim_device_elapsed_ns(m, device) - sim_device_idle_ns(m, device);
-}
-
 /* CLOCK_REALTIME less CLOCK_MONOTONIC; the virtual clock's own, since a look at it would take time. */
 static uint64_t epoch_ns(const struct sim_machine *m)
 {
@@ -36,9 +31,13 @@ static void note(struct sim_machine *m, uint64_t sample, uint64_t epoch)
     uint32_t slot = sample % SIM_SAMPLES;
     m->sample_end_us[slot] = (m->now_ns + epoch) / NS_PER_US;
     for (uint32_t d = 0; d < m->device_count; d++) {
-        m->device[d].sampled_busy_ns[slot] = busy_ns(m, d);
-        for (uint32_t i = 0; i < m->live_count; i++)
-            m->process[m->live[i]].device[d].sampled_gpu_ns[slot] = sim_process_gpu_ns(m, m->live[i], d);
+        sim_account(m, &m->device[d]);
+        sim_commit(m);
+        m->device[d].sampled_busy_ns[slot] = sim_device_elapsed_ns(m, d) - m->device[d].idle_ns;
+        for (uint32_t i = 0; i < m->live_count; i++) {
+            struct sim_process_device *usage = &m->process[m->live[i]].device[d];
+            usage->sampled_gpu_ns[slot] = usage->gpu_ns;
+        }
     }
 }
 
