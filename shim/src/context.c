@@ -1,31 +1,75 @@
 /* context.c -- what a context takes of the device by existing, and the end of all that was allocated in it.
  *
- * One lock is held across the driver's creating and destroying, so that the handle of a context that goes is
- * not given to a new one before the old one's memory has been released. */
+ * A library is loaded into no context, and into any at its first use there, which may be any launch.  So each
+ * context is charged for each library as soon as both exist. */
 
+#include <string.h>
+
+#include "bytes.h"
 #include "context.h"
 #include "device.h"
 #include "hooks.h"
 #include "ledger.h"
-#include "lock.h"
 #include "meter.h"
 #include "pool.h"
-#include "region.h"
 #include "reserve.h"
 
-/* The primary context of each ordinal, while it exists: how much it is charged, and its handle. */
-static struct primary {
-    CUcontext context;
-    uint64_t bytes;
-    int charged;
-} primaries[GS_MOST_ORDINALS];
+struct gs_lock gs_context_lock;
 
-static struct gs_lock lock;
+/* Contexts of this process that are charged, and what each of them is charged for libraries. */
+static uint32_t contexts[GS_MAX_DEVICES];
+static uint64_t library_bytes;
 
-/* An upper bound, measured by the controller; of a foreign device nothing may be had. */
-static uint64_t context_bytes(const struct gs_region *region, int device)
+/* No device has as much. */
+#define ABSURD_BYTES ((uint64_t)1 << 56)
+
+/* Of a foreign device nothing may be had. */
+uint64_t gs_context_bytes(const struct gs_region *region, int device)
 {
     return device < 0 ? 1 : __atomic_load_n(&region->limits->device[device].context_bytes, __ATOMIC_RELAXED);
+}
+
+int gs_context_enter(int device, uint64_t bytes)
+{
+    if (!gs_reserve(device, bytes + (device < 0 ? 0 : library_bytes)))
+        return 0;
+    if (device >= 0)
+        contexts[device]++;
+    return 1;
+}
+
+void gs_context_leave(int device, uint64_t bytes)
+{
+    if (device < 0)
+        return;
+    contexts[device]--;
+    gs_quota_release(device, bytes + library_bytes);
+}
+
+int gs_context_charge_each(uint64_t bytes, int *device)
+{
+    int charged = 0, fits;
+
+    gs_lock(&gs_context_lock);
+    fits = bytes <= ABSURD_BYTES - library_bytes;
+    for (; fits && charged < GS_MAX_DEVICES; charged += fits)
+        fits = !contexts[charged] || gs_reserve(charged, gs_times(bytes, contexts[charged]));
+    *device = charged;
+    if (fits)
+        library_bytes += bytes;
+    while (!fits && charged--)
+        gs_quota_release(charged, bytes * contexts[charged]);
+    gs_unlock(&gs_context_lock);
+    return fits;
+}
+
+void gs_context_release_each(uint64_t bytes)
+{
+    gs_lock(&gs_context_lock);
+    library_bytes -= bytes;
+    for (int device = 0; device < GS_MAX_DEVICES; device++)
+        gs_quota_release(device, bytes * contexts[device]);
+    gs_unlock(&gs_context_lock);
 }
 
 static void release(uint64_t handle, const struct gs_entry *entry)
@@ -33,8 +77,7 @@ static void release(uint64_t handle, const struct gs_entry *entry)
     gs_quota_release(entry->device, entry->bytes);
 }
 
-/* With the lock held, after the driver has destroyed it. */
-static void release_all_in(CUcontext context)
+void gs_context_gone(CUcontext context)
 {
     gs_meter_context_gone(context);
     gs_ledger_take_owned((uint64_t)context, release);
@@ -48,14 +91,16 @@ struct creation {
     int device;
 };
 
+/* True: the lock is held. */
 static int begin(struct creation *creation, const struct gs_region *region, CUdevice device)
 {
     creation->device = gs_device_index(device);
-    creation->bytes = context_bytes(region, creation->device);
-    if (!gs_reserve(creation->device, creation->bytes))
-        return 0;
-    gs_lock(&lock);
-    return 1;
+    creation->bytes = gs_context_bytes(region, creation->device);
+    gs_lock(&gs_context_lock);
+    if (gs_context_enter(creation->device, creation->bytes))
+        return 1;
+    gs_unlock(&gs_context_lock);
+    return 0;
 }
 
 static CUresult end(const struct creation *creation, CUresult result, CUcontext *context)
@@ -64,14 +109,14 @@ static CUresult end(const struct creation *creation, CUresult result, CUcontext 
     struct gs_entry stale;
 
     if (result) {
-        gs_quota_release(creation->device, creation->bytes);
+        gs_context_leave(creation->device, creation->bytes);
     } else if (creation->device >= 0 && gs_ledger_put((uint64_t)*context, &entry, &stale) == GS_NOT_NOTED) {
         REAL(cuCtxDestroy_v2)(*context);
-        gs_quota_release(creation->device, creation->bytes);
+        gs_context_leave(creation->device, creation->bytes);
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     gs_meter_rebind(); /* it is the current one now */
-    gs_unlock(&lock);
+    gs_unlock(&gs_context_lock);
     return result;
 }
 
@@ -124,16 +169,70 @@ GSHARE_HOOK(cuCtxCreate_v4, (CUcontext * pctx, void *ctxCreateParams, unsigned i
     return end(&creation, REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev), pctx);
 }
 
+/* -------- contexts for graphics: no other way to make them is left out -------- */
+
+GSHARE_HOOK(cuGLCtxCreate, (CUcontext * pCtx, unsigned int Flags, CUdevice device))
+{
+    const struct gs_region *region = gs_region();
+    struct creation creation;
+
+    if (!region || !pCtx)
+        return REAL(cuGLCtxCreate)(pCtx, Flags, device);
+    if (!begin(&creation, region, device))
+        return gs_refuse(creation.device);
+    return end(&creation, REAL(cuGLCtxCreate)(pCtx, Flags, device), pCtx);
+}
+
+GSHARE_HOOK(cuGLCtxCreate_v2, (CUcontext * pCtx, unsigned int Flags, CUdevice device))
+{
+    const struct gs_region *region = gs_region();
+    struct creation creation;
+
+    if (!region || !pCtx)
+        return REAL(cuGLCtxCreate_v2)(pCtx, Flags, device);
+    if (!begin(&creation, region, device))
+        return gs_refuse(creation.device);
+    return end(&creation, REAL(cuGLCtxCreate_v2)(pCtx, Flags, device), pCtx);
+}
+
+GSHARE_HOOK(cuVDPAUCtxCreate, (CUcontext * pCtx, unsigned int flags, CUdevice device, uint32_t vdpDevice,
+                               void *vdpGetProcAddress))
+{
+    const struct gs_region *region = gs_region();
+    struct creation creation;
+
+    if (!region || !pCtx)
+        return REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
+    if (!begin(&creation, region, device))
+        return gs_refuse(creation.device);
+    return end(&creation, REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
+}
+
+GSHARE_HOOK(cuVDPAUCtxCreate_v2, (CUcontext * pCtx, unsigned int flags, CUdevice device, uint32_t vdpDevice,
+                                  void *vdpGetProcAddress))
+{
+    const struct gs_region *region = gs_region();
+    struct creation creation;
+
+    if (!region || !pCtx)
+        return REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
+    if (!begin(&creation, region, device))
+        return gs_refuse(creation.device);
+    return end(&creation, REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
+}
+
+/* -------- and destroys -------- */
+
 static CUresult destroyed(CUresult result, CUcontext context)
 {
     struct gs_entry entry;
 
     if (!result) {
         if (gs_ledger_take((uint64_t)context, &entry))
-            release((uint64_t)context, &entry);
-        release_all_in(context);
+            gs_context_leave(entry.device, entry.bytes);
+        gs_context_gone(context);
     }
-    gs_unlock(&lock);
+    gs_unlock(&gs_context_lock);
     return result;
 }
 
@@ -141,7 +240,7 @@ GSHARE_HOOK(cuCtxDestroy_v2, (CUcontext ctx))
 {
     if (!gs_region())
         return REAL(cuCtxDestroy_v2)(ctx);
-    gs_lock(&lock);
+    gs_lock(&gs_context_lock);
     gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy_v2)(ctx), ctx);
 }
@@ -150,7 +249,7 @@ GSHARE_HOOK(cuCtxDestroy, (CUcontext ctx))
 {
     if (!gs_region())
         return REAL(cuCtxDestroy)(ctx);
-    gs_lock(&lock);
+    gs_lock(&gs_context_lock);
     gs_meter_context_gone(ctx);
     return destroyed(REAL(cuCtxDestroy)(ctx), ctx);
 }
@@ -163,99 +262,17 @@ GSHARE_HOOK(cuCtxDetach, (CUcontext ctx))
 
     if (!gs_region())
         return REAL(cuCtxDetach)(ctx);
-    gs_lock(&lock);
+    gs_lock(&gs_context_lock);
     result = REAL(cuCtxDetach)(ctx);
     if (!result && REAL(cuCtxGetApiVersion)(ctx, &version))
         return destroyed(result, ctx);
-    gs_unlock(&lock);
+    gs_unlock(&gs_context_lock);
     return result;
-}
-
-/* -------- primary contexts -------- */
-
-GSHARE_HOOK(cuDevicePrimaryCtxRetain, (CUcontext * pctx, CUdevice dev))
-{
-    const struct gs_region *region = gs_region();
-    int device = region ? gs_device_index(dev) : GS_NO_DEVICE;
-    struct primary *primary;
-    uint64_t bytes;
-    CUresult result;
-
-    if (!region || !pctx || device == GS_NO_DEVICE)
-        return REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
-    primary = &primaries[dev]; /* the device has a row, so its ordinal is in range */
-    gs_lock(&lock);
-    bytes = primary->charged ? 0 : context_bytes(region, device);
-    if (!gs_reserve(device, bytes)) {
-        gs_unlock(&lock);
-        return gs_refuse(device);
-    }
-    result = REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
-    if (result) {
-        gs_quota_release(device, bytes);
-    } else if (!primary->charged) {
-        *primary = (struct primary){.context = *pctx, .bytes = bytes, .charged = 1};
-    }
-    gs_unlock(&lock);
-    return result;
-}
-
-/* Released or reset: its memory is gone if the context is. */
-static CUresult left(CUresult result, CUdevice dev, int memory_is_gone)
-{
-    int device = gs_device_index(dev);
-    unsigned int flags;
-    int active = 1;
-
-    if (!result && device >= 0 && primaries[dev].charged) {
-        struct primary primary = primaries[dev];
-
-        if (!REAL(cuDevicePrimaryCtxGetState)(dev, &flags, &active) && !active) {
-            primaries[dev].charged = 0;
-            gs_quota_release(device, primary.bytes);
-        }
-        if (!active || memory_is_gone)
-            release_all_in(primary.context);
-    }
-    gs_unlock(&lock);
-    return result;
-}
-
-GSHARE_HOOK(cuDevicePrimaryCtxRelease, (CUdevice dev))
-{
-    if (!gs_region())
-        return REAL(cuDevicePrimaryCtxRelease)(dev);
-    gs_lock(&lock);
-    return left(REAL(cuDevicePrimaryCtxRelease)(dev), dev, 0);
-}
-
-GSHARE_HOOK(cuDevicePrimaryCtxRelease_v2, (CUdevice dev))
-{
-    if (!gs_region())
-        return REAL(cuDevicePrimaryCtxRelease_v2)(dev);
-    gs_lock(&lock);
-    return left(REAL(cuDevicePrimaryCtxRelease_v2)(dev), dev, 0);
-}
-
-GSHARE_HOOK(cuDevicePrimaryCtxReset, (CUdevice dev))
-{
-    if (!gs_region())
-        return REAL(cuDevicePrimaryCtxReset)(dev);
-    gs_lock(&lock);
-    return left(REAL(cuDevicePrimaryCtxReset)(dev), dev, 1);
-}
-
-GSHARE_HOOK(cuDevicePrimaryCtxReset_v2, (CUdevice dev))
-{
-    if (!gs_region())
-        return REAL(cuDevicePrimaryCtxReset_v2)(dev);
-    gs_lock(&lock);
-    return left(REAL(cuDevicePrimaryCtxReset_v2)(dev), dev, 1);
 }
 
 void gs_context_forget(void)
 {
-    lock.word = GS_LOCK_FREE;
-    for (int i = 0; i < GS_MOST_ORDINALS; i++)
-        primaries[i].charged = 0;
+    gs_context_lock.word = GS_LOCK_FREE;
+    memset(contexts, 0, sizeof contexts);
+    library_bytes = 0;
 }

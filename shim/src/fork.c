@@ -29,6 +29,7 @@ static void in_child(void)
     gs_later_forget();
     gs_pool_forget();
     gs_context_forget();
+    gs_primary_forget();
     gs_array_forget();
     gs_meter_forget();
     gs_region_after_fork(1);

@@ -174,6 +174,39 @@ void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const st
     }
 }
 
+int gs_ledger_find_owned(uint64_t owner, enum gs_kind kind, uint64_t *handle)
+{
+    int found = 0;
+
+    for (int i = 0; i < SHARDS && !found; i++) {
+        struct shard *shard = &shards[i];
+
+        gs_lock(&shard->lock);
+        for (uint64_t at = 0; shard->slots && at <= shard->mask && !found; at++) {
+            const struct slot *slot = &shard->slots[at];
+
+            found = slot->handle && slot->entry.owner == owner && slot->entry.kind == kind;
+            if (found)
+                *handle = slot->handle;
+        }
+        gs_unlock(&shard->lock);
+    }
+    return found;
+}
+
+void gs_ledger_hand_on(uint64_t from, uint64_t to)
+{
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *shard = &shards[i];
+
+        gs_lock(&shard->lock);
+        for (uint64_t at = 0; shard->slots && at <= shard->mask; at++)
+            if (shard->slots[at].handle && shard->slots[at].entry.owner == from)
+                shard->slots[at].entry.owner = to;
+        gs_unlock(&shard->lock);
+    }
+}
+
 /* The old tables stay: another thread of the parent may have been changing one. */
 void gs_ledger_forget(void)
 {

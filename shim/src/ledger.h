@@ -30,6 +30,12 @@ int gs_ledger_find(uint64_t handle, struct gs_entry *entry);
 /* Takes all entries of that owner, and hands each to `each`.  As slow as the ledger is long. */
 void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const struct gs_entry *entry));
 
+/* One entry of that owner and kind, which stays.  False: there is none.  As slow as the ledger is long. */
+int gs_ledger_find_owned(uint64_t owner, enum gs_kind kind, uint64_t *handle);
+
+/* What was one owner's is another's from now on.  As slow as the ledger is long. */
+void gs_ledger_hand_on(uint64_t from, uint64_t to);
+
 void gs_ledger_forget(void); /* in a fork's child */
 
 #endif

@@ -6,7 +6,17 @@
 #include "abi.h"
 
 /* What a charge is for. */
-enum gs_kind { GS_LINEAR, GS_PITCHED, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTEXT, GS_ARRAY };
+enum gs_kind {
+    GS_LINEAR,
+    GS_PITCHED,
+    GS_MANAGED,
+    GS_POOL,
+    GS_PHYSICAL,
+    GS_CONTEXT,
+    GS_ARRAY,
+    GS_MODULE,
+    GS_LIBRARY,
+};
 
 /* All take an index from gs_device_index() or gs_current_device().  Nothing is charged on GS_NO_DEVICE;
  * a foreign device has a limit of 0. */

@@ -162,3 +162,108 @@ out(0); sys.stdin.readline()
         assert tenant.usage.device(0).used_bytes == 0
         running.communicate("\n", timeout=60)
     assert 0 < tenant.physical_peak() <= GIB
+
+
+def test_a_context_attached_to_goes_with_its_last_user(tenant: Tenant) -> None:
+    program = """
+must("cuInit", 0)
+context = new("cuCtxCreate_v2", 0, 0)[1]
+def used(): return total() - info()[0]
+must("cuCtxAttach", ctypes.byref(u64()), 0)
+alloc(MIB)
+seen = [used()]
+must("cuCtxDetach", context); seen.append(used())
+must("cuCtxDetach", context)
+out(seen); sys.stdin.readline()
+"""
+    with tenant.start(program) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == f"{[tenant.context_bytes[0] + MIB] * 2}\n"
+        assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == 0
+        running.communicate("\n", timeout=60)
+
+
+GREEN = """
+must("cuInit", 0)
+class Resource(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("_padding", ctypes.c_ubyte * 92), ("rest", ctypes.c_ubyte * 48)]
+def green():
+    resource, description = Resource(), u64()
+    must("cuDeviceGetDevResource", 0, ctypes.byref(resource), 1)
+    must("cuDevResourceGenerateDesc", ctypes.byref(description), ctypes.byref(resource), 1)
+    return new("cuGreenCtxCreate", description, 0, 1)
+def use(green):
+    must("cuCtxSetCurrent", new("cuCtxFromGreenCtx", green)[1])
+"""
+
+
+def test_a_green_context_brings_the_primary_one_with_it(tenant: Tenant) -> None:
+    program = (
+        GREEN
+        + """
+code, a = green(); out(code); sys.stdin.readline()
+code, b = green(); start(); out(code); sys.stdin.readline()
+must("cuGreenCtxDestroy", a); must("cuDevicePrimaryCtxRelease_v2", 0); out(0); sys.stdin.readline()
+must("cuGreenCtxDestroy", b); out(0); sys.stdin.readline()
+"""
+    )
+    expected = [tenant.context_bytes[0]] * 3 + [0]
+    with tenant.start(program) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        for bytes_ in expected:
+            assert running.stdout.readline() == "0\n"
+            assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == bytes_
+            running.stdin.write("\n")
+            running.stdin.flush()
+    assert running.returncode == 0
+    tenant.limits.set_memory_limit(0, tenant.context_bytes[0] - 1)
+    assert tenant.run(GREEN + "out([green()[0], green()[0]])") == [OUT_OF_MEMORY, OUT_OF_MEMORY]
+    assert tenant.run(GREEN + "out(green()[0])", limited=False) == 0
+
+
+def test_a_failed_green_context_is_rolled_back(tenant: Tenant) -> None:
+    program = GREEN + "codes = [green()[0] for _ in range(5)]; out(codes); sys.stdin.readline()"
+    with tenant.start(program, SIMGPU_FAULTS="cuGreenCtxCreate:1-5:999") as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == f"{[999] * 5}\n"
+        assert tenant.usage.device(0).used_bytes == 0
+        running.communicate("\n", timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        pytest.param("must('cuGreenCtxDestroy', g)", 101 * MIB, id="destroy"),
+        pytest.param("must('cuDevicePrimaryCtxReset_v2', 0)", 0, id="reset"),
+        pytest.param(
+            "must('cuGreenCtxDestroy', g); must('cuDevicePrimaryCtxRelease_v2', 0)", 0, id="release"
+        ),
+    ],
+)
+def test_memory_of_a_green_context_is_the_primary_ones(tenant: Tenant, end: str, left: int) -> None:
+    program = f"""
+start(); alloc(MIB)
+_, g = green(); use(g)
+fill(10 * MIB, most=10)
+{end}
+out(0); sys.stdin.readline()
+must("cuDevicePrimaryCtxReset_v2", 0)
+for _ in range(3):
+    _, c = new("cuCtxCreate_v2", 0, 0); must("cuCtxDestroy_v2", c)
+out(0); sys.stdin.readline()
+"""
+    with tenant.start(GREEN + program) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        for bytes_ in [left + tenant.context_bytes[0] if left else 0, 0]:
+            assert running.stdout.readline() == "0\n"
+            assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == bytes_
+            running.stdin.write("\n")
+            running.stdin.flush()
+    assert running.returncode == 0
+
+
+def test_a_wrong_green_context_gets_the_drivers_own_answer(tenant: Tenant) -> None:
+    program = GREEN + "out([call('cuGreenCtxDestroy', None), call('cuGreenCtxCreate', None, None, 0, 1)])"
+    assert tenant.run(program) == tenant.run(program, limited=False)
