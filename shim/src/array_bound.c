@@ -4,11 +4,11 @@
  * 32 in depth, always a power of two, and no more than the array needs.  Every level of a mipmapped array is rounded
  * up like that for itself, and every layer begins with a whole stack. */
 #include "array_size.h"
+#include "bytes.h"
 
 #define ROW_BYTES  64u
 #define BLOCK_ROWS 8u
 #define MOST_STACK 32u
-#define PAGE_BYTES (64u << 10)
 
 #define MOST_ELEMENT 16u /* bytes: nothing is larger */
 #define MOST_LEVELS  64u
@@ -57,24 +57,16 @@ int gs_array_format_is_plain(int format)
     return format_of(format).shape == PLAIN;
 }
 
-static uint64_t plus(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-    uint64_t product;
-
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
 /* `grain` is a power of two. */
 static uint64_t rounded(uint64_t value, uint64_t grain)
 {
     return value > UINT64_MAX - grain ? UINT64_MAX : (value + grain - 1) & ~(grain - 1);
+}
+
+/* How many pieces cover the extent, which is at least 1. */
+static uint64_t pieces(uint64_t extent, uint64_t piece)
+{
+    return (extent - 1) / piece + 1;
 }
 
 /* How many blocks are stacked where that many are needed. */
@@ -93,10 +85,10 @@ struct extent {
 
 static uint64_t plane_bytes(struct extent extent, uint64_t element_bytes)
 {
-    uint64_t rows = rounded(extent.height, BLOCK_ROWS * stack(extent.height / BLOCK_ROWS + 1));
+    uint64_t rows = rounded(extent.height, BLOCK_ROWS * stack(pieces(extent.height, BLOCK_ROWS)));
     uint64_t slices = rounded(extent.depth, stack(extent.depth));
 
-    return times(rounded(times(extent.width, element_bytes), ROW_BYTES), times(rows, slices));
+    return gs_times(rounded(gs_times(extent.width, element_bytes), ROW_BYTES), gs_times(rows, slices));
 }
 
 static uint64_t level_bytes(struct extent extent, const struct format *format, unsigned int channels)
@@ -105,42 +97,39 @@ static uint64_t level_bytes(struct extent extent, const struct format *format, u
 
     switch (format->shape) {
     case PLAIN:
-        return plane_bytes(extent, times(format->bytes, channels));
+        return plane_bytes(extent, gs_times(format->bytes, channels));
     case PACKED:
         return plane_bytes(extent, format->bytes);
     case COMPRESSED:
-        extent.width = extent.width / 4 + 1;
-        extent.height = extent.height / 4 + 1;
+        extent.width = pieces(extent.width, 4);
+        extent.height = pieces(extent.height, 4);
         return plane_bytes(extent, format->bytes);
     default:
         if (format->shape != YUV_444)
-            chroma.width = extent.width / 2 + 1;
+            chroma.width = pieces(extent.width, 2);
         if (format->shape == YUV_420)
-            chroma.height = extent.height / 2 + 1;
-        return plus(plane_bytes(extent, format->bytes), times(2, plane_bytes(chroma, format->bytes)));
+            chroma.height = pieces(extent.height, 2);
+        return gs_plus(plane_bytes(extent, format->bytes), gs_times(2, plane_bytes(chroma, format->bytes)));
     }
-}
-
-static uint64_t at_least_1(uint64_t value)
-{
-    return value ? value : 1;
 }
 
 uint64_t gs_array_bound(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
 {
     const struct format format = format_of(desc->Format);
     int layered = !!(desc->Flags & (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP));
-    struct extent extent = {desc->Width, at_least_1(desc->Height), layered ? 1 : at_least_1(desc->Depth)};
-    uint64_t most = extent.width > extent.height ? extent.width : extent.height;
+    struct extent extent = {gs_larger(desc->Width, 1), gs_larger(desc->Height, 1),
+                            layered ? 1 : gs_larger(desc->Depth, 1)};
+    uint64_t most = gs_larger(extent.width, extent.height);
     uint64_t layer = 0;
 
-    most = most > extent.depth ? most : extent.depth;
-    for (unsigned int level = 0; level < at_least_1(levels) && level < MOST_LEVELS && most >> level; level++)
-        layer = plus(layer, level_bytes((struct extent){at_least_1(extent.width >> level),
-                                                        at_least_1(extent.height >> level),
-                                                        at_least_1(extent.depth >> level)},
-                                        &format, desc->NumChannels));
+    most = gs_larger(most, extent.depth);
+    for (unsigned int level = 0; level < gs_larger(levels, 1) && level < MOST_LEVELS && most >> level;
+         level++)
+        layer = gs_plus(layer, level_bytes((struct extent){gs_larger(extent.width >> level, 1),
+                                                           gs_larger(extent.height >> level, 1),
+                                                           gs_larger(extent.depth >> level, 1)},
+                                           &format, desc->NumChannels));
     if (layered)
-        layer = times(rounded(layer, ROW_BYTES * BLOCK_ROWS * MOST_STACK), at_least_1(desc->Depth));
-    return rounded(layer, PAGE_BYTES);
+        layer = gs_times(rounded(layer, ROW_BYTES * BLOCK_ROWS * MOST_STACK), gs_larger(desc->Depth, 1));
+    return rounded(layer, GS_ARRAY_PAGE);
 }

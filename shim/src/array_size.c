@@ -185,8 +185,8 @@ static CUresult ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CU
     keep(&twin, context);
     result = levels ? REAL(cuMipmappedArrayGetMemoryRequirements)(&needs, mipmap, ordinal)
                     : REAL(cuArrayGetMemoryRequirements)(&needs, array, ordinal);
-    if (!result)
-        *bytes = needs.size;
+    if (!result && needs.size < GS_ABSURD_ARRAY)
+        *bytes = (needs.size + GS_ARRAY_PAGE - 1) / GS_ARRAY_PAGE * GS_ARRAY_PAGE;
     return result;
 }
 

@@ -9,6 +9,8 @@
 /* More than any device has: such an array cannot exist. */
 #define GS_ABSURD_ARRAY ((uint64_t)1 << 60)
 
+#define GS_ARRAY_PAGE (64u << 10)
+
 struct gs_array_size {
     uint64_t bytes;
     CUresult refusal; /* what the driver said: no such array can be.  0: it can, or that is not known */

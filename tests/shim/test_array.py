@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -316,6 +317,52 @@ out([seen, charged() // (16 * MIB)])
     seen, count = tenant.run(program)
     assert seen == [OUT_OF_MEMORY, True] * 2
     assert count == (GIB - tenant.context_bytes[0]) // (16 * MIB)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_that_make_and_destroy_at_random(tenant: Tenant, seed: int) -> None:
+    """Four threads, doors and shapes at random, a driver that fails now and then: nothing is lost."""
+    shapes = [*SHAPES.values(), *LINES.values(), *LATE.values()]
+    program = f"""
+import random
+def work(seed):
+    dice = random.Random(seed)
+    must("cuCtxSetCurrent", context)
+    mine = []
+    for step in range(300):
+        if mine and (len(mine) == 20 or dice.random() < 0.4):
+            door, handle = mine.pop(dice.randrange(len(mine)))
+            while destroy(door, handle):
+                pass
+        else:
+            door = dice.choice({DOORS})
+            code, handle = make(door, dice.choice({shapes}), dice.randrange(8))
+            if not code:
+                mine.append((door, handle))
+    left.extend(mine)
+left = []
+context = u64(new("cuCtxGetCurrent")[1])
+for round in range(3):
+    threads = [threading.Thread(target=work, args=({seed} * 100 + round * 10 + i,)) for i in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    there = (charged(), taken())
+    while left:
+        door, handle = left.pop()
+        while destroy(door, handle):
+            pass
+    out([*there, charged(), taken()])
+"""
+    faults = f"cuArray*:p0.02@{seed}:2,cuMipmappedArray*:p0.02@{seed}:2"
+    with tenant.start(ARRAYS + program, SIMGPU_FAULTS=faults) as running:
+        output, errors = running.communicate()
+    assert errors == ""
+    for line in output.splitlines():
+        there, taken, *left = json.loads(line)
+        assert taken <= there <= GIB
+        assert left == [0, 0]
+    assert len(output.splitlines()) == 3
+    assert tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
 
 
 def test_arrays_are_charged_where_they_are(new_tenant: Callable[..., Tenant]) -> None:
