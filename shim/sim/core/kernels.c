@@ -109,6 +109,15 @@ static void set_end(struct sim_machine *m, struct sim_queue *q)
     SIM_PUT(m, q->end_ns, q->granted ? m->now_ns + left_ns : UINT64_MAX);
 }
 
+/* The same for one that begins. */
+static void set_first_end(struct sim_machine *m, struct sim_queue *q, const struct sim_command *c)
+{
+    if (q->granted == c->sms)
+        SIM_PUT(m, q->end_ns, m->now_ns + c->work_ns);
+    else
+        set_end(m, q);
+}
+
 /* A division of the SMs ends here, if anybody is to be told from anybody. */
 static void divide_time(struct sim_machine *m, struct sim_device *d)
 {
@@ -121,9 +130,10 @@ static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, co
 {
     struct sim_queue *q = &m->queue[queue];
     struct sim_shared_context *ctx = &m->context[q->context];
+    const struct sim_command *c = sim_queue_head(m, queue);
+    bool begins = !sim_is_running(q);
     divide_time(m, d);
-    if (!sim_is_running(q)) {
-        const struct sim_command *c = sim_queue_head(m, queue);
+    if (begins) {
         sim_queue_place(m, queue, SIM_STREAM_RUNNING, SIM_ENGINE_COMPUTE);
         SIM_PUT(m, q->since_ns, m->now_ns);
         SIM_PUT(m, q->wave_ns, 0);
@@ -135,7 +145,10 @@ static void give(struct sim_machine *m, struct sim_device *d, uint32_t queue, co
     SIM_PUT(m, ctx->sms_in_use, ctx->sms_in_use + sms);
     add(m, &q->held, more);
     add(m, &d->busy, more);
-    set_end(m, q);
+    if (begins)
+        set_first_end(m, q, c);
+    else
+        set_end(m, q);
 }
 
 static void take(struct sim_machine *m, struct sim_device *d, uint32_t queue, const struct sim_sms *less,
@@ -302,6 +315,8 @@ static bool give_out(struct sim_machine *m, struct sim_device *d)
                 kept.word[i] |= ctx->allowed.word[i];
         if (got < most && ctx->sms_limit == d->profile.sm_count)
             break; /* none is left for anybody */
+        if (ctx->wants == 1 && m->context[d->current].mate == d->current)
+            break; /* nobody else wants any */
     }
     if (stamped)
         sim_queue_unblock(m);

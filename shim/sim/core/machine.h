@@ -486,12 +486,15 @@ static inline void sim_commit(struct sim_machine *m)
     atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* Only for words of 4 and 8 bytes. */
+/* Only for words of 4 and 8 bytes.  Each note waits for the one before it, so what changes nothing is not noted. */
 #define SIM_PUT(m, word, value)                                                                              \
     do {                                                                                                     \
         _Static_assert(sizeof(word) == 8 || sizeof(word) == 4, "a journalled word");                         \
-        sim_journal((m), &(word), (uint64_t)(word), sizeof(word) == 4 ? SIM_UNDO_32 : 0);                    \
-        (word) = (value);                                                                                    \
+        __typeof__((word) + 0) old_ = (word), new_ = (value);                                                \
+        if (old_ != new_) {                                                                                  \
+            sim_journal((m), &(word), (uint64_t)old_, sizeof(word) == 4 ? SIM_UNDO_32 : 0);                  \
+            (word) = new_;                                                                                   \
+        }                                                                                                    \
     } while (0)
 
 #endif

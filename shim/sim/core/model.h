@@ -48,7 +48,12 @@ void sim_queue_complete(struct sim_machine *, uint32_t queue);
 /* Bring the queue to the state that its head asks for; `after` is the engine that completed the one before. */
 void sim_queue_settle(struct sim_machine *, uint32_t queue, enum sim_engine after);
 /* Settle whatever no longer waits for an event or a barrier. */
-void sim_queue_unblock(struct sim_machine *);
+void sim_queue_unblock_some(struct sim_machine *);
+static inline void sim_queue_unblock(struct sim_machine *m)
+{
+    if (m->first_blocked)
+        sim_queue_unblock_some(m);
+}
 
 /* fault.c: go on with dropping what is queued in failed contexts; d->failing until all of it is gone. */
 void sim_device_empty_failed(struct sim_machine *, struct sim_device *);

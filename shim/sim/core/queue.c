@@ -13,6 +13,10 @@ void sim_queue_place(struct sim_machine *m, uint32_t queue, enum sim_stream_stat
     struct sim_queue *q = &m->queue[queue];
     struct sim_shared_context *ctx = &m->context[q->context];
     struct sim_device *device = &m->device[ctx->device];
+    if (q->state == SIM_STREAM_READY && state == SIM_STREAM_RUNNING && engine == SIM_ENGINE_COMPUTE) {
+        SIM_PUT(m, q->state, (uint32_t)state); /* it wanted that engine before */
+        return;
+    }
     if (q->state == SIM_STREAM_BLOCKED && state != SIM_STREAM_BLOCKED) {
         uint32_t *link = &m->first_blocked;
         while (*link != queue)
@@ -149,7 +153,7 @@ void sim_queue_settle(struct sim_machine *m, uint32_t queue, enum sim_engine aft
     sim_queue_place(m, queue, SIM_STREAM_EMPTY, SIM_ENGINE_NONE);
 }
 
-void sim_queue_unblock(struct sim_machine *m)
+void sim_queue_unblock_some(struct sim_machine *m)
 {
     uint32_t queue = m->first_blocked;
     while (queue && !sim_journal_tight(m)) {

@@ -92,7 +92,8 @@ static bool turn(struct sim_machine *m, struct sim_device *d)
     }
     sim_kernels_end(m, d);
     sim_queue_unblock(m);
-    sim_kernels_start(m, d);
+    if (group_wants(m, d->current))
+        sim_kernels_start(m, d);
     next = next_wanting(m, d);
     if (!group_wants(m, d->current)) {
         if (next)
@@ -175,8 +176,9 @@ static void step(struct sim_machine *m, struct sim_device *d)
     if (d->failing)
         sim_device_empty_failed(m, d);
     sim_queue_unblock(m);
-    copy_engine(m, d, SIM_ENGINE_H2D);
-    copy_engine(m, d, SIM_ENGINE_D2H);
+    for (uint32_t e = 0; e < 2; e++)
+        if (d->copy_queue[e] || d->copies_ready[e])
+            copy_engine(m, d, e + 1);
     while (turn(m, d) && !sim_journal_tight(m))
         ;
     bool again = sim_journal_tight(m) || d->failing;

@@ -66,7 +66,7 @@ static void cost_of_launch(const struct sim_context *ctx, struct sim_work *work)
     uint32_t sm_count = sim_device_of(ctx->device)->profile.sm_count;
     uint64_t blocks = block_count(launch);
     work->sms = blocks < sm_count ? (uint32_t)blocks : sm_count;
-    uint64_t waves = (blocks + sm_count - 1) / sm_count;
+    uint64_t waves = blocks <= sm_count ? 1 : (blocks + sm_count - 1) / sm_count;
     work->waves = launch->function->model == SIM_MODEL_SPIN ? 1
                   : waves < UINT32_MAX                      ? (uint32_t)waves
                                                             : UINT32_MAX;
