@@ -3,6 +3,7 @@
 #include "device.h"
 #include "hooks.h"
 #include "ledger.h"
+#include "physical.h"
 #include "region.h"
 #include "reserve.h"
 
@@ -158,6 +159,12 @@ static int take(const void *handle, struct gs_entry *entry)
     return gs_region() && gs_ledger_take((uint64_t)handle, entry);
 }
 
+/* Its tiles, or external memory, may keep what is charged elsewhere. */
+static uint32_t going(const void *handle)
+{
+    return gs_region() ? gs_physical_going(gs_name(GS_NAME_ARRAY, (uint64_t)handle)) : 0;
+}
+
 static CUresult destroyed(CUresult result, int known, const void *handle, const struct gs_entry *entry)
 {
     struct gs_entry stale;
@@ -181,14 +188,17 @@ GSHARE_HOOK(cuArrayDestroy, (CUarray hArray))
 {
     struct gs_entry entry;
     int known = take(hArray, &entry);
+    uint32_t keeper = going(hArray);
 
-    return destroyed(REAL(cuArrayDestroy)(hArray), known, hArray, &entry);
+    return gs_physical_gone(keeper, destroyed(REAL(cuArrayDestroy)(hArray), known, hArray, &entry));
 }
 
 GSHARE_HOOK(cuMipmappedArrayDestroy, (CUmipmappedArray hMipmappedArray))
 {
     struct gs_entry entry;
     int known = take(hMipmappedArray, &entry);
+    uint32_t keeper = going(hMipmappedArray);
+    CUresult result = REAL(cuMipmappedArrayDestroy)(hMipmappedArray);
 
-    return destroyed(REAL(cuMipmappedArrayDestroy)(hMipmappedArray), known, hMipmappedArray, &entry);
+    return gs_physical_gone(keeper, destroyed(result, known, hMipmappedArray, &entry));
 }

@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "ledger.h"
 #include "meter.h"
+#include "physical.h"
 #include "pool.h"
 #include "reserve.h"
 
@@ -81,6 +82,7 @@ void gs_context_gone(CUcontext context)
 {
     gs_meter_context_gone(context);
     gs_ledger_take_owned((uint64_t)context, release);
+    gs_physical_context_gone(context);
     gs_pool_refresh();
 }
 

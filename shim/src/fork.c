@@ -8,6 +8,7 @@
 #include "context.h"
 #include "later.h"
 #include "meter.h"
+#include "physical.h"
 #include "pool.h"
 #include "quota.h"
 #include "region.h"
@@ -29,6 +30,7 @@ static void in_child(void)
     gs_later_forget();
     gs_pool_forget();
     gs_context_forget();
+    gs_physical_forget();
     gs_primary_forget();
     gs_array_forget();
     gs_meter_forget();

@@ -2,6 +2,7 @@
 #include "device.h"
 #include "hooks.h"
 #include "later.h"
+#include "physical.h"
 #include "pool.h"
 #include "region.h"
 #include "reserve.h"
@@ -175,6 +176,19 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
                   GS_PITCHED);
 }
 
+/* A buffer of external memory is not charged, but may keep what is. */
+static __attribute__((noinline)) int take_imported(CUdeviceptr pointer, struct gs_entry *entry)
+{
+    entry->kind = GS_IMPORTED;
+    entry->owner = gs_physical_going(gs_name(GS_NAME_BUFFER, pointer));
+    return entry->owner != 0;
+}
+
+static inline int take(CUdeviceptr pointer, struct gs_entry *entry)
+{
+    return gs_region() && (gs_ledger_take(pointer, entry) || take_imported(pointer, entry));
+}
+
 /* After the driver's free.  The note was taken before it: once freed, another thread may get the same
  * address. */
 static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry,
@@ -184,6 +198,8 @@ static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const str
 
     if (!known)
         return result;
+    if (entry->kind == GS_IMPORTED)
+        return gs_physical_gone((uint32_t)entry->owner, result);
     if (result)
         gs_ledger_put(pointer, entry, &stale); /* room for it was there a moment ago */
     else if (entry->kind == GS_POOL)
@@ -196,7 +212,7 @@ static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const str
 GSHARE_HOOK(cuMemFree_v2, (CUdeviceptr dptr))
 {
     struct gs_entry entry;
-    int known = gs_region() && gs_ledger_take(dptr, &entry);
+    int known = take(dptr, &entry);
 
     return freed(REAL(cuMemFree_v2)(dptr), known, dptr, &entry, GS_ANY_STREAM);
 }
@@ -204,7 +220,7 @@ GSHARE_HOOK(cuMemFree_v2, (CUdeviceptr dptr))
 GSHARE_HOOK(cuMemFree, (CUdeviceptr_v1 dptr))
 {
     struct gs_entry entry;
-    int known = gs_region() && gs_ledger_take(dptr, &entry);
+    int known = take(dptr, &entry);
 
     return freed(REAL(cuMemFree)(dptr), known, dptr, &entry, GS_ANY_STREAM);
 }

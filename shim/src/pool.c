@@ -330,6 +330,18 @@ GSHARE_HOOK(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *locatio
     return result;
 }
 
+/* Its owner pays for it, and nothing is allocated from it here. */
+GSHARE_HOOK(cuMemPoolImportFromShareableHandle,
+            (CUmemoryPool * pool_out, void *handle, int handleType, unsigned long long flags))
+{
+    const CUmemLocation elsewhere = {0};
+    CUresult result = REAL(cuMemPoolImportFromShareableHandle)(pool_out, handle, handleType, flags);
+
+    if (!result && gs_region())
+        note(*pool_out, &elsewhere);
+    return result;
+}
+
 /* Its memory lives until its last allocation has gone; till then nobody can ask it any more. */
 GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
 {

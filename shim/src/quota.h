@@ -16,6 +16,7 @@ enum gs_kind {
     GS_ARRAY,
     GS_MODULE,
     GS_LIBRARY,
+    GS_IMPORTED, /* nothing: its owner pays */
 };
 
 /* All take an index from gs_device_index() or gs_current_device().  Nothing is charged on GS_NO_DEVICE;

@@ -1,5 +1,6 @@
 /* reserve.c -- before the driver is asked: is there room, and if not, really not? */
 #include "later.h"
+#include "physical.h"
 #include "pool.h"
 #include "reserve.h"
 
@@ -15,6 +16,7 @@ int gs_reserve_after_asking(int device, uint64_t bytes)
 void gs_after_wait(void)
 {
     gs_later_collect();
+    gs_physical_collect();
     gs_pool_refresh();
 }
 

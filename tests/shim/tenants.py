@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ class Tenant:
         self.folder.mkdir()
         sim.start(self.machine, profile)
         self.bare = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
-        self.environ = preload_environment(self.folder, self.bare)
         self.context_bytes = [self._context_bytes(i) for i in range(len(self.devices()))]
+        self._make_files(limit_bytes)
+
+    def _make_files(self, limit_bytes: int | Sequence[int]) -> None:
+        self.environ = preload_environment(self.folder, self.bare)
         limits = [limit_bytes] * len(self.devices()) if isinstance(limit_bytes, int) else limit_bytes
         abi.create_limits(
             self.folder / "limits",
@@ -59,6 +63,14 @@ class Tenant:
         abi.create_activity(self.folder / "activity")
         self.limits = abi.Limits(self.folder / "limits", writable=True)
         self.usage = abi.Usage(self.folder / "usage")
+
+    def beside(self, folder: Path, limit_bytes: int | Sequence[int] = GIB) -> Tenant:
+        """Make another tenant of the same machine, which this one stops."""
+        other = copy(self)
+        other.folder = folder
+        folder.mkdir()
+        other._make_files(limit_bytes)
+        return other
 
     def close(self) -> None:
         self.limits.close()
