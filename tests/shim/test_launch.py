@@ -79,9 +79,9 @@ def with_event(code: str) -> str:
     return code.replace("going = True\n", 'event = new("cuEventCreate", 0)[1]\ngoing = True\n', 1)
 
 
-def test_captured_launches_are_not_charged(make_device: Make) -> None:
+def test_captured_launches_are_not_charged(make_virtual_device: Make) -> None:
     """Not even those that the stream has prepaid for, before it began to record."""
-    device = make_device(50)
+    device = make_virtual_device(50)
     code = """
 start()
 stream = new("cuStreamCreate", 1)[1]
@@ -92,7 +92,9 @@ code, graph = new_last("cuStreamEndCapture", stream)
 codes += [spin(MS // 10, stream) for _ in range(100)]
 out([sum(codes), code, sync()])
 """
-    assert finish(device.python(0, NEW_LAST + code)) == [0, 0, 0]
+    program = device.python(0, NEW_LAST + code)
+    device.wait(1)
+    assert finish(program) == [0, 0, 0]
     truth = device.truth()["processes"][0]["gpu_ns"]
     assert truth == 40 * MS
     assert device.charged_ns(0) == pytest.approx(truth, rel=0.3)
