@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from gshare.controller import protocol
-from gshare.controller.protocol import Admitted, Device, LimitsSet, Process, Quota
-from gshare.controller.units import format_percent, format_size
+from gshare.controller.protocol import Admitted, Device, LimitsSet, Process, Quota, QuotaOn
+from gshare.controller.units import Memory, format_memory_each, format_percent, format_size
 
 NOTHING = "-"
 
@@ -103,7 +103,13 @@ def share(ppm: int | None) -> str:
 
 def quota_memory(quota: Quota) -> str:
     """A quota's memory as it was written."""
-    return share(quota.memory_ppm) if quota.memory_ppm is not None else size(quota.memory_bytes)
+    on = {device.gpu: _memory(device) for device in quota.devices}
+    return format_memory_each(_memory(quota), on) or size(None)
+
+
+def _memory(amount: Quota | QuotaOn) -> Memory | None:
+    memory = Memory(amount.memory_bytes, amount.memory_ppm)
+    return None if memory == (None, None) else memory
 
 
 def _process_row(process: Process) -> tuple[str, ...]:

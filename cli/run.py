@@ -15,6 +15,7 @@ from gshare.controller.units import parse_gpus, parse_tenant
 from gshare.shim import TENANT_DIR_VARIABLE, PreloadError, preload_environment
 
 SH = "/bin/sh"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class PrefixCommand(click.Command):
@@ -83,7 +84,9 @@ def run(
             os.getpid(), own_start_ticks(), " ".join(command), asked, gpus, tenant or "", simulated, dry_run
         )
         decision = _decide(request, restricted=restricted or sim is not None)
-        changes |= _tenant_environment(decision, environment, restrict_devices=bool(gpus))
+        chosen = VISIBLE in environment  # by the user, among all; what is not granted has no memory
+        restrict = bool(gpus) or (decision.restricted and not chosen)
+        changes |= _tenant_environment(decision, environment, restrict_devices=restrict)
         if dry_run:
             _show(decision, changes, as_json=as_json)
             return
@@ -162,7 +165,7 @@ def _tenant_environment(
         raise GshareError("run", str(error)) from None
     changes = {name: whole[name] for name in ("LD_PRELOAD", TENANT_DIR_VARIABLE)}
     if restrict_devices:
-        changes["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid for device in decision.devices)
+        changes[VISIBLE] = ",".join(device.uuid for device in decision.devices)
     return changes
 
 

@@ -24,6 +24,10 @@ FALLBACK_BYTES = 768 << 20
 GRAIN_BYTES = 2 << 20
 """Real contexts are rounded up to this: NVML reports whole pages, the driver takes whole blocks."""
 
+HEADROOM_BYTES = 32 << 20
+"""Charged with each context of a real device, for what its driver adds later and tells nobody: pieces of
+memory for code that modules do not fill, channels of streams and green contexts."""
+
 PROBE_TIMEOUT_S = 20.0
 
 
@@ -42,7 +46,8 @@ class ContextSizes:
 
     def known(self, device: Found) -> int:
         """Upper bound in bytes, as far as it is known by now."""
-        return self._sizes.get(_key(device), FALLBACK_BYTES)
+        size = self._sizes.get(_key(device))
+        return FALLBACK_BYTES if size is None else size if device.simulated else size + HEADROOM_BYTES
 
     async def measure(self, device: Found) -> None:
         """Measure what is not known yet; a device that cannot be measured has the fallback until we end."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Change, Limits
 from gshare.controller.units import FULL_PPM, Memory, format_percent, format_size
@@ -40,8 +42,11 @@ class Grant(NamedTuple):
 
 NO_ACCESS = Grant(0, None)
 
+Amounts = dict[str, Memory | None]
+"""Memory on devices that are named; None is no limit."""
 
-def select(devices: Iterable[Capacity], wanted: Iterable[str]) -> list[Capacity]:
+
+def select(devices: Iterable[Capacity], wanted: Iterable[str], option: str = "--gpu") -> list[Capacity]:
     """The devices that a run named, by index or UUID (or its beginning); all of them where it named none.
 
     Raises NoSuchThing for a name that fits no device, or several.
@@ -56,21 +61,64 @@ def select(devices: Iterable[Capacity], wanted: Iterable[str]) -> list[Capacity]
         if len(fitting) != 1:
             there = ", ".join(str(device.index) for device in known) or "none"
             why = "fits several GPUs" if fitting else f"no such GPU; there is {there}"
-            raise NoSuchThing(f"--gpu {name}", why, "see gshare devices")
+            raise NoSuchThing(f"{option} {name}", why, "see gshare devices")
         if fitting[0] not in chosen:
             chosen.append(fitting[0])
     return chosen or known
 
 
+def by_uuid(amounts: Amounts, devices: Iterable[Capacity]) -> Amounts:
+    """Amounts of memory by the UUIDs of the devices that they were asked for by index or UUID.
+
+    Raises NoSuchThing for a name that fits no device, or several, and UsageError for a device named twice.
+    """
+    known = list(devices)
+    found: Amounts = {}
+    for name, amount in amounts.items():
+        (device,) = select(known, [name], "--mem")
+        if device.uuid in found:
+            raise UsageError(f"--mem {name}", f"GPU {device.index} is named twice")
+        found[device.uuid] = amount
+    return found
+
+
+def on_devices(limits: Limits, devices: Iterable[Capacity]) -> Limits:
+    """The limits with their devices by UUID; see by_uuid."""
+    return msgspec.structs.replace(limits, memory_on=by_uuid(limits.memory_on, devices))
+
+
+def accessible(limits: Limits, gpus: Iterable[str], devices: Iterable[Capacity]) -> list[Capacity]:
+    """The devices that a run gets: those that it named with --gpu, or else with --mem, or else all.
+
+    Raises UsageError where one option names a device and the other leaves its memory, or the device, out.
+    """
+    known = list(devices)
+    named = list(gpus)
+    chosen = select(known, named)
+    amounts = [device for device in known if device.uuid in limits.memory_on]
+    if not named:
+        return amounts if amounts and limits.memory is None else chosen
+    asked = f"--gpu {','.join(named)}"
+    for device in amounts:
+        if device not in chosen:
+            raise UsageError(asked, f"leaves out GPU {device.index}, for which --mem has an amount")
+    for device in chosen:
+        if amounts and limits.memory is None and device not in amounts:
+            hint = f"add {device.index}=SIZE to --mem, or one SIZE for all others"
+            raise UsageError(asked, f"names GPU {device.index}, for which --mem has no amount", hint)
+    return chosen
+
+
 def granted(limits: Limits, device: Capacity) -> Grant:
-    """What the limits come to on one device.
+    """What the limits, their devices by UUID, come to on one device.
 
     Raises OverCapacity for more memory than the device has, UsageError for less than one context takes.
     """
-    if limits.memory is None:
+    memory = limits.memory_on.get(device.uuid, limits.memory)
+    if memory is None:
         return Grant(None, limits.compute_ppm)
-    size = limits.memory.on(device.memory_bytes)
-    asked = f"--mem {_as_asked(limits.memory, size)}"
+    size = memory.on(device.memory_bytes)
+    asked = f"--mem {_as_asked(memory, size)}"
     if size > device.memory_bytes:
         has = format_size(device.memory_bytes)
         raise OverCapacity(asked, f"is more than GPU {device.index} has ({has})", "try --mem 100%")
@@ -121,14 +169,19 @@ def check_promises(
 
 
 def changed(limits: Limits, change: Change) -> Limits:
-    """The limits after a change; what it does not mention stays."""
+    """The limits after a change; what it does not mention stays.
+
+    An amount for every device replaces what some devices had of their own.
+    """
+    anew = change.lift_memory or change.memory is not None
     return Limits(
-        None if change.lift_memory else change.memory if change.memory is not None else limits.memory,
+        change.memory if anew else limits.memory,
         None
         if change.lift_compute
         else change.compute_ppm
         if change.compute_ppm is not None
         else limits.compute_ppm,
+        {**({} if anew else limits.memory_on), **change.memory_on},
     )
 
 

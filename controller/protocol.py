@@ -12,7 +12,7 @@ import msgspec
 from gshare.controller.errors import GshareError, error_from_code
 from gshare.controller.units import Memory
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE_BYTES = 1 << 20
 
 DRY_RUN = "gshare/dry-run/v1"
@@ -20,10 +20,15 @@ DRY_RUN = "gshare/dry-run/v1"
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a person asks for, on each device granted; None: nothing was said about it."""
+    """What a person asks for, on each device granted; None: nothing was said about it.
+
+    `memory_on` has the devices for which other amounts hold, by index or UUID; None there is no limit.
+    Without `memory`, only these are granted.
+    """
 
     memory: Memory | None = None
     compute_ppm: int | None = None
+    memory_on: dict[str, Memory | None] = {}
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +38,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     compute_ppm: int | None = None
     lift_memory: bool = False
     lift_compute: bool = False
+    memory_on: dict[str, Memory | None] = {}
+    """Other amounts for some devices, by index or UUID; None takes the limit away there."""
 
 
 class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,6 +143,8 @@ class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field
     directory: str
     joined: bool
     devices: list[Granted]
+    restricted: bool = False
+    """The machine has devices that are not granted."""
 
 
 class ControllerInfo(msgspec.Struct, frozen=True):
@@ -182,7 +191,10 @@ class Status(msgspec.Struct, frozen=True, tag="gshare/status/v1", tag_field="sch
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process on one device; `index` is None until it has touched CUDA."""
+    """One process on one device; `index` is None until it has touched CUDA.
+
+    Its limits are then those of every device, and None where the devices have different ones.
+    """
 
     tenant: str
     pid: int
@@ -230,6 +242,14 @@ class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="sch
     devices: list[Changed]
 
 
+class QuotaOn(msgspec.Struct, frozen=True):
+    """A permanent quota's memory on one device, named as it was typed; without both there is no limit."""
+
+    gpu: str
+    memory_bytes: int | None
+    memory_ppm: int | None
+
+
 class Quota(msgspec.Struct, frozen=True):
     """A permanent quota: memory in bytes or as a part of the device, and whether the tenant runs now."""
 
@@ -238,6 +258,7 @@ class Quota(msgspec.Struct, frozen=True):
     memory_ppm: int | None
     compute_ppm: int | None
     running: bool
+    devices: list[QuotaOn] = []
 
 
 class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gshare.controller import policy
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
@@ -17,6 +19,7 @@ from gshare.controller.protocol import (
     Limits,
     LimitsSet,
     Quota,
+    QuotaOn,
     Quotas,
     RemoveQuota,
     SetLimits,
@@ -24,9 +27,10 @@ from gshare.controller.protocol import (
 )
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenant, Tenants
-from gshare.controller.units import Memory, format_memory, format_percent
+from gshare.controller.units import Memory, format_memory_each, format_percent
 
 NOTHING_ASKED = Limits()
+NO_AMOUNT = Memory(None, None)
 
 
 @dataclass
@@ -88,25 +92,30 @@ class Registry:
                 "no such tenant",
                 f"give --mem or --compute, or first gshare quota set {request.tenant} --mem SIZE",
             )
-        if quota != NOTHING_ASKED:
-            _check_no_other(request, quota)
         limits = request.limits if quota == NOTHING_ASKED else quota
         known = self._with_capacity(self._devices(request))
         if not known:
             if limits != NOTHING_ASKED or request.gpus or machine != REAL:
                 raise _no_device(machine, request)
             return Admitted("", "", False, [])
+        limits = policy.on_devices(limits, _capacities(known))
+        if quota != NOTHING_ASKED:
+            _check_no_other(request, limits, known)
         grants = self._grants(known, request.gpus, limits)
         name = self._free_name(request)
         if not request.dry_run:
             self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
         directory = str(self.tenants.runtime.tenants / name)
-        return Admitted(name, directory, False, self._granted(known, grants))
+        return Admitted(name, directory, False, self._granted(known, grants), len(grants) < len(known))
 
     def set_limits(self, request: SetLimits) -> LimitsSet:
         """Change a running tenant's limits and read them back."""
         tenant = self._find(request.target)
-        return self._apply(self._plan(tenant, policy.changed(tenant.limits, request.change)))
+        amounts = policy.by_uuid(request.change.memory_on, _capacities(self._known(tenant.machine)))
+        if strange := set(amounts) - set(tenant.files.grants()):
+            raise NoSuchThing(f"--mem {min(strange)}", f"tenant {tenant.name} does not have this GPU")
+        change = msgspec.structs.replace(request.change, memory_on=amounts)
+        return self._apply(self._plan(tenant, policy.changed(tenant.limits, change)))
 
     def set_quota(self, request: SetQuota) -> Quotas:
         """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
@@ -118,8 +127,10 @@ class Registry:
                 f"gshare quota rm {request.tenant} forgets it",
             )
         running = self.tenants.by_name.get(request.tenant)
-        plan = self._plan(running, limits) if running else None
-        if not plan:
+        plan = None
+        if running:
+            plan = self._plan(running, policy.on_devices(limits, _capacities(self._known(running.machine))))
+        else:
             self._check_possible(limits)
         self.store.put(request.tenant, limits)
         if plan:
@@ -160,19 +171,18 @@ class Registry:
             raise UsageError(
                 f"--tenant {tenant.name}", f"runs on {where} now", "one tenant is on one machine"
             )
+        known = self._known(machine)
         if request.limits != NOTHING_ASKED:
-            _check_no_other(request, tenant.limits)
+            _check_no_other(request, tenant.limits, known)
         if request.gpus and request.gpus != tenant.gpus:
             has = ",".join(tenant.gpus) or "all"
             raise UsageError(
                 f"--gpu {','.join(request.gpus)}", f"tenant {tenant.name} has GPU {has}", "leave it out"
             )
-        known = self._known(machine)
         if not request.dry_run:
             tenant.update(runs=[*tenant.runs, Run(request.pid, request.start_ticks)])
-        return Admitted(
-            tenant.name, str(tenant.files.directory), True, self._granted(known, tenant.files.grants())
-        )
+        granted = self._granted(known, tenant.files.grants())
+        return Admitted(tenant.name, str(tenant.files.directory), True, granted, len(granted) < len(known))
 
     def _forget_run(self, run: Run) -> None:
         """A process is in one tenant: where it asks twice, the first admission is void."""
@@ -224,20 +234,26 @@ class Registry:
 
     def _check_possible(self, limits: Limits) -> None:
         """Refuse a quota that no device here could ever hold; without devices nothing can be said."""
+        devices = _capacities(self._known(REAL))
+        if not devices:
+            return
+        limits = policy.on_devices(limits, devices)
         refusals = []
-        for _, capacity in self._known(REAL):
+        for capacity in policy.accessible(limits, [], devices):
             try:
                 policy.granted(limits, capacity)
             except GshareError as error:
+                if capacity.uuid in limits.memory_on:
+                    raise
                 refusals.append(error)
-        if refusals and len(refusals) == len(self.inventory(REAL)):
+        if refusals and len(refusals) == len(devices):
             raise refusals[0]
 
     def _grants(
         self, known: list[tuple[Found, Capacity]], gpus: list[str], limits: Limits
     ) -> dict[str, Grant]:
         grants = {}
-        for capacity in policy.select([capacity for _, capacity in known], gpus):
+        for capacity in policy.accessible(limits, gpus, _capacities(known)):
             grants[capacity.uuid] = policy.granted(limits, capacity)
             others = self.tenants.grants(capacity.uuid)
             policy.check_promises(capacity, grants[capacity.uuid], others, self.overcommit)
@@ -268,8 +284,10 @@ class Registry:
         return self.store.load().get(tenant, NOTHING_ASKED)
 
     def _quota_row(self, name: str, limits: Limits) -> Quota:
-        memory = limits.memory or Memory(None, None)
-        return Quota(name, memory.bytes, memory.ppm, limits.compute_ppm, name in self.tenants.by_name)
+        memory = limits.memory or NO_AMOUNT
+        devices = [QuotaOn(gpu, *(amount or NO_AMOUNT)) for gpu, amount in limits.memory_on.items()]
+        running = name in self.tenants.by_name
+        return Quota(name, memory.bytes, memory.ppm, limits.compute_ppm, running, devices)
 
     def _free_name(self, request: Admit) -> str:
         """The tenant's name: as asked, or made of the program's, and not one that is in use."""
@@ -296,11 +314,17 @@ def _raised(new: Grant, old: Grant) -> Grant:
     )
 
 
-def _check_no_other(request: Admit, limits: Limits) -> None:
+def _capacities(known: list[tuple[Found, Capacity]]) -> list[Capacity]:
+    return [capacity for _, capacity in known]
+
+
+def _check_no_other(request: Admit, limits: Limits, known: list[tuple[Found, Capacity]]) -> None:
     """A run that joins a tenant may repeat the tenant's limits, not bring others."""
-    asked = request.limits
-    if (asked.memory is not None and asked.memory != limits.memory) or (
-        asked.compute_ppm is not None and asked.compute_ppm != limits.compute_ppm
+    asked = policy.on_devices(request.limits, _capacities(known))
+    if (
+        (asked.memory is not None and asked.memory != limits.memory)
+        or (asked.compute_ppm is not None and asked.compute_ppm != limits.compute_ppm)
+        or (asked.memory_on and asked.memory_on != limits.memory_on)
     ):
         raise UsageError(
             f"--tenant {request.tenant}",
@@ -314,8 +338,8 @@ def _no_device(machine: str, request: Admit) -> GshareError:
         return GshareError(f"simulated machine {machine}", "does not run", "gshare sim start")
     limits = request.limits
     asked = (
-        f"--mem {format_memory(limits.memory)}"
-        if limits.memory
+        f"--mem {format_memory_each(limits.memory, limits.memory_on)}"
+        if limits.memory or limits.memory_on
         else f"--compute {format_percent(limits.compute_ppm)}"
         if limits.compute_ppm
         else f"--gpu {','.join(request.gpus)}"

@@ -135,7 +135,7 @@ class Server:
         if isinstance(request, Admit):
             return await self._admit(request)
         if isinstance(request, SetLimits | SetQuota):
-            if request.change.memory is not None:
+            if request.change.memory is not None or request.change.memory_on:
                 await registry.measure_contexts(registry.machine_of(request))
             return (
                 registry.set_limits(request)

@@ -44,18 +44,44 @@ class QuotaStore:
     def _save(self, quotas: dict[str, Limits]) -> None:
         rows: dict[str, Any] = {}
         for name, limits in sorted(quotas.items()):
-            memory = limits.memory or Memory(None, None)
-            row = {"memory_bytes": memory.bytes, "memory_ppm": memory.ppm, "compute_ppm": limits.compute_ppm}
+            row = {**_amount(limits.memory), "compute_ppm": limits.compute_ppm}
             rows[name] = {key: value for key, value in row.items() if value is not None}
+            if limits.memory_on:
+                rows[name]["devices"] = {gpu: _amount(memory) for gpu, memory in limits.memory_on.items()}
         write_json(self.path, {"schema": SCHEMA, "quotas": rows})
 
     def _limits(self, name: str, row: object) -> Limits:
-        highest = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM, "compute_ppm": FULL_PPM}
-        if not isinstance(row, dict) or not all(
-            key in highest and type(value) is int and 0 < value <= highest[key] for key, value in row.items()
+        damaged = GshareError(
+            str(self.path), f"the quota of {name} is damaged: {row}", "mend it, or remove it"
+        )
+        if not isinstance(row, dict):
+            raise damaged
+        devices = row.get("devices", {})
+        every = {key: value for key, value in row.items() if key != "devices"}
+        if not isinstance(devices, dict) or not all(
+            _is_sound(amount, _AMOUNT) for amount in devices.values()
         ):
-            raise GshareError(
-                str(self.path), f"the quota of {name} is damaged: {row}", "mend it, or remove it"
-            )
-        size, ppm = row.get("memory_bytes"), row.get("memory_ppm")
-        return Limits(Memory(size, ppm) if size or ppm else None, row.get("compute_ppm"))
+            raise damaged
+        if not _is_sound(every, {**_AMOUNT, "compute_ppm": FULL_PPM}):
+            raise damaged
+        on = {gpu: _memory(amount) for gpu, amount in devices.items()}
+        return Limits(_memory(every), every.get("compute_ppm"), on)
+
+
+_AMOUNT = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM}
+
+
+def _is_sound(row: object, highest: dict[str, int]) -> bool:
+    return isinstance(row, dict) and all(
+        key in highest and type(value) is int and 0 < value <= highest[key] for key, value in row.items()
+    )
+
+
+def _amount(memory: Memory | None) -> dict[str, int]:
+    amount = {} if memory is None else {"memory_bytes": memory.bytes, "memory_ppm": memory.ppm}
+    return {key: value for key, value in amount.items() if value is not None}
+
+
+def _memory(row: dict[str, int]) -> Memory | None:
+    size, ppm = row.get("memory_bytes"), row.get("memory_ppm")
+    return Memory(size, ppm) if size or ppm else None

@@ -4,6 +4,7 @@ Sizes are bytes, shares are parts per million (ppm), everywhere but in what a pe
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gshare.controller.errors import UsageError
@@ -43,6 +44,36 @@ def parse_memory(text: str, option: str = "--mem") -> Memory:
     if text.endswith("%"):
         return Memory(None, parse_percent(text, option))
     return Memory(parse_size(text, option), None)
+
+
+class MemoryAsked(NamedTuple):
+    """Amounts of device memory: on every device, and on some that are named (None there: no limit)."""
+
+    each: Memory | None
+    on: dict[str, Memory | None]
+
+
+LIFT = "none"
+"""Takes a limit away, where one can be changed."""
+
+
+def parse_memory_each(text: str, option: str = "--mem", *, lift: bool = False) -> MemoryAsked:
+    """Parse `8G`, `0=8G,GPU-1b2c...=4G` or `8G,1=4G`; with `lift`, a GPU's amount may be `none`."""
+    each: Memory | None = None
+    on: dict[str, Memory | None] = {}
+    for part in text.split(","):
+        gpu, named, amount = part.strip().rpartition("=")
+        if not named and each is not None:
+            raise UsageError(f"{option} {text}", "two amounts for every GPU", "name the GPU, as 0=8G,1=4G")
+        if not named:
+            each = parse_memory(amount, option)
+            continue
+        (gpu,) = parse_gpus(gpu.strip(), option)
+        if gpu in on:
+            raise UsageError(f"{option} {text}", f"GPU {gpu} is named twice")
+        amount = amount.strip()
+        on[gpu] = None if lift and amount == LIFT else parse_memory(amount, option)
+    return MemoryAsked(each, on)
 
 
 def parse_size(text: str, option: str) -> int:
@@ -157,6 +188,13 @@ def format_percent(ppm: int) -> str:
 def format_memory(memory: Memory) -> str:
     """Print what was asked for as it could be typed again."""
     return format_percent(memory.ppm) if memory.ppm is not None else format_size(memory.bytes or 0)
+
+
+def format_memory_each(memory: Memory | None, on: Mapping[str, Memory | None]) -> str:
+    """Print what was asked for on several devices as it could be typed again."""
+    parts = [] if memory is None else [format_memory(memory)]
+    parts += [f"{gpu}={LIFT if amount is None else format_memory(amount)}" for gpu, amount in on.items()]
+    return ",".join(parts)
 
 
 def _scaled(whole: str, fraction: str, decimals: int) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
+from gshare.controller.policy import Grant
 from gshare.controller.processes import command, user
 from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.region import now_ns
@@ -142,7 +143,8 @@ def _on_device(
 
 
 def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
-    grants = list(tenant.files.grants().values())
+    grants = set(tenant.files.grants().values())
+    alike = grants.pop() if len(grants) == 1 else Grant(None, None)
     return Process(
         tenant=tenant.name,
         pid=pid,
@@ -152,8 +154,8 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         simulated=tenant.machine != REAL,
         used_bytes=0,
         tenant_used_bytes=0,
-        memory_limit_bytes=grants[0].memory_bytes if grants else None,
-        compute_limit_ppm=grants[0].compute_ppm if grants else None,
+        memory_limit_bytes=alike.memory_bytes,
+        compute_limit_ppm=alike.compute_ppm,
         compute_ppm=None,
         gpu_ns=0,
         launches=0,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gshare.controller import context_size
-from gshare.controller.context_size import FALLBACK_BYTES, GRAIN_BYTES, ContextSizes
+from gshare.controller.context_size import FALLBACK_BYTES, GRAIN_BYTES, HEADROOM_BYTES, ContextSizes
 from gshare.controller.devices import Found, passing_machine, simulated_devices
 
 from .conftest import device
@@ -35,8 +35,9 @@ def test_a_real_context_is_rounded_up_and_remembered(tmp_path: Path, monkeypatch
     sizes = ContextSizes(tmp_path)
     for _ in range(2):
         asyncio.run(sizes.measure(device(0)))
-    assert sizes.known(device(0)) == (500 << 20) + GRAIN_BYTES
-    assert ContextSizes(tmp_path).known(device(3)) == (500 << 20) + GRAIN_BYTES
+    bound = (500 << 20) + GRAIN_BYTES + HEADROOM_BYTES
+    assert sizes.known(device(0)) == bound
+    assert ContextSizes(tmp_path).known(device(3)) == bound
 
 
 def test_what_cannot_be_measured_is_not_written_down_and_not_tried_again(

@@ -104,3 +104,65 @@ def test_a_change_leaves_what_it_does_not_mention() -> None:
     assert policy.changed(before, Change(memory=Memory(None, 5))) == Limits(Memory(None, 5), 300_000)
     assert policy.changed(before, Change(lift_memory=True)) == Limits(None, 300_000)
     assert policy.changed(before, Change(lift_compute=True)) == Limits(Memory(GIB, None), None)
+
+
+FOUR, EIGHT = Memory(4 * GIB, None), Memory(8 * GIB, None)
+
+
+def test_a_device_may_have_an_amount_of_its_own() -> None:
+    limits = policy.on_devices(Limits(EIGHT, 300_000, {"1": FOUR}), [DEVICE, OTHER])
+    assert limits.memory_on == {OTHER.uuid: FOUR}
+    assert policy.granted(limits, DEVICE) == Grant(8 * GIB, 300_000)
+    assert policy.granted(limits, OTHER) == Grant(4 * GIB, 300_000)
+    lifted = policy.on_devices(Limits(EIGHT, None, {"GPU-aa11": None}), [DEVICE, OTHER])
+    assert policy.granted(lifted, OTHER) == Grant(None, None)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [
+        ({"2": FOUR}, "--mem 2: no such GPU; there is 0, 1"),
+        ({"GPU-aa": FOUR}, "--mem GPU-aa: fits several GPUs"),
+        ({"1": FOUR, "GPU-aa11": FOUR}, "--mem GPU-aa11: GPU 1 is named twice"),
+    ],
+)
+def test_a_wrong_device_is_refused(amounts: policy.Amounts, words: str) -> None:
+    with pytest.raises((NoSuchThing, UsageError), match=words):
+        policy.by_uuid(amounts, [DEVICE, OTHER])
+
+
+@pytest.mark.parametrize(
+    ("memory", "on", "gpus", "expected"),
+    [
+        (None, {}, [], [DEVICE, OTHER]),
+        (EIGHT, {}, [], [DEVICE, OTHER]),
+        (None, {"1": FOUR}, [], [OTHER]),
+        (EIGHT, {"1": FOUR}, [], [DEVICE, OTHER]),
+        (EIGHT, {"1": FOUR}, ["1"], [OTHER]),
+        (None, {"1": FOUR}, ["GPU-aa11"], [OTHER]),
+        (None, {"1": FOUR}, ["0", "1"], "names GPU 0, for which --mem has no amount"),
+        (None, {"1": FOUR}, ["0"], "leaves out GPU 1, for which --mem has an amount"),
+        (EIGHT, {"1": FOUR}, ["0"], "leaves out GPU 1, for which --mem has an amount"),
+    ],
+)
+def test_devices_named_with_an_amount_are_those_granted(
+    memory: Memory | None, on: policy.Amounts, gpus: list[str], expected: list[Capacity] | str
+) -> None:
+    limits = policy.on_devices(Limits(memory, None, on), [DEVICE, OTHER])
+    if isinstance(expected, str):
+        with pytest.raises(UsageError, match=expected):
+            policy.accessible(limits, gpus, [DEVICE, OTHER])
+    else:
+        assert policy.accessible(limits, gpus, [DEVICE, OTHER]) == expected
+
+
+def test_a_change_for_one_device_leaves_the_others() -> None:
+    before = Limits(None, 1, {"a": EIGHT, "b": FOUR})
+    assert policy.changed(before, Change(memory_on={"b": EIGHT})) == Limits(None, 1, {"a": EIGHT, "b": EIGHT})
+    assert policy.changed(before, Change(memory_on={"b": None})) == Limits(None, 1, {"a": EIGHT, "b": None})
+    assert policy.changed(before, Change(memory=FOUR)) == Limits(FOUR, 1)
+    assert policy.changed(before, Change(memory=FOUR, memory_on={"a": EIGHT})) == Limits(
+        FOUR, 1, {"a": EIGHT}
+    )
+    assert policy.changed(before, Change(lift_memory=True)) == Limits(None, 1)
+    assert policy.changed(before, Change(compute_ppm=2)) == Limits(None, 2, before.memory_on)

@@ -23,7 +23,9 @@ from gshare.controller.units import Memory
 REQUESTS = [
     Admit(1, 2, "python train.py", Limits(Memory(None, 5), 6), ["0"], "team", Simulated("/m", "t4"), True),
     Admit(1, 2, "true"),
+    Admit(1, 2, "true", Limits(None, None, {"0": Memory(5, None), "1": None})),
     SetLimits("team", Change(lift_memory=True)),
+    SetLimits("team", Change(memory_on={"GPU-1b2c3d4e": Memory(None, 5), "1": None})),
     GetStatus(),
 ]
 
@@ -48,14 +50,15 @@ def test_an_error_comes_out_as_it_went_in() -> None:
 
 
 def test_another_version_is_named_and_keeps_its_number() -> None:
-    with pytest.raises(BadMessage, match="protocol 2, this gshare speaks 1") as caught:
-        protocol.unpack_request(protocol.pack(9, GetStatus(), version=2))
+    other, own = protocol.VERSION + 1, protocol.VERSION
+    with pytest.raises(BadMessage, match=f"protocol {other}, this gshare speaks {own}") as caught:
+        protocol.unpack_request(protocol.pack(9, GetStatus(), version=other))
     assert caught.value.message == 9
 
 
 def test_a_newer_body_does_not_matter_to_the_version_check() -> None:
-    data = msgspec.msgpack.encode((2, 5, {"type": "of-tomorrow"}))
-    with pytest.raises(BadMessage, match="protocol 2"):
+    data = msgspec.msgpack.encode((protocol.VERSION + 1, 5, {"type": "of-tomorrow"}))
+    with pytest.raises(BadMessage, match=f"protocol {protocol.VERSION + 1}"):
         protocol.unpack_request(data)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gshare.controller.context_size import HEADROOM_BYTES
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import (
     Admitted,
@@ -38,7 +39,7 @@ def test_a_run_becomes_a_tenant_of_its_own(house: House) -> None:
     written = limits_of(admitted)
     assert written.memory_limit_bytes == 4 * GIB
     assert written.cap_ppm == 300_000
-    assert written.context_bytes == CONTEXT_BYTES
+    assert written.context_bytes == CONTEXT_BYTES + HEADROOM_BYTES
     assert written.device_memory_bytes == 80 * GIB
     assert {path.name for path in Path(admitted.directory).iterdir()} == {
         "limits",
@@ -297,3 +298,103 @@ def test_names_are_made_of_what_a_folder_may_be_called(house: House) -> None:
     assert name == f"hidden-{request.pid}" or name.endswith(f"-{request.pid}")
     assert all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
     assert name[0].isalnum()
+
+
+def two_devices(house: House) -> None:
+    house.machines[""] = [device(0), device(1, 40 * GIB)]
+
+
+def memory_of(admitted: Admitted) -> list[int]:
+    with abi.Limits(Path(admitted.directory) / "limits") as limits:
+        return [row.memory_limit_bytes for row in limits.devices]
+
+
+def test_each_device_has_its_own_amount(house: House) -> None:
+    two_devices(house)
+    on = {"0": Memory(8 * GIB, None), "1": Memory(None, 500_000)}
+    admitted = house.registry.admit(house.request(Limits(None, None, on)))
+    assert memory_of(admitted) == [8 * GIB, 20 * GIB]
+    assert [granted.memory_bytes for granted in admitted.devices] == [8 * GIB, 20 * GIB]
+    assert not admitted.restricted
+    with pytest.raises(OverCapacity, match="GPU 1 has 20G left to promise of 40G"):
+        house.registry.admit(house.request(Limits(None, None, {"1": Memory(21 * GIB, None)})))
+    with pytest.raises(OverCapacity, match=r"--mem 41G: is more than GPU 1 has \(40G\)"):
+        house.registry.admit(house.request(Limits(Memory(GIB, None), None, {"1": Memory(41 * GIB, None)})))
+
+
+def test_a_device_without_an_amount_is_not_granted(house: House) -> None:
+    two_devices(house)
+    admitted = house.registry.admit(house.request(Limits(None, None, {"1": Memory(4 * GIB, None)})))
+    assert memory_of(admitted) == [0, 4 * GIB]
+    assert admitted.restricted
+    assert [granted.index for granted in admitted.devices] == [1]
+
+
+def test_one_device_of_a_running_tenant_is_changed(house: House) -> None:
+    two_devices(house)
+    four = Memory(4 * GIB, None)
+    admitted = house.registry.admit(
+        house.request(Limits(four, None, {"1": Memory(8 * GIB, None)}), tenant="a")
+    )
+
+    def change(**more: object) -> list[int]:
+        house.registry.set_limits(SetLimits("a", Change(**more)))  # type: ignore[arg-type]
+        return memory_of(admitted)
+
+    assert change(memory_on={"0": Memory(5 * GIB, None)}) == [5 * GIB, 8 * GIB]
+    assert change(memory_on={device(1).uuid: None}) == [5 * GIB, abi.NO_LIMIT_BYTES]
+    assert change(memory=four) == [4 * GIB, 4 * GIB]
+    for name in ("2", "GPU-ffff"):
+        with pytest.raises(NoSuchThing, match=f"--mem {name}: no such GPU"):
+            change(memory_on={name: four})
+    only = house.registry.admit(house.request(Limits(None, None, {"1": four}), tenant="b"))
+    with pytest.raises(NoSuchThing, match="tenant b does not have this GPU"):
+        house.registry.set_limits(SetLimits("b", Change(memory_on={"0": four})))
+    assert memory_of(only) == [0, 4 * GIB]
+
+
+def test_a_joining_run_may_repeat_what_each_device_has(house: House) -> None:
+    two_devices(house)
+    on = {"0": Memory(8 * GIB, None), "1": Memory(4 * GIB, None)}
+    house.registry.admit(house.request(Limits(None, None, on), tenant="a"))
+    same = {device(1).uuid: on["1"], "0": on["0"]}
+    assert house.registry.admit(house.request(Limits(None, None, same), tenant="a")).joined
+    with pytest.raises(UsageError, match="has other limits than these"):
+        house.registry.admit(house.request(Limits(None, None, {"0": on["0"]}), tenant="a"))
+
+
+def test_a_quota_has_amounts_for_devices(house: House) -> None:
+    two_devices(house)
+    registry = house.registry
+    registry.set_quota(SetQuota("a", Change(memory_on={"0": Memory(8 * GIB, None)})))
+    registry.set_quota(SetQuota("a", Change(memory_on={"1": Memory(None, 500_000)})))
+    (quota,) = registry.quotas(GetQuotas()).quotas
+    assert [(on.gpu, on.memory_bytes, on.memory_ppm) for on in quota.devices] == [
+        ("0", 8 * GIB, None),
+        ("1", None, 500_000),
+    ]
+    admitted = registry.admit(house.request(tenant="a"))
+    assert memory_of(admitted) == [8 * GIB, 20 * GIB]
+    registry.set_quota(SetQuota("a", Change(memory_on={"1": Memory(4 * GIB, None)})))
+    assert memory_of(admitted) == [8 * GIB, 4 * GIB]
+    for change, words in (
+        (Change(memory_on={"7": Memory(GIB, None)}), "--mem 7: no such GPU"),
+        (Change(memory_on={"1": Memory(41 * GIB, None)}), "more than GPU 1 has"),
+    ):
+        for name in ("a", "b"):
+            with pytest.raises(GshareError, match=words):
+                registry.set_quota(SetQuota(name, change))
+
+
+def test_amounts_for_devices_outlive_the_controller(house: House) -> None:
+    two_devices(house)
+    on = {"0": Memory(8 * GIB, None), "1": Memory(4 * GIB, None)}
+    admitted = house.registry.admit(house.request(Limits(None, None, on), tenant="a"))
+    house.restart()
+    house.registry.tenants.adopt("a")
+    house.registry.set_limits(SetLimits("a", Change(memory_on={"0": Memory(6 * GIB, None)})))
+    assert memory_of(admitted) == [6 * GIB, 4 * GIB]
+    assert house.registry.tenants.by_name["a"].limits.memory_on == {
+        device(0).uuid: Memory(6 * GIB, None),
+        device(1).uuid: on["1"],
+    }

@@ -169,14 +169,14 @@ def test_nonsense_is_answered_or_ignored_and_hurts_nobody(where: Runtime) -> Non
         [b""],
         [b"nonsense"],
         [b"a", b"b", b"c"],
-        [protocol.pack(7, GetStatus(), version=2)],
+        [protocol.pack(7, GetStatus(), version=protocol.VERSION + 1)],
         [good],
     )
     faults = [reply for number, reply in replies if number == 0]
     assert all(isinstance(fault, Fault) and "not a gshare message" in fault.why for fault in faults)
     (foreign,) = [reply for number, reply in replies if number == 7]
     assert isinstance(foreign, Fault)
-    assert "speaks protocol 2, this gshare speaks 1" in foreign.why
+    assert f"speaks protocol {protocol.VERSION + 1}, this gshare speaks {protocol.VERSION}" in foreign.why
     assert replies[-1][0] == 99
     assert status().controller.pid == pid
 

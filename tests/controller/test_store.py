@@ -14,6 +14,7 @@ from gshare.controller.units import Memory
 
 A = Limits(Memory(1 << 30, None), 300_000)
 B = Limits(Memory(None, 500_000), None)
+C = Limits(None, 1, {"0": Memory(1 << 30, None), "GPU-1b2c3d4e": Memory(None, 5), "2": None})
 
 
 def test_there_are_none_at_first(tmp_path: Path) -> None:
@@ -23,9 +24,10 @@ def test_there_are_none_at_first(tmp_path: Path) -> None:
 def test_quotas_outlive_the_one_who_wrote_them(tmp_path: Path) -> None:
     QuotaStore(tmp_path / "state").put("a", A)
     QuotaStore(tmp_path / "state").put("b", B)
-    assert QuotaStore(tmp_path / "state").load() == {"a": A, "b": B}
+    QuotaStore(tmp_path / "state").put("c", C)
+    assert QuotaStore(tmp_path / "state").load() == {"a": A, "b": B, "c": C}
     QuotaStore(tmp_path / "state").remove("a")
-    assert QuotaStore(tmp_path / "state").load() == {"b": B}
+    assert QuotaStore(tmp_path / "state").load() == {"b": B, "c": C}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,10 @@ def test_quotas_outlive_the_one_who_wrote_them(tmp_path: Path) -> None:
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"compute_ppm": 1_000_001}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"memory_bytes": True}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"colour": 1}}}).encode(),
+        json.dumps({"schema": SCHEMA, "quotas": {"a": {"devices": 5}}}).encode(),
+        json.dumps({"schema": SCHEMA, "quotas": {"a": {"devices": {"0": 5}}}}).encode(),
+        json.dumps({"schema": SCHEMA, "quotas": {"a": {"devices": {"0": {"memory_ppm": 0}}}}}).encode(),
+        json.dumps({"schema": SCHEMA, "quotas": {"a": {"devices": {"0": {"compute_ppm": 1}}}}}).encode(),
     ],
 )
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:

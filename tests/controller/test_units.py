@@ -204,3 +204,50 @@ def test_nothing_but_a_quantity_or_a_refusal(text: str) -> None:
 @given(st.integers(1, FULL_PPM), st.integers(0, MAX_BYTES))
 def test_a_part_of_a_device_is_within_it(ppm: int, device_bytes: int) -> None:
     assert 0 <= Memory(None, ppm).on(device_bytes) <= device_bytes
+
+
+EIGHT, FOUR = Memory(8 * GIB, None), Memory(4 * GIB, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "each", "on"),
+    [
+        ("8G", EIGHT, {}),
+        ("0=8G,1=4G", None, {"0": EIGHT, "1": FOUR}),
+        ("8G,1=4G", EIGHT, {"1": FOUR}),
+        ("1=4G,8G", EIGHT, {"1": FOUR}),
+        (" 0 = 8G , 01=50% ", None, {"0": EIGHT, "1": Memory(None, 500_000)}),
+        ("GPU-1b2c3d4e=8G", None, {"GPU-1b2c3d4e": EIGHT}),
+    ],
+)
+def test_memory_is_read_for_each_gpu(text: str, each: Memory | None, on: dict[str, Memory]) -> None:
+    asked = units.parse_memory_each(text)
+    assert asked == (each, on)
+    assert units.parse_memory_each(units.format_memory_each(*asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a size"),
+        ("8G,", "two amounts for every GPU"),
+        ("8G,4G", "two amounts for every GPU"),
+        ("0=8G,0=4G", "GPU 0 is named twice"),
+        ("0=8G,00=4G", "GPU 0 is named twice"),
+        ("0=", "not a size"),
+        ("=8G", "neither an index nor a UUID"),
+        ("first=8G", "neither an index nor a UUID"),
+        ("0=8GB", "write 8G"),
+        ("0=none", "not a size"),
+        ("0=1=8G", "neither an index nor a UUID"),
+    ],
+)
+def test_what_is_no_memory_for_each_gpu(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        units.parse_memory_each(text)
+
+
+def test_a_limit_is_lifted_on_one_gpu_where_limits_can_be_changed() -> None:
+    asked = units.parse_memory_each("0=none,1=4G", lift=True)
+    assert asked == (None, {"0": None, "1": FOUR})
+    assert units.format_memory_each(*asked) == "0=none,1=4G"
