@@ -46,8 +46,8 @@ class ContextSizes:
 
     def known(self, device: Found) -> int:
         """Upper bound in bytes, as far as it is known by now."""
-        size = self._sizes.get(_key(device))
-        return FALLBACK_BYTES if size is None else size if device.simulated else size + HEADROOM_BYTES
+        size = self._sizes.get(_key(device), FALLBACK_BYTES)
+        return size + HEADROOM_BYTES if _key(device) in self._measured else size
 
     async def measure(self, device: Found) -> None:
         """Measure what is not known yet; a device that cannot be measured has the fallback until we end."""
