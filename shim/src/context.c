@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "context.h"
 #include "device.h"
+#include "graph_memory.h"
 #include "hooks.h"
 #include "ledger.h"
 #include "meter.h"
@@ -84,6 +85,7 @@ void gs_context_gone(CUcontext context)
     gs_ledger_take_owned((uint64_t)context, release);
     gs_physical_context_gone(context);
     gs_pool_refresh();
+    gs_graph_memory_refresh();
 }
 
 /* -------- contexts that the program creates -------- */

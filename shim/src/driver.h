@@ -186,6 +186,21 @@ typedef struct {
     unsigned int reserved[4];
 } CUDA_ARRAY_SPARSE_PROPERTIES;
 
+typedef struct {
+    CUmemPoolProps poolProps;
+    const void *accessDescs;
+    size_t accessDescCount;
+    size_t bytesize;
+    CUdeviceptr dptr;
+} CUDA_MEM_ALLOC_NODE_PARAMS;
+
+typedef struct {
+    cuuint64_t flags;
+    CUstream hUploadStream;
+    CUgraphNode hErrNode_out;
+    int result_out;
+} CUDA_GRAPH_INSTANTIATE_PARAMS;
+
 typedef struct CUlaunchAttribute_st CUlaunchAttribute;
 
 typedef struct {

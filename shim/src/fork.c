@@ -6,6 +6,7 @@
 
 #include "array_size.h"
 #include "context.h"
+#include "graph_memory.h"
 #include "later.h"
 #include "meter.h"
 #include "physical.h"
@@ -33,6 +34,7 @@ static void in_child(void)
     gs_physical_forget();
     gs_primary_forget();
     gs_array_forget();
+    gs_graph_memory_forget();
     gs_meter_forget();
     gs_region_after_fork(1);
 }

@@ -1,7 +1,8 @@
 /* graph.c -- graph launches: one unit each, with a cost of its own; and captures, which nothing may disturb. */
+#include "graph_exec.h"
 #include "launch.h"
 
-GSHARE_HOOK(cuGraphLaunch, (CUgraphExec hGraphExec, CUstream hStream))
+static inline __attribute__((always_inline)) CUresult launch(CUgraphExec hGraphExec, CUstream hStream)
 {
     if (gs_launch_unlimited())
         return REAL(cuGraphLaunch)(hGraphExec, hStream);
@@ -10,13 +11,27 @@ GSHARE_HOOK(cuGraphLaunch, (CUgraphExec hGraphExec, CUstream hStream))
     return gs_launch_end(&launch, REAL(cuGraphLaunch)(hGraphExec, hStream));
 }
 
-GSHARE_HOOK(cuGraphLaunch_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
+GSHARE_HOOK(cuGraphLaunch, (CUgraphExec hGraphExec, CUstream hStream))
+{
+    if (gs_graph_may_allocate(hGraphExec))
+        return gs_graph_launch(hGraphExec, hStream, gs_legacy(hStream), launch);
+    return launch(hGraphExec, hStream);
+}
+
+static inline __attribute__((always_inline)) CUresult launch_ptsz(CUgraphExec hGraphExec, CUstream hStream)
 {
     if (gs_launch_unlimited())
         return REAL(cuGraphLaunch_ptsz)(hGraphExec, hStream);
     struct gs_work work = {.function = hGraphExec};
     struct gs_launch launch = gs_launch_begin(gs_per_thread(hStream), &work, true);
     return gs_launch_end(&launch, REAL(cuGraphLaunch_ptsz)(hGraphExec, hStream));
+}
+
+GSHARE_HOOK(cuGraphLaunch_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
+{
+    if (gs_graph_may_allocate(hGraphExec))
+        return gs_graph_launch(hGraphExec, hStream, gs_per_thread(hStream), launch_ptsz);
+    return launch_ptsz(hGraphExec, hStream);
 }
 
 /* -------- captures -------- */

@@ -36,6 +36,13 @@ int gs_ledger_find_owned(uint64_t owner, enum gs_kind kind, uint64_t *handle);
 /* What was one owner's is another's from now on.  As slow as the ledger is long. */
 void gs_ledger_hand_on(uint64_t from, uint64_t to);
 
+/* False: its memory belongs to something that is charged as a whole, a pool or what the driver keeps for graphs, or
+ * to somebody else. */
+static inline int gs_is_charge(const struct gs_entry *entry)
+{
+    return !(1u << entry->kind & (1u << GS_POOL | 1u << GS_GRAPH | 1u << GS_GRAPH_EXEC | 1u << GS_IMPORTED));
+}
+
 void gs_ledger_forget(void); /* in a fork's child */
 
 #endif

@@ -1,7 +1,9 @@
 /* memory.c -- linear, pitched and managed memory, and every way to free it. */
 #include "device.h"
+#include "graph_memory.h"
 #include "hooks.h"
 #include "later.h"
+#include "meter.h"
 #include "physical.h"
 #include "pool.h"
 #include "region.h"
@@ -63,6 +65,13 @@ static __attribute__((noinline)) int correct(struct hold *hold, uint64_t taken_b
     return 1;
 }
 
+/* The driver has given its address out again. */
+static __attribute__((noinline, cold)) void forget(const struct gs_entry *stale)
+{
+    if (gs_is_charge(stale))
+        gs_quota_release(stale->device, stale->bytes);
+}
+
 static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t handle, enum gs_kind kind)
 {
     struct gs_entry stale;
@@ -78,8 +87,8 @@ static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t ha
     noted = gs_ledger_put(handle, &hold->entry, &stale);
     if (noted == GS_NOT_NOTED)
         hold_drop(hold);
-    else if (noted == GS_NOTED_OVER && stale.kind != GS_POOL) /* a pool's charge is its own */
-        gs_quota_release(stale.device, stale.bytes);
+    else if (noted == GS_NOTED_OVER)
+        forget(&stale);
     return noted != GS_NOT_NOTED;
 }
 /* What the program gets, given what the driver said. */
@@ -189,24 +198,35 @@ static inline int take(CUdeviceptr pointer, struct gs_entry *entry)
     return gs_region() && (gs_ledger_take(pointer, entry) || take_imported(pointer, entry));
 }
 
-/* After the driver's free.  The note was taken before it: once freed, another thread may get the same
- * address. */
-static CUresult freed(CUresult result, int known, CUdeviceptr pointer, const struct gs_entry *entry,
-                      CUstream stream)
+static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdeviceptr pointer,
+                                                          const struct gs_entry *entry, CUstream stream)
 {
     struct gs_entry stale;
 
-    if (!known)
-        return result;
     if (entry->kind == GS_IMPORTED)
         return gs_physical_gone((uint32_t)entry->owner, result);
     if (result)
         gs_ledger_put(pointer, entry, &stale); /* room for it was there a moment ago */
     else if (entry->kind == GS_POOL)
         gs_pool_freed(entry, stream);
-    else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))
+    else if (entry->kind == GS_GRAPH)
+        gs_graph_memory_freed(entry, stream);
+    else if (!gs_later_release(entry, stream))
         gs_quota_release(entry->device, entry->bytes);
     return result;
+}
+
+/* After the driver's free.  The note was taken before it: once freed, another thread may get the same
+ * address. */
+static inline __attribute__((always_inline)) CUresult freed(CUresult result, int known, CUdeviceptr pointer,
+                                                            const struct gs_entry *entry, CUstream stream)
+{
+    if (!known)
+        return result;
+    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry))
+        return freed_otherwise(result, pointer, entry, stream);
+    gs_quota_release(entry->device, entry->bytes);
+    return CUDA_SUCCESS;
 }
 
 GSHARE_HOOK(cuMemFree_v2, (CUdeviceptr dptr))
@@ -225,19 +245,26 @@ GSHARE_HOOK(cuMemFree, (CUdeviceptr_v1 dptr))
     return freed(REAL(cuMemFree)(dptr), known, dptr, &entry, GS_ANY_STREAM);
 }
 
+/* True: nothing is freed now, a node of a graph is made that will. */
+static inline int is_captured(CUstream stream)
+{
+    return __builtin_expect(__atomic_load_n(&gs_captures, __ATOMIC_RELAXED) != 0, 0) &&
+           gs_meter_capturing(stream);
+}
+
 GSHARE_HOOK(cuMemFreeAsync, (CUdeviceptr dptr, CUstream hStream))
 {
     struct gs_entry entry;
-    int known = gs_region() && gs_ledger_take(dptr, &entry);
+    int known = gs_region() && !is_captured(hStream) && gs_ledger_take(dptr, &entry);
 
     return freed(REAL(cuMemFreeAsync)(dptr, hStream), known, dptr, &entry, hStream);
 }
 
 GSHARE_HOOK(cuMemFreeAsync_ptsz, (CUdeviceptr dptr, CUstream hStream))
 {
+    CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
     struct gs_entry entry;
-    int known = gs_region() && gs_ledger_take(dptr, &entry);
+    int known = gs_region() && !is_captured(stream) && gs_ledger_take(dptr, &entry);
 
-    return freed(REAL(cuMemFreeAsync_ptsz)(dptr, hStream), known, dptr, &entry,
-                 hStream ? hStream : CU_STREAM_PER_THREAD);
+    return freed(REAL(cuMemFreeAsync_ptsz)(dptr, hStream), known, dptr, &entry, stream);
 }

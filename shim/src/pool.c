@@ -263,7 +263,7 @@ CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdevice
         learn_grain(growth, pool->charged - growth->before);
     if (!result && within)
         noted = gs_ledger_put(pointer, &entry, &stale);
-    if (noted == GS_NOTED_OVER && stale.kind != GS_POOL)
+    if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
         gs_quota_release(stale.device, stale.bytes);
     if (noted != GS_NOT_NOTED) {
         pool->allocations++;

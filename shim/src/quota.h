@@ -14,6 +14,8 @@ enum gs_kind {
     GS_PHYSICAL,
     GS_CONTEXT,
     GS_ARRAY,
+    GS_GRAPH,
+    GS_GRAPH_EXEC, /* nothing: notes on what its launches take */
     GS_MODULE,
     GS_LIBRARY,
     GS_IMPORTED, /* nothing: its owner pays */

@@ -1,4 +1,5 @@
 /* reserve.c -- before the driver is asked: is there room, and if not, really not? */
+#include "graph_memory.h"
 #include "later.h"
 #include "physical.h"
 #include "pool.h"
@@ -10,6 +11,7 @@ int gs_reserve_after_asking(int device, uint64_t bytes)
     if (gs_quota_reserve(device, bytes))
         return 1;
     gs_pool_trim(device);
+    gs_graph_memory_trim(device);
     return gs_quota_try(device, bytes);
 }
 
@@ -18,6 +20,7 @@ void gs_after_wait(void)
     gs_later_collect();
     gs_physical_collect();
     gs_pool_refresh();
+    gs_graph_memory_refresh();
 }
 
 CUresult gs_refuse(int device)
