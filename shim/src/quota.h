@@ -13,6 +13,7 @@ enum gs_kind {
     GS_POOL,
     GS_PHYSICAL,
     GS_CONTEXT,
+    GS_CONTEXT_MORE,
     GS_ARRAY,
     GS_GRAPH,
     GS_GRAPH_EXEC, /* nothing: notes on what its launches take */

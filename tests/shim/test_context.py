@@ -267,3 +267,65 @@ out(0); sys.stdin.readline()
 def test_a_wrong_green_context_gets_the_drivers_own_answer(tenant: Tenant) -> None:
     program = GREEN + "out([call('cuGreenCtxDestroy', None), call('cuGreenCtxCreate', None, None, 0, 1)])"
     assert tenant.run(program) == tenant.run(program, limited=False)
+
+
+HEAP, STACK = 2, 0
+
+
+def test_a_larger_heap_counts_as_long_as_it_is(tenant: Tenant) -> None:
+    program = f"""
+def grow(bytes_): return call("cuCtxSetLimit", {HEAP}, bytes_)
+context = start()
+for bytes_ in (8 * MIB, 100 * MIB, 99 * MIB + 1, 300 * MIB, 1 * MIB, 500 * MIB):
+    out(grow(bytes_)); sys.stdin.readline()
+must("cuCtxDestroy_v2", new("cuCtxCreate_v2", 0, 0)[1]); must("cuCtxSetCurrent", context)
+out(grow(2 * GIB)); sys.stdin.readline()
+must("cuDevicePrimaryCtxReset_v2", 0)
+out(0); sys.stdin.readline()
+"""
+    context = tenant.context_bytes[0]
+    tenant.limits.set_memory_limit(0, 2 * context + 492 * MIB)
+    expected = [context + more * MIB for more in (0, 92, 92, 292, 0, 492, 492)] + [0]
+    with tenant.start(program) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        for number, bytes_ in enumerate(expected):
+            assert running.stdout.readline() == ("2\n" if number == 6 else "0\n")
+            assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == bytes_
+            running.stdin.write("\n")
+            running.stdin.flush()
+    assert running.returncode == 0
+    assert tenant.run(f"start(); out(call('cuCtxSetLimit', {HEAP}, 2 * GIB))", limited=False) == 0
+
+
+def test_a_heap_is_refused_at_the_right_byte(tenant: Tenant) -> None:
+    program = f"start(); out([call('cuCtxSetLimit', {HEAP}, 64 * MIB), total() - info()[0]])"
+    tenant.limits.set_memory_limit(0, tenant.context_bytes[0] + 56 * MIB - 1)
+    assert tenant.run(program) == [OUT_OF_MEMORY, tenant.context_bytes[0]]
+    tenant.limits.set_memory_limit(0, tenant.context_bytes[0] + 56 * MIB)
+    assert tenant.run(program) == [0, tenant.context_bytes[0] + 56 * MIB]
+
+
+def test_a_stack_counts_for_every_thread_that_can_be_resident(tenant: Tenant) -> None:
+    """An L4 has 58 processors of 1,536 threads."""
+    program = f"start(); codes = [call('cuCtxSetLimit', {STACK}, n << 10) for n in (1, 5, 64, 4)]"
+    codes, used = tenant.run(program + "; out([codes, total() - info()[0]])")
+    stacks = 3 * 1024 * 58 * 1536
+    assert codes == [0, 0, OUT_OF_MEMORY, 0]
+    assert used == tenant.context_bytes[0] + -(-stacks // (2 * MIB)) * 2 * MIB
+
+
+def test_a_failed_limit_is_rolled_back_and_a_wrong_one_the_drivers_to_answer(tenant: Tenant) -> None:
+    program = f"""
+start()
+codes = [call("cuCtxSetLimit", {HEAP}, 100 * MIB) for _ in range(5)]
+out([codes, call("cuCtxSetLimit", 99, 1), total() - info()[0]])
+"""
+    codes, wrong, used = tenant.run(program, SIMGPU_FAULTS="cuCtxSetLimit:1-3:999")
+    assert codes == [999] * 3 + [0] * 2
+    assert used == tenant.context_bytes[0] + 92 * MIB
+    early = (
+        f"must('cuInit', 0); out([call('cuCtxSetLimit', {HEAP}, 100 * MIB), call('cuCtxSetLimit', 99, 1)])"
+    )
+    assert tenant.run(early) == tenant.run(early, limited=False)
+    assert tenant.run(program, limited=False)[1] == wrong
