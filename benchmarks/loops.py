@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ class Loops:
         out = _ffi.new("double[]", batches)
         self._run("loops_launch", self._kernel(kernel_ns), batches, batch, out)
         return list(out)
+
+    def launch_many(self, launches: int) -> list[int]:
+        """Resident bytes of this process when a tenth of them is done, and at the end."""
+        seen = []
+        for share in (1, 9):
+            self.launch(share, launches // 10, 1)
+            seen.append(_resident_bytes())
+        return seen
 
     def launch_paced(
         self, batches: int, batch: int, ahead: int, kernel_ns: int, period_ns: int
@@ -96,6 +105,11 @@ def init(processes: int) -> list[float]:
     return list(out)
 
 
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
 def _foreign(pointer: Any) -> Any:
     """A pointer of the driver's cffi types as one of ours."""
     from gshare.benchmarks.driver import ffi
@@ -110,6 +124,8 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--batches", type=int, default=200)
     launch.add_argument("--batch", type=int, default=256)
     launch.add_argument("--kernel-us", type=float, default=1.0)
+    many = cases.add_parser("launch-many", help="no times: what launches leave behind in memory")
+    many.add_argument("--launches", type=int, default=10_000_000)
     paced = cases.add_parser("launch-paced", help="one launch a period, so that nothing waits")
     paced.add_argument("--batches", type=int, default=10)
     paced.add_argument("--batch", type=int, default=200)
@@ -146,6 +162,11 @@ def main() -> int:
         if options.case == "device":
             driver = Driver()
             answer: dict[str, Any] = {"device": Device(driver).name, "driver": driver.version}
+        elif options.case == "launch-many":
+            answer = {
+                "count": options.launches,
+                "resident_bytes": Loops().launch_many(options.launches),
+            }
         else:
             count, samples_ns = measure(options)
             answer = {"count": count, "ns": samples_ns}
