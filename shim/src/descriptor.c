@@ -95,7 +95,7 @@ static uint32_t probe_for(int fd)
     }
     for (at = 0; at < count && probes[at].users; at++)
         ;
-    if (at == room && !gs_grow((void **)&probes, &room, sizeof *probes))
+    if (at == room && !gs_grow(&probes, &room, sizeof *probes))
         return 0;
     own = open_again(fd);
     if (own < 0 || !identify(own, &probes[at].file))

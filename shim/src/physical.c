@@ -47,7 +47,7 @@ static uint32_t take_tie(void)
         free_tie = ties[tie].next;
         return tie;
     }
-    if (ties_made + 1 >= ties_room && !gs_grow((void **)&ties, &ties_room, sizeof *ties))
+    if (ties_made + 1 >= ties_room && !gs_grow(&ties, &ties_room, sizeof *ties))
         return 0;
     return ++ties_made;
 }
@@ -82,7 +82,9 @@ static uint32_t take_record(void)
         free_record = records[index].next;
         return index;
     }
-    if (records_made + 1 >= records_room && !gs_grow((void **)&records, &records_room, sizeof *records))
+    if (records_made + 1 == 1u << GS_RECORD_BITS)
+        return 0;
+    if (records_made + 1 >= records_room && !gs_grow(&records, &records_room, sizeof *records))
         return 0;
     return ++records_made;
 }

@@ -25,6 +25,8 @@ static inline uint64_t gs_name(enum gs_name kind, uint64_t handle)
     return handle ^ (uint64_t)kind << 60; /* no address is as long as that */
 }
 
+#define GS_RECORD_BITS 24 /* of a record's number */
+
 /* A record with one hold; `bytes` have been reserved, and go with it.  0: no memory for it. */
 uint32_t gs_physical_new(uint64_t name, int device, uint64_t bytes);
 

@@ -10,9 +10,8 @@
 
 /* Where a mapping is noted: its size, and as owner the record, when it was made, and a bit that no context has. */
 #define OWNER_BIT    ((uint64_t)1 << 63)
-#define RECORD_BITS  24
-#define RECORD_OF(o) ((uint32_t)((o) & ((1u << RECORD_BITS) - 1)))
-#define TIME_OF(o)   (((o) & ~OWNER_BIT) >> RECORD_BITS)
+#define RECORD_OF(o) ((uint32_t)((o) & ((1u << GS_RECORD_BITS) - 1)))
+#define TIME_OF(o)   (((o) & ~OWNER_BIT) >> GS_RECORD_BITS)
 
 static uint64_t unmaps; /* begun: the clock of mappings */
 
@@ -50,8 +49,7 @@ GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, co
 
     if (!gs_region() || !handle || !prop)
         return REAL(cuMemCreate)(handle, size, prop, flags);
-    if (prop->location.type ==
-        CU_MEM_LOCATION_TYPE_DEVICE) /* else on the host, which costs no device anything */
+    if (prop->location.type == CU_MEM_LOCATION_TYPE_DEVICE) /* the host costs no device anything */
         device = gs_device_index(prop->location.id);
     bytes = device == GS_NO_DEVICE ? 0 : size;
     if (!gs_reserve(device, bytes))
@@ -94,7 +92,7 @@ static int note(CUdeviceptr ptr, size_t size, uint32_t record)
     struct gs_entry entry = {.bytes = size, .device = GS_NO_DEVICE, .kind = GS_PHYSICAL}, stale;
     enum gs_noted noted;
 
-    entry.owner = OWNER_BIT | __atomic_load_n(&unmaps, __ATOMIC_ACQUIRE) << RECORD_BITS | record;
+    entry.owner = OWNER_BIT | __atomic_load_n(&unmaps, __ATOMIC_ACQUIRE) << GS_RECORD_BITS | record;
     noted = gs_ledger_put(gs_name(GS_NAME_MAPPING, ptr), &entry, &stale);
     if (noted == GS_NOTED_OVER)
         gs_physical_drop(RECORD_OF(stale.owner));

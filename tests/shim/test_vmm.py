@@ -25,6 +25,21 @@ def room(tenant: Tenant) -> int:
 # -------- the quota --------
 
 
+def test_nothing_happens_without_a_limit(tenant: Tenant) -> None:
+    """Preloaded, but no tenant named."""
+    program = """
+begin(); n = 2 * GIB; c, h = create(n); a = mapped(h, n); fd = export(h); used = taken(); codes = [c]
+codes += [bring(fd)[0], retain(a)[0], release(h), release(h), release(h), release(h)]
+codes += [unmap(a, n), os.close(fd), info() and 0]
+out([codes, used, both()])
+"""
+    plain = run(tenant, program, limited=False)
+    assert plain == [[0, 0, 0, 0, 0, 0, 1, 0, None, 0], 2 * GIB, [0, 0]]
+    tenant.environ = {**tenant.environ, "GSHARE_TENANT_DIR": ""}
+    assert run(tenant, program) == plain
+    assert tenant.usage.device(0).peak_bytes == 0
+
+
 def test_the_quota_holds_to_the_byte(tenant: Tenant) -> None:
     grain = 2 * MIB
     pieces = room(tenant) // grain
