@@ -61,7 +61,7 @@ out(seen)
     small = make_machine("l4").run(
         CONFIG + code.replace("eight = [(CLUSTER, words(8", "eight = [(CLUSTER, words(1")
     )
-    assert small == [912, 912, 912, 912, 0, 0, 1, 0, 57 + 1, 912, 912, 912, 0, 1]
+    assert small == [912, 912, 912, 912, 0, 0, 1, 0, 57 + 1, 0, 912, 912, 0, 1]
 
 
 def test_a_launch_has_its_own_priority(machine: Machine) -> None:
