@@ -41,7 +41,7 @@ void sim_effects_expect(void)
 
 bool sim_effects_expected(void)
 {
-    return atomic_load_explicit(&expected, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&expected, memory_order_acquire) != 0; /* what was done for others is seen */
 }
 
 void sim_effects_pause(void)
@@ -132,7 +132,7 @@ static void run_due(void)
             return;
         perform(first, work_at(first, first->effects_done), dropped);
         first->effects_done++;
-        atomic_fetch_sub_explicit(&expected, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&expected, 1, memory_order_release);
     }
 }
 
