@@ -41,7 +41,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("nvcc is not installed")
     target = tmp_path_factory.mktemp("runtime") / "runtime"
     options = ["-std=c++17", "-cudart", "shared", "-arch=sm_90"]
-    subprocess.run([NVCC, *options, str(PROGRAM), "-o", str(target)], check=True, capture_output=True)
+    clean = {
+        name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
+    }  # a sanitizer's runtime
+    subprocess.run(
+        [NVCC, *options, str(PROGRAM), "-o", str(target)], env=clean, check=True, capture_output=True
+    )
     return target
 
 
