@@ -66,6 +66,24 @@ static void *const functions[] = {
 #include "rows.h"
 };
 
+/* With -DPRIVATE, what a lookup gives for any name but its own is a function that is not exported. */
+#ifdef PRIVATE
+static int private_function(void)
+{
+    return 0;
+}
+
+static void *answer(int index)
+{
+    return strncmp(names[index], "cuGetProcAddress", 16) == 0 ? functions[index] : (void *)private_function;
+}
+#else
+static void *answer(int index)
+{
+    return functions[index];
+}
+#endif
+
 /* The newest spelling that the asked-for version knows: here, numbered ones came with 3020 and later, and
  * cuGetProcAddress itself with 11030 and 12000. */
 static int look_up(const char *base, void **function, int version, unsigned long long flags)
@@ -85,7 +103,7 @@ static int look_up(const char *base, void **function, int version, unsigned long
             if (strcmp(name, "cuGetProcAddress_v2") == 0 && version < 12000)
                 continue;
             if (index_of(name) >= 0) {
-                *function = functions[index_of(name)];
+                *function = answer(index_of(name));
                 return 0;
             }
         }
