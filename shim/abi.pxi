@@ -1,11 +1,13 @@
 # The C declarations behind abi.pyx: the layout of src/abi.h, and atomic access to its words.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "abi.h":
     const uint64_t GS_ABI_MAGIC
     const uint32_t GS_ABI_VERSION
-    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES
+    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES, GS_REFUSALS
+    const uint32_t GS_HOST_ROW, GS_ROWS
+    const uint32_t GS_LINEAR, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTEXT, GS_ARRAY, GS_GRAPH, GS_MODULE, GS_CHARGES
     const uint64_t GS_NO_LIMIT_BYTES
     const uint32_t GS_NO_CAP_PPM, GS_METERED_PPM, GS_FULL_PPM
     const uint32_t GS_FILE_LIMITS, GS_FILE_USAGE, GS_FILE_ACTIVITY
@@ -24,7 +26,7 @@ cdef extern from "abi.h":
         uint64_t t0_ns
         int64_t allowance_ns
         uint32_t rate_ppm, weight
-        uint64_t burst_ns, resume_ns, in_flight_ns
+        uint64_t burst_ns, resume_ns, in_flight_ns, memory_quota_bytes
 
     struct gs_limits:
         gs_header header
@@ -43,15 +45,25 @@ cdef extern from "abi.h":
     struct gs_slot_device:
         uint64_t held_bytes[2]
         uint64_t sequence, applied, gpu_ns, launches, throttled_ns, denied
+        uint64_t charged_bytes[0]
 
     struct gs_slot:
         uint32_t pid
         uint64_t start_ticks
         gs_slot_device device[0]
 
+    struct gs_refusal:
+        uint64_t stamp, time_ns, bytes, used_bytes, limit_bytes
+        uint32_t pid, slot
+        int32_t row
+        char api[60]
+
     struct gs_usage:
         gs_header header
         gs_device_usage device[0]
+        uint64_t claimed[0]
+        uint64_t refusals
+        gs_refusal refusal[0]
         gs_slot slot[0]
 
     struct gs_device_activity:
@@ -68,6 +80,12 @@ cdef extern from *:
 
     static inline uint32_t load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline uint64_t load64(const void *p) { return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE); }
+    /* No earlier load may be done after this one. */
+    static inline uint64_t load_after(const uint64_t *p)
+    {
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        return __atomic_load_n(p, __ATOMIC_RELAXED);
+    }
     static inline void store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
     static inline void store64(void *p, uint64_t v) { __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE); }
 
@@ -92,6 +110,7 @@ cdef extern from *:
     """
     uint32_t load32(const uint32_t *p)
     uint64_t load64(const void *p)
+    uint64_t load_after(const uint64_t *p)
     void store32(uint32_t *p, uint32_t v)
     void store64(void *p, uint64_t v)
     void store32_then_fence(uint32_t *p, uint32_t v)

@@ -21,6 +21,9 @@ MAX_DEVICES = GS_MAX_DEVICES
 MAX_SLOTS = GS_MAX_SLOTS
 MAX_TENANTS = GS_MAX_TENANTS
 MAX_LANES = GS_MAX_LANES
+MAX_REFUSALS = GS_REFUSALS
+HOST_ROW = GS_HOST_ROW
+ROWS = GS_ROWS
 NO_LIMIT_BYTES = GS_NO_LIMIT_BYTES
 NO_CAP_PPM = GS_NO_CAP_PPM
 METERED_PPM = GS_METERED_PPM
@@ -29,6 +32,19 @@ LIMITS_BYTES = sizeof(gs_limits)
 USAGE_BYTES = sizeof(gs_usage)
 ACTIVITY_RECORD_BYTES = sizeof(gs_activity)
 SLOT_LOCK_BASE = GS_SLOT_LOCK_BASE
+
+
+CHARGES = {
+    GS_LINEAR: "linear",
+    GS_MANAGED: "managed",
+    GS_POOL: "pool",
+    GS_PHYSICAL: "physical",
+    GS_CONTEXT: "context",
+    GS_ARRAY: "array",
+    GS_GRAPH: "graph",
+    GS_MODULE: "module",
+}
+"""What memory is charged for, by its place in `charged_bytes`."""
 
 
 class AbiError(Exception):
@@ -46,6 +62,8 @@ class DeviceLimits(NamedTuple):
     burst_ns: int = 0
     resume_ns: int = 0
     in_flight_ns: int = 0
+    memory_quota_bytes: int | None = None
+    """What was granted; None where a limit is made: as much as the limit."""
 
 
 class Line(NamedTuple):
@@ -75,6 +93,25 @@ class SlotDevice(NamedTuple):
     launches: int
     throttled_ns: int
     denied: int
+    charged_bytes: dict[str, int]
+    """What of `held_bytes` is for what: one of CHARGES each."""
+
+
+class Refusal(NamedTuple):
+    """An allocation that would have passed the limit; the tenant's first has number 1.
+
+    `pid` is the number that the process sees, `row` its device's row or HOST_ROW, None one that is not granted.
+    """
+
+    number: int
+    time_ns: int
+    api: str
+    row: int | None
+    bytes: int
+    used_bytes: int
+    limit_bytes: int
+    pid: int
+    slot: int
 
 
 class SlotUsage(NamedTuple):
@@ -233,9 +270,12 @@ cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     to.burst_ns = device.burst_ns
     to.resume_ns = device.resume_ns
     to.in_flight_ns = device.in_flight_ns
+    quota = device.memory_quota_bytes
+    to.memory_quota_bytes = device.memory_limit_bytes if quota is None else quota
 
 
-def create_limits(path, tenant, tenant_index, devices, *, now_ns, tenants_bound=MAX_TENANTS):
+def create_limits(path, tenant, tenant_index, devices, *, now_ns, tenants_bound=MAX_TENANTS,
+                  host_limit_bytes=NO_LIMIT_BYTES):
     """Write a tenant's limits; a cap given here starts with an allowance of 0 at `now_ns` (CLOCK_MONOTONIC)."""
     cdef gs_limits limits
     cdef bytes name = tenant.encode()
@@ -252,6 +292,9 @@ def create_limits(path, tenant, tenant_index, devices, *, now_ns, tenants_bound=
     limits.device_count = len(devices)
     for i, device in enumerate(devices):
         _fill_device(&limits.device[<int> i], device, now_ns)
+    limits.device[GS_HOST_ROW].memory_limit_bytes = host_limit_bytes
+    limits.device[GS_HOST_ROW].memory_quota_bytes = host_limit_bytes
+    limits.device[GS_HOST_ROW].cap_ppm = GS_NO_CAP_PPM
     _fill_header(&limits, GS_FILE_LIMITS, sizeof(limits))
     _write_file(path, (<const char *> &limits)[:sizeof(limits)])
 
@@ -289,7 +332,8 @@ cdef class Limits(_File):
 
     cdef gs_device_limits *_device(self, index) except NULL:
         self._check_open()
-        _check_device(index, self._limits.device_count)
+        if index != GS_HOST_ROW:
+            _check_device(index, self._limits.device_count)
         return &self._limits.device[<int> index]
 
     cdef gs_device_limits *_writable_device(self, index) except NULL:
@@ -325,7 +369,7 @@ cdef class Limits(_File):
         return tuple(self.device(i) for i in range(self._limits.device_count))
 
     def device(self, index):
-        """One device's limits."""
+        """One device's limits, or those of HOST_ROW, where only memory counts."""
         cdef gs_device_limits *row = self._device(index)
         return DeviceLimits(
             uuid=bytes(row.uuid[:16]),
@@ -336,6 +380,7 @@ cdef class Limits(_File):
             burst_ns=load64(&row.burst_ns),
             resume_ns=load64(&row.resume_ns),
             in_flight_ns=load64(&row.in_flight_ns),
+            memory_quota_bytes=load64(&row.memory_quota_bytes),
         )
 
     def line(self, index):
@@ -348,8 +393,13 @@ cdef class Limits(_File):
             if before % 2 == 0 and load32(&row.line_seq) == before:
                 return line
 
-    def set_memory_limit(self, index, memory_limit_bytes):
-        """What the tenant may use from now on; what it uses already is not taken away."""
+    def set_memory_limit(self, index, memory_limit_bytes, memory_quota_bytes=None):
+        """What the tenant may use from now on; what it uses already is not taken away.
+
+        `memory_quota_bytes` is what was granted, where that is more.
+        """
+        quota = memory_limit_bytes if memory_quota_bytes is None else memory_quota_bytes
+        store64(&self._writable_device(index).memory_quota_bytes, quota)
         store64(&self._writable_device(index).memory_limit_bytes, memory_limit_bytes)
 
     def set_context_bytes(self, index, context_bytes):
@@ -401,9 +451,9 @@ cdef class Usage(_File):
         self._usage = <const gs_usage *> self._at
 
     def device(self, index):
-        """The tenant's total on one device."""
+        """The tenant's total on one device, or of HOST_ROW."""
         self._check_open()
-        _check_device(index, GS_MAX_DEVICES)
+        _check_device(index, GS_ROWS)
         cdef const gs_device_usage *row = &self._usage.device[<int> index]
         return DeviceUsage(_read_used(&row.total), load64(&row.peak_bytes), <int64_t> load64(&row.spent_ns))
 
@@ -418,9 +468,9 @@ cdef class Usage(_File):
         return bool(locked)
 
     def slots(self, device_count=MAX_DEVICES):
-        """The tenant's live processes, with what each takes of the first `device_count` devices."""
+        """The tenant's live processes, with what each takes of the first `device_count` rows."""
         self._check_open()
-        _check_device(device_count, GS_MAX_DEVICES + 1)
+        _check_device(device_count, GS_ROWS + 1)
         return tuple(
             self._slot(i, device_count)
             for i in range(GS_MAX_SLOTS)
@@ -444,7 +494,43 @@ cdef class Usage(_File):
             launches=load64(&row.launches),
             throttled_ns=load64(&row.throttled_ns),
             denied=load64(&row.denied),
+            charged_bytes={name: load64(&row.charged_bytes[kind]) for kind, name in CHARGES.items()},
         )
+
+    @property
+    def refusals(self):
+        """How many allocations of the tenant were refused."""
+        self._check_open()
+        return load64(&self._usage.refusals)
+
+    def refusals_since(self, number):
+        """The refusals after the one of that number, oldest first; only the latest MAX_REFUSALS can be had.
+
+        One that is being written is left out: whoever goes on from the last number returned gets it next time, unless
+        later ones are there already, as when its writer was killed.
+        """
+        self._check_open()
+        cdef uint64_t last = load64(&self._usage.refusals)
+        cdef uint64_t at = max(number, last - GS_REFUSALS if last > GS_REFUSALS else 0)
+        cdef const gs_refusal *note
+        cdef gs_refusal copy
+        found = []
+        while at < last:
+            at += 1
+            note = &self._usage.refusal[(at - 1) % GS_REFUSALS]
+            if load64(&note.stamp) != 2 * at:
+                continue
+            memcpy(&copy, note, sizeof(copy))
+            if load_after(&note.stamp) != 2 * at:
+                continue  # overwritten meanwhile
+            api = (<bytes> copy.api[:60]).split(b"\0", 1)[0].decode(errors="replace")
+            found.append(
+                Refusal(
+                    at, copy.time_ns, api, copy.row if copy.row >= 0 else None, copy.bytes, copy.used_bytes,
+                    copy.limit_bytes, copy.pid, copy.slot,
+                )
+            )
+        return tuple(found)
 
 
 cdef uint64_t _read_used(const gs_total *total) noexcept:

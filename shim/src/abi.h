@@ -17,12 +17,30 @@
 #include <stdint.h>
 
 #define GS_ABI_MAGIC   0x3165726168736721ull /* "!gshare1", little endian */
-#define GS_ABI_VERSION 1u
+#define GS_ABI_VERSION 2u
 
 #define GS_MAX_DEVICES 16  /* per machine */
 #define GS_MAX_SLOTS   512 /* processes per tenant */
 #define GS_MAX_TENANTS 256 /* per machine */
 #define GS_MAX_LANES   56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
+#define GS_REFUSALS    128 /* a tenant's latest ones */
+
+/* Memory is accounted in rows: the devices', and the pinned memory of the host. */
+#define GS_HOST_ROW GS_MAX_DEVICES
+#define GS_ROWS     (GS_MAX_DEVICES + 1)
+
+/* What a charge is for. */
+enum gs_charge {
+    GS_LINEAR,
+    GS_MANAGED,
+    GS_POOL,
+    GS_PHYSICAL,
+    GS_CONTEXT,
+    GS_ARRAY,
+    GS_GRAPH,
+    GS_MODULE,
+    GS_CHARGES,
+};
 
 #define GS_NO_LIMIT_BYTES UINT64_MAX
 #define GS_NO_CAP_PPM     UINT32_MAX       /* not metered at all */
@@ -49,7 +67,8 @@ struct gs_header {
  * re-bases it at every rate change, so debt is never rescaled.  line_seq is a seqlock: odd while being written. */
 struct gs_device_limits {
     uint8_t uuid[16];
-    uint64_t memory_limit_bytes;  /* GS_NO_LIMIT_BYTES: none; 0: the device is not granted */
+    uint64_t
+        memory_limit_bytes; /* what is enforced; GS_NO_LIMIT_BYTES: nothing; 0: the device is not granted */
     uint64_t device_memory_bytes; /* what the device really has */
     uint64_t context_bytes;       /* upper bound of what one context takes, charged at its creation */
     uint32_t cap_ppm;             /* GS_NO_CAP_PPM: not metered; the one word that the unlimited path reads */
@@ -61,7 +80,10 @@ struct gs_device_limits {
     uint64_t burst_ns;     /* an idle tenant saves no more than this */
     uint64_t resume_ns;    /* a closed gate re-opens once this much is available */
     uint64_t in_flight_ns; /* cap on work queued and not finished; 0 = none */
-    uint8_t pad[32];
+    uint64_t
+        memory_quota_bytes; /* what was granted: the limit, and what the controller has taken off it for memory
+                                    that the device misses and nobody was charged for */
+    uint8_t pad[24];
 };
 
 struct gs_limits {
@@ -72,7 +94,7 @@ struct gs_limits {
     uint32_t device_count;
     uint32_t priority; /* place for priorities; 0 = normal */
     uint8_t pad[48];
-    struct gs_device_limits device[GS_MAX_DEVICES]; /* every device of the machine, granted or not */
+    struct gs_device_limits device[GS_ROWS]; /* every device of the machine, granted or not */
 };
 
 /* -------- usage: one per tenant -------- */
@@ -100,7 +122,8 @@ struct gs_slot_device {
     uint64_t gpu_ns; /* measured and charged */
     uint64_t launches;
     uint64_t throttled_ns;
-    uint64_t denied; /* allocations refused over quota */
+    uint64_t denied;                    /* allocations refused over quota */
+    uint64_t charged_bytes[GS_CHARGES]; /* what it holds, by what it is for */
 };
 
 struct gs_slot {
@@ -108,7 +131,22 @@ struct gs_slot {
     uint32_t pad0;
     uint64_t start_ticks; /* field 22 of /proc/self/stat: tells a reused pid */
     uint8_t pad[48];
-    struct gs_slot_device device[GS_MAX_DEVICES];
+    struct gs_slot_device device[GS_ROWS];
+};
+
+/* An allocation that would have passed the limit.  `stamp` is 2n - 1 while the n-th one of the tenant (from 1) is
+ * being written, and 2n afterwards. */
+struct gs_refusal {
+    uint64_t stamp;
+    uint64_t time_ns;
+    uint64_t bytes; /* what would have been charged */
+    uint64_t used_bytes;
+    uint64_t limit_bytes;
+    uint32_t pid; /* as in the slot */
+    uint32_t slot;
+    int32_t row;  /* negative: a device that is not granted */
+    char api[60]; /* the function that was called, NUL-terminated */
+    uint8_t pad[16];
 };
 
 /* Byte GS_SLOT_LOCK_BASE + n of the usage file, locked (OFD), means: slot n's process is alive. */
@@ -118,8 +156,11 @@ struct gs_slot {
 
 struct gs_usage {
     struct gs_header header;
-    struct gs_device_usage device[GS_MAX_DEVICES];
-    uint8_t pad[1984];
+    struct gs_device_usage device[GS_ROWS];
+    uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n may hold something */
+    uint64_t refusals;                   /* begun so far; the n-th is in refusal[(n - 1) % GS_REFUSALS] */
+    uint8_t pad[1784];
+    struct gs_refusal refusal[GS_REFUSALS];
     struct gs_slot slot[GS_MAX_SLOTS];
 };
 
@@ -147,11 +188,13 @@ struct gs_activity {
 GS_ASSERT_ABI(sizeof(struct gs_header) == 64);
 GS_ASSERT_ABI(sizeof(struct gs_device_limits) == 128);
 GS_ASSERT_ABI(offsetof(struct gs_limits, device) == 192);
-GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 16 * 128);
+GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 17 * 128);
 GS_ASSERT_ABI(sizeof(struct gs_device_usage) == 128);
-GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 64);
-GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 16 * 64);
-GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE);
+GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 128);
+GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 17 * 128);
+GS_ASSERT_ABI(sizeof(struct gs_refusal) == 128);
+GS_ASSERT_ABI(offsetof(struct gs_usage, refusal) == GS_PAGE);
+GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE + GS_REFUSALS * 128);
 GS_ASSERT_ABI(sizeof(struct gs_device_activity) == 512);
 GS_ASSERT_ABI(sizeof(struct gs_activity) == 3 * GS_PAGE);
 

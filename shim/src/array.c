@@ -18,7 +18,8 @@ struct making {
 };
 
 /* False: refused. */
-static int begin(struct making *making, const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
+static int begin(const char *api, struct making *making, const CUDA_ARRAY3D_DESCRIPTOR *desc,
+                 unsigned int levels)
 {
     struct gs_array_size size;
     CUcontext context = NULL;
@@ -37,9 +38,9 @@ static int begin(struct making *making, const CUDA_ARRAY3D_DESCRIPTOR *desc, uns
         return 1;
     making->passes = 0;
     making->entry.bytes = size.bytes;
-    if (gs_reserve(making->entry.device, size.bytes))
+    if (gs_reserve(making->entry.device, GS_ARRAY, size.bytes))
         return 1;
-    making->refusal = size.refusal ? size.refusal : gs_refuse(making->entry.device);
+    making->refusal = size.refusal ? size.refusal : gs_refuse(api, making->entry.device, size.bytes);
     return 0;
 }
 
@@ -53,23 +54,23 @@ static int end(const struct making *making, CUresult result, const void *handle)
     if (making->passes)
         return 1;
     if (result) {
-        gs_quota_release(entry->device, entry->bytes);
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
         return 1;
     }
     noted = gs_ledger_put((uint64_t)handle, entry, &stale);
-    if (noted == GS_NOTED_OVER && stale.kind != GS_POOL) /* a pool's charge is its own */
-        gs_quota_release(stale.device, stale.bytes);
+    if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
+        gs_quota_release(stale.device, stale.kind, stale.bytes);
     else if (noted == GS_NOT_NOTED)
-        gs_quota_release(entry->device, entry->bytes);
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
     return noted != GS_NOT_NOTED;
 }
 
-static CUresult end_array(const struct making *making, CUresult result, CUarray *handle)
+static CUresult end_array(const char *api, const struct making *making, CUresult result, CUarray *handle)
 {
     if (end(making, result, result ? NULL : *handle))
         return result;
     REAL(cuArrayDestroy)(*handle);
-    return gs_refuse(making->entry.device);
+    return gs_refuse(api, making->entry.device, making->entry.bytes);
 }
 
 GSHARE_HOOK(cuArrayCreate_v2, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR *pAllocateArray))
@@ -78,14 +79,14 @@ GSHARE_HOOK(cuArrayCreate_v2, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR *p
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArrayCreate_v2)(pHandle, pAllocateArray);
-    if (!begin(&making,
+    if (!begin(__func__, &making,
                &(CUDA_ARRAY3D_DESCRIPTOR){.Width = pAllocateArray->Width,
                                           .Height = pAllocateArray->Height,
                                           .Format = pAllocateArray->Format,
                                           .NumChannels = pAllocateArray->NumChannels},
                0))
         return making.refusal;
-    return end_array(&making, REAL(cuArrayCreate_v2)(pHandle, pAllocateArray), pHandle);
+    return end_array(__func__, &making, REAL(cuArrayCreate_v2)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArrayCreate, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR_v1 *pAllocateArray))
@@ -94,14 +95,14 @@ GSHARE_HOOK(cuArrayCreate, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR_v1 *p
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArrayCreate)(pHandle, pAllocateArray);
-    if (!begin(&making,
+    if (!begin(__func__, &making,
                &(CUDA_ARRAY3D_DESCRIPTOR){.Width = pAllocateArray->Width,
                                           .Height = pAllocateArray->Height,
                                           .Format = pAllocateArray->Format,
                                           .NumChannels = pAllocateArray->NumChannels},
                0))
         return making.refusal;
-    return end_array(&making, REAL(cuArrayCreate)(pHandle, pAllocateArray), pHandle);
+    return end_array(__func__, &making, REAL(cuArrayCreate)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArray3DCreate_v2, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pAllocateArray))
@@ -110,9 +111,9 @@ GSHARE_HOOK(cuArray3DCreate_v2, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTO
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray);
-    if (!begin(&making, pAllocateArray, 0))
+    if (!begin(__func__, &making, pAllocateArray, 0))
         return making.refusal;
-    return end_array(&making, REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray), pHandle);
+    return end_array(__func__, &making, REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArray3DCreate, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v1 *pAllocateArray))
@@ -121,7 +122,7 @@ GSHARE_HOOK(cuArray3DCreate, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArray3DCreate)(pHandle, pAllocateArray);
-    if (!begin(&making,
+    if (!begin(__func__, &making,
                &(CUDA_ARRAY3D_DESCRIPTOR){.Width = pAllocateArray->Width,
                                           .Height = pAllocateArray->Height,
                                           .Depth = pAllocateArray->Depth,
@@ -130,7 +131,7 @@ GSHARE_HOOK(cuArray3DCreate, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v
                                           .Flags = pAllocateArray->Flags},
                0))
         return making.refusal;
-    return end_array(&making, REAL(cuArray3DCreate)(pHandle, pAllocateArray), pHandle);
+    return end_array(__func__, &making, REAL(cuArray3DCreate)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuMipmappedArrayCreate,
@@ -142,13 +143,13 @@ GSHARE_HOOK(cuMipmappedArrayCreate,
 
     if (!gs_region() || !pHandle || !pMipmappedArrayDesc)
         return REAL(cuMipmappedArrayCreate)(pHandle, pMipmappedArrayDesc, numMipmapLevels);
-    if (!begin(&making, pMipmappedArrayDesc, numMipmapLevels ? numMipmapLevels : 1))
+    if (!begin(__func__, &making, pMipmappedArrayDesc, numMipmapLevels ? numMipmapLevels : 1))
         return making.refusal;
     result = REAL(cuMipmappedArrayCreate)(pHandle, pMipmappedArrayDesc, numMipmapLevels);
     if (end(&making, result, result ? NULL : *pHandle))
         return result;
     REAL(cuMipmappedArrayDestroy)(*pHandle);
-    return gs_refuse(making.entry.device);
+    return gs_refuse(__func__, making.entry.device, making.entry.bytes);
 }
 
 /* -------- the end of them -------- */
@@ -173,7 +174,7 @@ static CUresult destroyed(CUresult result, int known, const void *handle, const 
     if (known && result)
         gs_ledger_put((uint64_t)handle, entry, &stale); /* room for it was there a moment ago */
     else if (known)
-        gs_quota_release(entry->device, entry->bytes);
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
     if (!result && gs_region()) {
         if (known)
             context = (CUcontext)entry->owner;

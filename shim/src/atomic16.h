@@ -20,12 +20,12 @@ static inline struct gs_total gs_total_read(const struct gs_total *total)
 static inline int gs_total_swap(struct gs_total *total, struct gs_total old, struct gs_total new)
 {
 #if defined __x86_64__
-    unsigned char done;
+    int done;
 
-    __asm__ volatile("lock cmpxchg16b %1\n\tsetz %0"
-                     : "=q"(done), "+m"(*total), "+a"(old.used_bytes), "+d"(old.last)
+    __asm__ volatile("lock cmpxchg16b %1"
+                     : "=@ccz"(done), "+m"(*total), "+a"(old.used_bytes), "+d"(old.last)
                      : "b"(new.used_bytes), "c"(new.last)
-                     : "cc", "memory");
+                     : "memory");
     return done;
 #elif defined __aarch64__
     uint64_t used_bytes, last;

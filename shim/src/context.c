@@ -33,10 +33,15 @@ uint64_t gs_context_bytes(const struct gs_region *region, int device)
 
 int gs_context_enter(int device, uint64_t bytes)
 {
-    if (!gs_reserve(device, bytes + (device < 0 ? 0 : library_bytes)))
+    if (!gs_reserve(device, GS_CONTEXT, bytes))
         return 0;
-    if (device >= 0)
-        contexts[device]++;
+    if (device < 0)
+        return 1;
+    if (!gs_reserve(device, GS_LIBRARY, library_bytes)) {
+        gs_quota_release(device, GS_CONTEXT, bytes);
+        return 0;
+    }
+    contexts[device]++;
     return 1;
 }
 
@@ -45,7 +50,8 @@ void gs_context_leave(int device, uint64_t bytes)
     if (device < 0)
         return;
     contexts[device]--;
-    gs_quota_release(device, bytes + library_bytes);
+    gs_quota_release(device, GS_CONTEXT, bytes);
+    gs_quota_release(device, GS_LIBRARY, library_bytes);
 }
 
 int gs_context_charge_each(uint64_t bytes, int *device)
@@ -55,12 +61,12 @@ int gs_context_charge_each(uint64_t bytes, int *device)
     gs_lock(&gs_context_lock);
     fits = bytes <= ABSURD_BYTES - library_bytes;
     for (; fits && charged < GS_MAX_DEVICES; charged += fits)
-        fits = !contexts[charged] || gs_reserve(charged, gs_times(bytes, contexts[charged]));
+        fits = !contexts[charged] || gs_reserve(charged, GS_LIBRARY, gs_times(bytes, contexts[charged]));
     *device = charged;
     if (fits)
         library_bytes += bytes;
     while (!fits && charged--)
-        gs_quota_release(charged, bytes * contexts[charged]);
+        gs_quota_release(charged, GS_LIBRARY, bytes * contexts[charged]);
     gs_unlock(&gs_context_lock);
     return fits;
 }
@@ -70,13 +76,13 @@ void gs_context_release_each(uint64_t bytes)
     gs_lock(&gs_context_lock);
     library_bytes -= bytes;
     for (int device = 0; device < GS_MAX_DEVICES; device++)
-        gs_quota_release(device, bytes * contexts[device]);
+        gs_quota_release(device, GS_LIBRARY, bytes * contexts[device]);
     gs_unlock(&gs_context_lock);
 }
 
 static void release(uint64_t handle, const struct gs_entry *entry)
 {
-    gs_quota_release(entry->device, entry->bytes);
+    gs_quota_release(entry->device, entry->kind, entry->bytes);
 }
 
 void gs_context_gone(CUcontext context)
@@ -132,7 +138,7 @@ GSHARE_HOOK(cuCtxCreate, (CUcontext * pctx, unsigned int flags, CUdevice dev))
     if (!region || !pctx)
         return REAL(cuCtxCreate)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate)(pctx, flags, dev), pctx);
 }
 
@@ -144,7 +150,7 @@ GSHARE_HOOK(cuCtxCreate_v2, (CUcontext * pctx, unsigned int flags, CUdevice dev)
     if (!region || !pctx)
         return REAL(cuCtxCreate_v2)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v2)(pctx, flags, dev), pctx);
 }
 
@@ -157,7 +163,7 @@ GSHARE_HOOK(cuCtxCreate_v3,
     if (!region || !pctx)
         return REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev), pctx);
 }
 
@@ -169,7 +175,7 @@ GSHARE_HOOK(cuCtxCreate_v4, (CUcontext * pctx, void *ctxCreateParams, unsigned i
     if (!region || !pctx)
         return REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev), pctx);
 }
 
@@ -183,7 +189,7 @@ GSHARE_HOOK(cuGLCtxCreate, (CUcontext * pCtx, unsigned int Flags, CUdevice devic
     if (!region || !pCtx)
         return REAL(cuGLCtxCreate)(pCtx, Flags, device);
     if (!begin(&creation, region, device))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuGLCtxCreate)(pCtx, Flags, device), pCtx);
 }
 
@@ -195,7 +201,7 @@ GSHARE_HOOK(cuGLCtxCreate_v2, (CUcontext * pCtx, unsigned int Flags, CUdevice de
     if (!region || !pCtx)
         return REAL(cuGLCtxCreate_v2)(pCtx, Flags, device);
     if (!begin(&creation, region, device))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuGLCtxCreate_v2)(pCtx, Flags, device), pCtx);
 }
 
@@ -208,7 +214,7 @@ GSHARE_HOOK(cuVDPAUCtxCreate, (CUcontext * pCtx, unsigned int flags, CUdevice de
     if (!region || !pCtx)
         return REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
     if (!begin(&creation, region, device))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
 }
 
@@ -221,7 +227,7 @@ GSHARE_HOOK(cuVDPAUCtxCreate_v2, (CUcontext * pCtx, unsigned int flags, CUdevice
     if (!region || !pCtx)
         return REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
     if (!begin(&creation, region, device))
-        return gs_refuse(creation.device);
+        return gs_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
 }
 

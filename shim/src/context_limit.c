@@ -49,17 +49,17 @@ static CUresult set(uint64_t name, struct gs_entry *entry, uint64_t wanted, int 
     uint64_t had = gs_ledger_find(name, &stale) ? stale.bytes : 0;
     CUresult result;
 
-    if (wanted > had && !gs_reserve(entry->device, wanted - had))
-        return gs_refuse(entry->device);
+    if (wanted > had && !gs_reserve(entry->device, entry->kind, wanted - had))
+        return gs_refuse("cuCtxSetLimit", entry->device, wanted - had);
     entry->bytes = gs_larger(wanted, had);
     if (entry->bytes && gs_ledger_put(name, entry, &stale) == GS_NOT_NOTED) {
-        gs_quota_release(entry->device, entry->bytes - had);
+        gs_quota_release(entry->device, entry->kind, entry->bytes - had);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     result = REAL(cuCtxSetLimit)(limit, value);
     if (!entry->bytes)
         return result;
-    gs_quota_release(entry->device, entry->bytes - (result ? had : wanted));
+    gs_quota_release(entry->device, entry->kind, entry->bytes - (result ? had : wanted));
     entry->bytes = result ? had : wanted;
     if (entry->bytes)
         gs_ledger_put(name, entry, &stale); /* it is there already */

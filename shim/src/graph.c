@@ -14,7 +14,7 @@ static inline __attribute__((always_inline)) CUresult launch(CUgraphExec hGraphE
 GSHARE_HOOK(cuGraphLaunch, (CUgraphExec hGraphExec, CUstream hStream))
 {
     if (gs_graph_may_allocate(hGraphExec))
-        return gs_graph_launch(hGraphExec, hStream, gs_legacy(hStream), launch);
+        return gs_graph_launch(__func__, hGraphExec, hStream, gs_legacy(hStream), launch);
     return launch(hGraphExec, hStream);
 }
 
@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) CUresult launch_ptsz(CUgraphExec hG
 GSHARE_HOOK(cuGraphLaunch_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
 {
     if (gs_graph_may_allocate(hGraphExec))
-        return gs_graph_launch(hGraphExec, hStream, gs_per_thread(hStream), launch_ptsz);
+        return gs_graph_launch(__func__, hGraphExec, hStream, gs_per_thread(hStream), launch_ptsz);
     return launch_ptsz(hGraphExec, hStream);
 }
 

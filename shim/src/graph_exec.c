@@ -27,10 +27,10 @@ static bool capturing(CUstream stream)
     return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) && gs_meter_capturing(stream);
 }
 
-CUresult gs_graph_launch(CUgraphExec exec, CUstream handle, CUstream stream,
+CUresult gs_graph_launch(const char *api, CUgraphExec exec, CUstream handle, CUstream stream,
                          CUresult (*launch)(CUgraphExec exec, CUstream handle))
 {
-    struct gs_flight flight = {.need = find(exec)};
+    struct gs_flight flight = {.api = api, .need = find(exec)};
     CUresult result;
 
     if (!flight.need || capturing(stream)) /* then it becomes part of another graph */
@@ -39,10 +39,10 @@ CUresult gs_graph_launch(CUgraphExec exec, CUstream handle, CUstream stream,
     return result ? result : gs_flight_end(&flight, launch(exec, handle));
 }
 
-static CUresult upload(CUgraphExec exec, CUstream handle, CUstream stream,
+static CUresult upload(const char *api, CUgraphExec exec, CUstream handle, CUstream stream,
                        CUresult (*real)(CUgraphExec exec, CUstream handle))
 {
-    struct gs_flight flight = {.need = find(exec), .upload = true};
+    struct gs_flight flight = {.api = api, .need = find(exec), .upload = true};
     CUresult result;
 
     if (!flight.need || capturing(stream))
@@ -53,12 +53,12 @@ static CUresult upload(CUgraphExec exec, CUstream handle, CUstream stream,
 
 GSHARE_HOOK(cuGraphUpload, (CUgraphExec hGraphExec, CUstream hStream))
 {
-    return upload(hGraphExec, hStream, gs_legacy(hStream), REAL(cuGraphUpload));
+    return upload(__func__, hGraphExec, hStream, gs_legacy(hStream), REAL(cuGraphUpload));
 }
 
 GSHARE_HOOK(cuGraphUpload_ptsz, (CUgraphExec hGraphExec, CUstream hStream))
 {
-    return upload(hGraphExec, hStream, gs_per_thread(hStream), REAL(cuGraphUpload_ptsz));
+    return upload(__func__, hGraphExec, hStream, gs_per_thread(hStream), REAL(cuGraphUpload_ptsz));
 }
 
 /* -------- from instantiation to the end -------- */
@@ -120,12 +120,12 @@ GSHARE_HOOK(cuGraphInstantiateWithFlags,
 }
 
 /* The only one that can upload at once. */
-static CUresult with_params(CUgraphExec *exec, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *params,
-                            CUstream (*stands_for)(CUstream handle),
+static CUresult with_params(const char *api, CUgraphExec *exec, CUgraph graph,
+                            CUDA_GRAPH_INSTANTIATE_PARAMS *params, CUstream (*stands_for)(CUstream handle),
                             CUresult (*real)(CUgraphExec *exec, CUgraph graph,
                                              CUDA_GRAPH_INSTANTIATE_PARAMS *params))
 {
-    struct gs_flight flight = {.upload = true};
+    struct gs_flight flight = {.api = api, .upload = true};
     struct gs_graph_need *need = NULL;
     CUresult result;
 
@@ -147,13 +147,14 @@ static CUresult with_params(CUgraphExec *exec, CUgraph graph, CUDA_GRAPH_INSTANT
 GSHARE_HOOK(cuGraphInstantiateWithParams,
             (CUgraphExec * phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams))
 {
-    return with_params(phGraphExec, hGraph, instantiateParams, gs_legacy, REAL(cuGraphInstantiateWithParams));
+    return with_params(__func__, phGraphExec, hGraph, instantiateParams, gs_legacy,
+                       REAL(cuGraphInstantiateWithParams));
 }
 
 GSHARE_HOOK(cuGraphInstantiateWithParams_ptsz,
             (CUgraphExec * phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams))
 {
-    return with_params(phGraphExec, hGraph, instantiateParams, gs_per_thread,
+    return with_params(__func__, phGraphExec, hGraph, instantiateParams, gs_per_thread,
                        REAL(cuGraphInstantiateWithParams_ptsz));
 }
 

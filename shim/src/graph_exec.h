@@ -26,8 +26,9 @@ static inline bool gs_graph_may_allocate(CUgraphExec exec)
     return __builtin_expect(__atomic_load_n(&gs_graph_filter[bit / 64], __ATOMIC_RELAXED) >> bit % 64 & 1, 0);
 }
 
-/* Launches it by `launch`, with its memory charged.  `stream` is what the handle stands for. */
-CUresult gs_graph_launch(CUgraphExec exec, CUstream handle, CUstream stream,
+/* Launches it by `launch`, with its memory charged.  `stream` is what the handle stands for, `api` the function that was
+ * called. */
+CUresult gs_graph_launch(const char *api, CUgraphExec exec, CUstream handle, CUstream stream,
                          CUresult (*launch)(CUgraphExec exec, CUstream handle));
 
 #endif

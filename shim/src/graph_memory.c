@@ -81,9 +81,9 @@ static uint64_t reconcile(struct stock *stock)
     if (reserved < stock->charged && stock->flights)
         return reserved;
     if (reserved < stock->charged)
-        gs_quota_release(device, stock->charged - reserved);
-    else if (reserved > stock->charged && !gs_quota_try(device, reserved - stock->charged))
-        gs_quota_charge(device, reserved - stock->charged);
+        gs_quota_release(device, GS_GRAPH, stock->charged - reserved);
+    else if (reserved > stock->charged && !gs_quota_try(device, GS_GRAPH, reserved - stock->charged))
+        gs_quota_charge(device, GS_GRAPH, reserved - stock->charged);
     stock->charged = reserved;
     if (!reserved && stock->live) { /* gone with the last context */
         gs_ledger_take_owned((uint64_t)stock, drop);
@@ -253,7 +253,7 @@ static int part_begins(struct gs_flight *flight, uint32_t i)
     own->again = flight->upload ? 0 : at_most(own->again, stock->live);
     take_over(stock, claim, own);
     own->more = less(reserved + round_up(highest(stock, reserved) - reserved, grain), stock->charged);
-    if (!gs_quota_try(part->device, own->more)) {
+    if (!gs_quota_try(part->device, GS_GRAPH, own->more)) {
         hand_back(stock, claim, own);
         return 0;
     }
@@ -336,11 +336,11 @@ CUresult gs_flight_begin(struct gs_flight *flight, CUstream stream)
         return CUDA_SUCCESS;
     device = flight->need->part[full].device;
     more = flight->part[full].more;
-    if (gs_reserve_after_asking(device, more))
-        gs_quota_release(device, more); /* there is room now: once more */
+    if (gs_reserve_after_asking(device, GS_GRAPH, more))
+        gs_quota_release(device, GS_GRAPH, more); /* there is room now: once more */
     if (parts_begin(flight, &full))
         return CUDA_SUCCESS;
-    return gs_refuse(flight->need->part[full].device);
+    return gs_refuse(flight->api, flight->need->part[full].device, flight->part[full].more);
 }
 
 /* Notes down what a launch leaves allocated; returns how much of that was so before. */
@@ -355,7 +355,7 @@ static uint64_t leave(const struct gs_graph_use *use, int device)
     if (stale.kind == GS_GRAPH)
         return stale.bytes;
     if (gs_is_charge(&stale))
-        gs_quota_release(stale.device, stale.bytes);
+        gs_quota_release(stale.device, stale.kind, stale.bytes);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 
 /* One launch or upload, from the decision to the driver's answer. */
 struct gs_flight {
+    const char *api; /* the function that was called */
     const struct gs_graph_need *need;
     uint64_t stream; /* its number, unlike its handle never used again */
     bool upload;     /* nothing runs, nothing is left allocated */

@@ -13,6 +13,7 @@ struct release {
     CUevent event;
     uint64_t bytes;
     int device;
+    uint32_t kind;
 };
 
 static struct gs_lock lock;
@@ -46,7 +47,7 @@ int gs_later_release(const struct gs_entry *entry, CUstream stream)
         return 0;
     gs_lock(&lock);
     if (!REAL(cuEventRecord)(event, stream) && make_room()) {
-        releases[count] = (struct release){event, entry->bytes, entry->device};
+        releases[count] = (struct release){event, entry->bytes, entry->device, entry->kind};
         __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);
         done = 1;
     }
@@ -72,7 +73,7 @@ void gs_later_collect(void)
             continue;
         }
         REAL(cuEventDestroy_v2)(release.event); /* passed, or gone with its context and all that was in it */
-        gs_quota_release(release.device, release.bytes);
+        gs_quota_release(release.device, release.kind, release.bytes);
         releases[i] = releases[count - 1];
         __atomic_store_n(&count, count - 1, __ATOMIC_RELAXED);
     }

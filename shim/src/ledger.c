@@ -174,7 +174,7 @@ void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const st
     }
 }
 
-int gs_ledger_find_owned(uint64_t owner, enum gs_kind kind, uint64_t *handle)
+int gs_ledger_find_owned(uint64_t owner, uint32_t kind, uint64_t *handle)
 {
     int found = 0;
 

@@ -6,11 +6,19 @@
 
 #include "quota.h"
 
+/* What a handle is.  Modulo GS_CHARGES it is what the handle is charged for. */
+enum gs_kind {
+    GS_CONTEXT_MORE = GS_CHARGES + GS_CONTEXT, /* a heap or stack raised by cuCtxSetLimit */
+    GS_LIBRARY = GS_CHARGES + GS_MODULE,
+    GS_GRAPH_EXEC = GS_CHARGES + GS_GRAPH, /* nothing: notes on what its launches take */
+    GS_IMPORTED = 2 * GS_CHARGES,          /* nothing: its owner pays */
+};
+
 struct gs_entry {
     uint64_t bytes; /* charged for this handle */
     uint64_t owner; /* the context or pool that it goes with */
     int32_t device;
-    enum gs_kind kind;
+    uint32_t kind; /* enum gs_charge or gs_kind */
 };
 
 /* Handles are addresses of one process, so that no two kinds share one; 0 is none. */
@@ -31,7 +39,7 @@ int gs_ledger_find(uint64_t handle, struct gs_entry *entry);
 void gs_ledger_take_owned(uint64_t owner, void (*each)(uint64_t handle, const struct gs_entry *entry));
 
 /* One entry of that owner and kind, which stays.  False: there is none.  As slow as the ledger is long. */
-int gs_ledger_find_owned(uint64_t owner, enum gs_kind kind, uint64_t *handle);
+int gs_ledger_find_owned(uint64_t owner, uint32_t kind, uint64_t *handle);
 
 /* What was one owner's is another's from now on.  As slow as the ledger is long. */
 void gs_ledger_hand_on(uint64_t from, uint64_t to);

@@ -36,7 +36,7 @@ static uint64_t times(uint64_t a, uint64_t b)
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-static inline int hold_here(struct hold *hold, uint64_t bytes)
+static inline int hold_here(struct hold *hold, uint32_t kind, uint64_t bytes)
 {
     CUcontext context = NULL;
 
@@ -44,12 +44,13 @@ static inline int hold_here(struct hold *hold, uint64_t bytes)
     hold->entry.owner = (uint64_t)context;
     hold->entry.device = gs_current_device();
     hold->entry.bytes = bytes;
-    return gs_reserve(hold->entry.device, bytes);
+    hold->entry.kind = kind;
+    return gs_reserve(hold->entry.device, kind, bytes);
 }
 
 static inline void hold_drop(const struct hold *hold)
 {
-    gs_quota_release(hold->entry.device, hold->entry.bytes);
+    gs_quota_release(hold->entry.device, hold->entry.kind, hold->entry.bytes);
 }
 
 /* The bound was not the truth. */
@@ -58,8 +59,8 @@ static __attribute__((noinline)) int correct(struct hold *hold, uint64_t taken_b
     struct gs_entry *entry = &hold->entry;
 
     if (taken_bytes < entry->bytes)
-        gs_quota_release(entry->device, entry->bytes - taken_bytes);
-    else if (!gs_reserve(entry->device, taken_bytes - entry->bytes))
+        gs_quota_release(entry->device, entry->kind, entry->bytes - taken_bytes);
+    else if (!gs_reserve(entry->device, entry->kind, taken_bytes - entry->bytes))
         return 0;
     entry->bytes = taken_bytes;
     return 1;
@@ -69,10 +70,10 @@ static __attribute__((noinline)) int correct(struct hold *hold, uint64_t taken_b
 static __attribute__((noinline, cold)) void forget(const struct gs_entry *stale)
 {
     if (gs_is_charge(stale))
-        gs_quota_release(stale->device, stale->bytes);
+        gs_quota_release(stale->device, stale->kind, stale->bytes);
 }
 
-static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t handle, enum gs_kind kind)
+static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t handle)
 {
     struct gs_entry stale;
     enum gs_noted noted;
@@ -83,7 +84,6 @@ static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t ha
         hold_drop(hold);
         return 0;
     }
-    hold->entry.kind = kind;
     noted = gs_ledger_put(handle, &hold->entry, &stale);
     if (noted == GS_NOT_NOTED)
         hold_drop(hold);
@@ -92,17 +92,17 @@ static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t ha
     return noted != GS_NOT_NOTED;
 }
 /* What the program gets, given what the driver said. */
-static inline CUresult settle(CUresult result, struct hold *hold, uint64_t taken_bytes, CUdeviceptr pointer,
-                              enum gs_kind kind)
+static inline CUresult settle(const char *api, CUresult result, struct hold *hold, uint64_t taken_bytes,
+                              CUdeviceptr pointer)
 {
     if (result) {
         hold_drop(hold);
         return result;
     }
-    if (hold_keep(hold, taken_bytes, pointer, kind))
+    if (hold_keep(hold, taken_bytes, pointer))
         return CUDA_SUCCESS;
     REAL(cuMemFree_v2)(pointer);
-    return gs_refuse(hold->entry.device);
+    return gs_refuse(api, hold->entry.device, taken_bytes);
 }
 
 GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))
@@ -113,10 +113,10 @@ GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))
 
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc_v2)(dptr, bytesize);
-    if (!hold_here(&hold, bytes))
-        return gs_refuse(hold.entry.device);
+    if (!hold_here(&hold, GS_LINEAR, bytes))
+        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
     result = REAL(cuMemAlloc_v2)(dptr, bytesize);
-    return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
+    return settle(__func__, result, &hold, bytes, result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAlloc, (CUdeviceptr_v1 * dptr, unsigned int bytesize))
@@ -127,10 +127,10 @@ GSHARE_HOOK(cuMemAlloc, (CUdeviceptr_v1 * dptr, unsigned int bytesize))
 
     if (!gs_region() || !dptr || !bytesize)
         return REAL(cuMemAlloc)(dptr, bytesize);
-    if (!hold_here(&hold, bytes))
-        return gs_refuse(hold.entry.device);
+    if (!hold_here(&hold, GS_LINEAR, bytes))
+        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
     result = REAL(cuMemAlloc)(dptr, bytesize);
-    return settle(result, &hold, bytes, result ? 0 : *dptr, GS_LINEAR);
+    return settle(__func__, result, &hold, bytes, result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAllocManaged, (CUdeviceptr * dptr, size_t bytesize, unsigned int flags))
@@ -141,10 +141,10 @@ GSHARE_HOOK(cuMemAllocManaged, (CUdeviceptr * dptr, size_t bytesize, unsigned in
 
     if (!gs_region() || !dptr || !bytesize || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
         return REAL(cuMemAllocManaged)(dptr, bytesize, flags);
-    if (!hold_here(&hold, bytes))
-        return gs_refuse(hold.entry.device);
+    if (!hold_here(&hold, GS_MANAGED, bytes))
+        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
     result = REAL(cuMemAllocManaged)(dptr, bytesize, flags);
-    return settle(result, &hold, bytes, result ? 0 : *dptr, GS_MANAGED);
+    return settle(__func__, result, &hold, bytes, result ? 0 : *dptr);
 }
 
 /* What `height` rows take at most before their pitch is known. */
@@ -163,11 +163,11 @@ GSHARE_HOOK(cuMemAllocPitch_v2, (CUdeviceptr * dptr, size_t *pPitch, size_t Widt
 
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    if (!hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(hold.entry.device);
+    if (!hold_here(&hold, GS_LINEAR, pitched_bound(WidthInBytes, Height)))
+        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
     result = REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)), result ? 0 : *dptr,
-                  GS_PITCHED);
+    return settle(__func__, result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)),
+                  result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsigned int WidthInBytes,
@@ -178,11 +178,11 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
 
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    if (!hold_here(&hold, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(hold.entry.device);
+    if (!hold_here(&hold, GS_LINEAR, pitched_bound(WidthInBytes, Height)))
+        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
     result = REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)), result ? 0 : *dptr,
-                  GS_PITCHED);
+    return settle(__func__, result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)),
+                  result ? 0 : *dptr);
 }
 
 /* A buffer of external memory is not charged, but may keep what is. */
@@ -212,7 +212,7 @@ static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdev
     else if (entry->kind == GS_GRAPH)
         gs_graph_memory_freed(entry, stream);
     else if (!gs_later_release(entry, stream))
-        gs_quota_release(entry->device, entry->bytes);
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
     return result;
 }
 
@@ -225,7 +225,7 @@ static inline __attribute__((always_inline)) CUresult freed(CUresult result, int
         return result;
     if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry))
         return freed_otherwise(result, pointer, entry, stream);
-    gs_quota_release(entry->device, entry->bytes);
+    gs_quota_release(entry->device, entry->kind, entry->bytes);
     return CUDA_SUCCESS;
 }
 

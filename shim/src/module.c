@@ -14,8 +14,8 @@ static void drop_stale(const struct gs_entry *stale)
 {
     if (stale->kind == GS_LIBRARY)
         gs_context_release_each(stale->bytes);
-    else if (stale->kind != GS_POOL) /* a pool's charge is its own */
-        gs_quota_release(stale->device, stale->bytes);
+    else if (gs_is_charge(stale))
+        gs_quota_release(stale->device, stale->kind, stale->bytes);
 }
 
 /* -------- modules: of the current context -------- */
@@ -26,7 +26,7 @@ static int begin(struct gs_entry *entry, uint64_t bytes)
 
     REAL(cuCtxGetCurrent)(&context);
     *entry = (struct gs_entry){bytes, (uint64_t)context, gs_current_device(), GS_MODULE};
-    return gs_reserve(entry->device, bytes);
+    return gs_reserve(entry->device, GS_MODULE, bytes);
 }
 
 static CUresult end(const struct gs_entry *entry, CUresult result, CUmodule *module)
@@ -43,7 +43,7 @@ static CUresult end(const struct gs_entry *entry, CUresult result, CUmodule *mod
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     if (result)
-        gs_quota_release(entry->device, entry->bytes);
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
     return result;
 }
 
@@ -54,7 +54,7 @@ GSHARE_HOOK(cuModuleLoad, (CUmodule * module, const char *fname))
     if (!gs_region() || !module || !fname)
         return REAL(cuModuleLoad)(module, fname);
     if (!begin(&entry, gs_code_size_of_file(fname)))
-        return gs_refuse(entry.device);
+        return gs_refuse(__func__, entry.device, entry.bytes);
     return end(&entry, REAL(cuModuleLoad)(module, fname), module);
 }
 
@@ -65,7 +65,7 @@ GSHARE_HOOK(cuModuleLoadData, (CUmodule * module, const void *image))
     if (!gs_region() || !module || !image)
         return REAL(cuModuleLoadData)(module, image);
     if (!begin(&entry, gs_code_size(image)))
-        return gs_refuse(entry.device);
+        return gs_refuse(__func__, entry.device, entry.bytes);
     return end(&entry, REAL(cuModuleLoadData)(module, image), module);
 }
 
@@ -77,7 +77,7 @@ GSHARE_HOOK(cuModuleLoadDataEx, (CUmodule * module, const void *image, unsigned 
     if (!gs_region() || !module || !image)
         return REAL(cuModuleLoadDataEx)(module, image, numOptions, options, optionValues);
     if (!begin(&entry, gs_code_size(image)))
-        return gs_refuse(entry.device);
+        return gs_refuse(__func__, entry.device, entry.bytes);
     return end(&entry, REAL(cuModuleLoadDataEx)(module, image, numOptions, options, optionValues), module);
 }
 
@@ -88,7 +88,7 @@ GSHARE_HOOK(cuModuleLoadFatBinary, (CUmodule * module, const void *fatCubin))
     if (!gs_region() || !module || !fatCubin)
         return REAL(cuModuleLoadFatBinary)(module, fatCubin);
     if (!begin(&entry, gs_code_size(fatCubin)))
-        return gs_refuse(entry.device);
+        return gs_refuse(__func__, entry.device, entry.bytes);
     return end(&entry, REAL(cuModuleLoadFatBinary)(module, fatCubin), module);
 }
 
@@ -100,7 +100,7 @@ GSHARE_HOOK(cuModuleUnload, (CUmodule hmod))
     CUresult result = REAL(cuModuleUnload)(hmod);
 
     if (known && !result)
-        gs_quota_release(entry.device, entry.bytes);
+        gs_quota_release(entry.device, entry.kind, entry.bytes);
     else if (known)
         gs_ledger_put((uint64_t)hmod, &entry, &stale); /* room for it was there a moment ago */
     return result;
@@ -141,7 +141,7 @@ GSHARE_HOOK(cuLibraryLoadData, (CUlibrary * library, const void *code, int *jitO
                                        libraryOptions, libraryOptionValues, numLibraryOptions);
     bytes = gs_code_size(code);
     if (!gs_context_charge_each(bytes, &device))
-        return gs_refuse(device);
+        return gs_refuse(__func__, device, bytes);
     return loaded(REAL(cuLibraryLoadData)(library, code, jitOptions, jitOptionsValues, numJitOptions,
                                           libraryOptions, libraryOptionValues, numLibraryOptions),
                   bytes, library);
@@ -159,7 +159,7 @@ GSHARE_HOOK(cuLibraryLoadFromFile, (CUlibrary * library, const char *fileName, i
                                            libraryOptions, libraryOptionValues, numLibraryOptions);
     bytes = gs_code_size_of_file(fileName);
     if (!gs_context_charge_each(bytes, &device))
-        return gs_refuse(device);
+        return gs_refuse(__func__, device, bytes);
     return loaded(REAL(cuLibraryLoadFromFile)(library, fileName, jitOptions, jitOptionsValues, numJitOptions,
                                               libraryOptions, libraryOptionValues, numLibraryOptions),
                   bytes, library);

@@ -137,7 +137,7 @@ static void release(const struct physical *record, CUstream stream)
     struct gs_entry entry = {.bytes = record->bytes, .device = record->device, .kind = GS_PHYSICAL};
 
     if (record->bytes && (!stream || !gs_later_release(&entry, stream)))
-        gs_quota_release(record->device, record->bytes);
+        gs_quota_release(record->device, GS_PHYSICAL, record->bytes);
 }
 
 static void drop(uint32_t index, CUstream stream);

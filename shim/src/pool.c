@@ -92,14 +92,14 @@ static int reconcile(struct pool *pool)
     uint64_t target =
         (pool->handle ? ask(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, settled) : settled) +
         pool->going_on;
-    int within = target <= pool->charged || gs_quota_try(pool->device, target - pool->charged);
+    int within = target <= pool->charged || gs_quota_try(pool->device, GS_POOL, target - pool->charged);
 
     if (target - pool->going_on < settled)
         memset(pool->freed, 0, sizeof pool->freed); /* given back to the device */
     if (target < pool->charged)
-        gs_quota_release(pool->device, pool->charged - target);
+        gs_quota_release(pool->device, GS_POOL, pool->charged - target);
     else if (!within)
-        gs_quota_charge(pool->device, target - pool->charged);
+        gs_quota_charge(pool->device, GS_POOL, target - pool->charged);
     pool->charged = target;
     return within;
 }
@@ -167,7 +167,7 @@ void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
     if (pool->handle) {
         reconcile(pool);
     } else if (!pool->allocations) {
-        gs_quota_release(pool->device, pool->charged - pool->going_on);
+        gs_quota_release(pool->device, GS_POOL, pool->charged - pool->going_on);
         pool->charged = pool->going_on;
     }
     gs_unlock(&lock);
@@ -197,14 +197,14 @@ static uint64_t reserve_part(int device, uint64_t bytes)
     uint64_t part = used < limit ? limit - used : 0;
 
     part = part < bytes ? part : bytes;
-    return gs_quota_try(device, part) ? part : 0;
+    return gs_quota_try(device, GS_POOL, part) ? part : 0;
 }
 
 /* False: over the quota, unless the pool has just what is wanted, and so does not grow. */
 static int reserve_bound(struct gs_growth *growth, struct pool *pool)
 {
     growth->bound = round_up(growth->bytes, __atomic_load_n(&grain, __ATOMIC_RELAXED));
-    if (gs_quota_try(growth->device, growth->bound))
+    if (gs_quota_try(growth->device, GS_POOL, growth->bound))
         return 1;
     growth->reuses = take_freed(pool, growth->stream, growth->bytes);
     if (growth->reuses)
@@ -230,8 +230,8 @@ int gs_pool_grow(struct gs_growth *growth)
             pool->going_on += growth->bound;
         }
         gs_unlock(&lock);
-        if (!done && !asked && gs_reserve_after_asking(growth->device, growth->bound))
-            gs_quota_release(growth->device, growth->bound); /* there is room now: once more */
+        if (!done && !asked && gs_reserve_after_asking(growth->device, GS_POOL, growth->bound))
+            gs_quota_release(growth->device, GS_POOL, growth->bound); /* there is room now: once more */
     }
     return done;
 }
@@ -246,7 +246,7 @@ static void learn_grain(const struct gs_growth *growth, uint64_t grown)
     __atomic_store_n(&grain, learnt, __ATOMIC_RELAXED);
 }
 
-CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdeviceptr pointer)
+CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult result, CUdeviceptr pointer)
 {
     struct gs_entry entry = {
         .bytes = growth->bytes, .owner = growth->record, .device = growth->device, .kind = GS_POOL};
@@ -264,7 +264,7 @@ CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdevice
     if (!result && within)
         noted = gs_ledger_put(pointer, &entry, &stale);
     if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
-        gs_quota_release(stale.device, stale.bytes);
+        gs_quota_release(stale.device, stale.kind, stale.bytes);
     if (noted != GS_NOT_NOTED) {
         pool->allocations++;
         if (!growth->reuses)
@@ -273,7 +273,7 @@ CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdevice
         REAL(cuMemFreeAsync)(pointer, growth->stream);
         REAL(cuMemPoolTrimTo)(pool->handle, 0);
         reconcile(pool);
-        result = gs_refuse(growth->device);
+        result = gs_refuse(api, growth->device, growth->bytes);
     }
     gs_unlock(&lock);
     return result;
@@ -356,7 +356,7 @@ GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
             continue;
         pools[i].handle = NULL;
         if (!pools[i].allocations) {
-            gs_quota_release(pools[i].device, pools[i].charged - pools[i].going_on);
+            gs_quota_release(pools[i].device, GS_POOL, pools[i].charged - pools[i].going_on);
             pools[i].charged = pools[i].going_on;
         }
     }

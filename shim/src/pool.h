@@ -34,7 +34,7 @@ struct gs_growth {
 int gs_pool_grow(struct gs_growth *growth);
 
 /* What the program gets, given what the driver said. */
-CUresult gs_pool_grown(const struct gs_growth *growth, CUresult result, CUdeviceptr pointer);
+CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult result, CUdeviceptr pointer);
 
 /* The device of a pool that we have seen. */
 int gs_pool_device(CUmemoryPool pool, int otherwise);

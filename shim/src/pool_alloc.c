@@ -71,9 +71,9 @@ GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStr
     if (!from_current_pool(&growth, dptr, bytesize, hStream))
         return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(growth.device);
+        return gs_refuse(__func__, growth.device, growth.bytes);
     result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
-    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
@@ -85,9 +85,9 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
     if (!from_current_pool(&growth, dptr, bytesize, stream))
         return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(growth.device);
+        return gs_refuse(__func__, growth.device, growth.bytes);
     result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
-    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAllocFromPoolAsync,
@@ -99,9 +99,9 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(growth.device);
+        return gs_refuse(__func__, growth.device, growth.bytes);
     result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
-    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
 
 GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
@@ -114,7 +114,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(growth.device);
+        return gs_refuse(__func__, growth.device, growth.bytes);
     result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
-    return gs_pool_grown(&growth, result, result ? 0 : *dptr);
+    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }

@@ -34,11 +34,12 @@
 static struct here {
     struct gs_lock lock;
     uint32_t slot;
+    uint64_t name; /* NAME(slot, 0) */
     struct gs_usage *usage;
     struct gs_device_usage *shared;
     const uint64_t *limit;
     struct gs_slot_device *own; /* stored last: NULL until all are there */
-} here[GS_MAX_DEVICES];
+} __attribute__((aligned(64))) here[GS_ROWS];
 
 /* Out of the way of who need not. */
 static __attribute__((noinline)) void raise_to(uint64_t *word, uint64_t value)
@@ -104,7 +105,7 @@ static inline void write_words(struct gs_slot_device *own, uint64_t sequence, ui
 
 void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
 {
-    for (uint32_t device = 0; device < GS_MAX_DEVICES; device++) {
+    for (uint32_t device = 0; device < GS_ROWS; device++) {
         struct gs_slot_device *own = &usage->slot[slot].device[device];
         uint64_t effective = effective_sequence(usage, slot, device);
         uint64_t held = own->held_bytes[effective & 1];
@@ -115,6 +116,7 @@ void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
         } else {
             __atomic_store_n(&own->sequence, effective, __ATOMIC_RELEASE);
         }
+        memset(own->charged_bytes, 0, sizeof own->charged_bytes);
     }
     __atomic_store_n(&usage->slot[slot].pid, 0, __ATOMIC_RELEASE);
 }
@@ -151,6 +153,7 @@ static __attribute__((noinline)) struct here *look_here(int device)
     if (!region)
         return NULL;
     here[device].slot = region->slot;
+    here[device].name = NAME(region->slot, 0);
     here[device].usage = region->usage;
     here[device].shared = &region->usage->device[device];
     here[device].limit = &region->limits->device[device].memory_limit_bytes;
@@ -158,25 +161,40 @@ static __attribute__((noinline)) struct here *look_here(int device)
     return &here[device];
 }
 
+/* The slot, whose words on the device are `own`, holds more, or less, of a kind. */
+static inline void count(struct gs_slot_device *own, uint32_t kind, uint64_t change_bytes)
+{
+    uint64_t *charged = &own->charged_bytes[kind % GS_CHARGES];
+
+    __atomic_store_n(charged, *charged + change_bytes, __ATOMIC_RELAXED);
+}
+
 /* What change() does when it is not alone: these finish it, and are the last that it calls, so that it need not
  * save a register for them. */
-static __attribute__((noinline)) int carry_out_here(struct here *at, uint64_t limit)
+static __attribute__((noinline)) int carry_out_here(struct here *at, uint32_t kind, uint64_t limit)
 {
+    const struct gs_slot_device *own = at->own;
+    uint64_t change_bytes = own->held_bytes[own->sequence & 1] - own->held_bytes[(own->sequence - 1) & 1];
     int done = carry_out(at->usage, at->slot, (uint32_t)(at - here), limit);
 
+    if (!done)
+        count(at->own, kind, -change_bytes);
     gs_unlock(&at->lock);
     return done;
 }
 
-static __attribute__((noinline)) int wait_and_change(struct here *at, uint64_t more, uint64_t less,
-                                                     uint64_t limit)
+static __attribute__((noinline)) int wait_and_change(struct here *at, uint32_t kind, uint64_t more,
+                                                     uint64_t less, uint64_t limit)
 {
-    uint64_t held;
+    struct gs_slot_device *own = at->own;
+    uint64_t before, held;
 
     gs_lock_wait(&at->lock);
-    held = at->own->held_bytes[at->own->sequence & 1];
-    write_words(at->own, at->own->sequence + 1, held + more - (less < held ? less : held));
-    return carry_out_here(at, limit);
+    before = own->held_bytes[own->sequence & 1];
+    held = before + more - (less < before ? less : before);
+    write_words(own, own->sequence + 1, held);
+    count(own, kind, held - before);
+    return carry_out_here(at, kind, limit);
 }
 
 static __attribute__((noinline)) int wake_after_change(struct gs_lock *lock)
@@ -186,42 +204,45 @@ static __attribute__((noinline)) int wake_after_change(struct gs_lock *lock)
 }
 
 /* Adds to, or takes from, what this process holds. */
-static inline __attribute__((always_inline)) int change(struct here *at, uint64_t more, uint64_t less,
-                                                        uint64_t limit)
+static inline __attribute__((always_inline)) int change(struct here *at, uint32_t kind, uint64_t more,
+                                                        uint64_t less, uint64_t limit)
 {
     struct gs_slot_device *own = at->own;
     uint64_t sequence, before, held;
     struct gs_total old, new;
 
     if (__builtin_expect(!gs_lock_try(&at->lock), 0))
-        return wait_and_change(at, more, less, limit);
+        return wait_and_change(at, kind, more, less, limit);
     sequence = own->sequence + 1; /* the one before is effective: this lock's last holder left it so */
     before = own->held_bytes[(sequence - 1) & 1];
     held = before + more - (less < before ? less : before);
     write_words(own, sequence, held);
+    count(own, kind, held - before);
 
-    /* carry_out() for the most frequent case: nobody to help, room enough, no new peak. */
-    old = gs_total_read(&at->shared->total);
+    /* carry_out() for the most frequent case: nobody to help, room enough, no new peak.  Should the two halves not
+     * belong together, the swap fails. */
+    old.last = __atomic_load_n(&at->shared->total.last, __ATOMIC_ACQUIRE);
+    old.used_bytes = __atomic_load_n(&at->shared->total.used_bytes, __ATOMIC_ACQUIRE);
     new.used_bytes = old.used_bytes + (held - before);
-    new.last = NAME(at->slot, sequence);
+    new.last = at->name | sequence;
     if (__builtin_expect(
-            SLOT_OF(old.last) != at->slot ||
+            (old.last ^ at->name) >> 48 ||
                 (more && (is_over(old.used_bytes, more, limit) ||
                           new.used_bytes > __atomic_load_n(&at->shared->peak_bytes, __ATOMIC_RELAXED))) ||
                 !gs_total_swap(&at->shared->total, old, new),
             0))
-        return carry_out_here(at, limit);
+        return carry_out_here(at, kind, limit);
     if (__builtin_expect(!gs_unlock_try(&at->lock), 0))
         return wake_after_change(&at->lock);
     return 1;
 }
 
-static __attribute__((noinline)) int try_after_looking(int device, uint64_t bytes)
+static __attribute__((noinline)) int try_after_looking(int device, uint32_t kind, uint64_t bytes)
 {
-    return look_here(device) ? gs_quota_try(device, bytes) : 1;
+    return look_here(device) ? gs_quota_try(device, kind, bytes) : 1;
 }
 
-int gs_quota_try(int device, uint64_t bytes)
+int gs_quota_try(int device, uint32_t kind, uint64_t bytes)
 {
     struct here *at;
 
@@ -229,41 +250,33 @@ int gs_quota_try(int device, uint64_t bytes)
         return device == GS_NO_DEVICE;
     at = &here[device];
     if (__builtin_expect(!__atomic_load_n(&at->own, __ATOMIC_ACQUIRE), 0))
-        return try_after_looking(device, bytes);
+        return try_after_looking(device, kind, bytes);
     if (!bytes)
         return 1;
     if (bytes > ABSURD_BYTES)
         return 0;
-    return change(at, bytes, 0, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
+    return change(at, kind, bytes, 0, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
 }
 
-int gs_quota_reserve(int device, uint64_t bytes)
+int gs_quota_reserve(int device, uint32_t kind, uint64_t bytes)
 {
-    if (gs_quota_try(device, bytes))
+    if (gs_quota_try(device, kind, bytes))
         return 1;
     gs_quota_repair(device);
-    return gs_quota_try(device, bytes);
-}
-
-void gs_quota_count_refusal(int device)
-{
-    const struct gs_region *region = gs_region();
-
-    if (region && device >= 0)
-        __atomic_fetch_add(&region->own->device[device].denied, 1, __ATOMIC_RELAXED);
+    return gs_quota_try(device, kind, bytes);
 }
 
 /* Who has something to release has been here before; a fork's child, which has not, holds nothing. */
-void gs_quota_release(int device, uint64_t bytes)
+void gs_quota_release(int device, uint32_t kind, uint64_t bytes)
 {
     if (device >= 0 && bytes && __atomic_load_n(&here[device].own, __ATOMIC_ACQUIRE))
-        change(&here[device], 0, bytes, GS_NO_LIMIT_BYTES);
+        change(&here[device], kind, 0, bytes, GS_NO_LIMIT_BYTES);
 }
 
-void gs_quota_charge(int device, uint64_t bytes)
+void gs_quota_charge(int device, uint32_t kind, uint64_t bytes)
 {
     if (device >= 0 && look_here(device))
-        change(&here[device], bytes, 0, GS_NO_LIMIT_BYTES);
+        change(&here[device], kind, bytes, 0, GS_NO_LIMIT_BYTES);
 }
 
 void gs_quota_forget(void)

@@ -5,39 +5,20 @@
 
 #include "abi.h"
 
-/* What a charge is for. */
-enum gs_kind {
-    GS_LINEAR,
-    GS_PITCHED,
-    GS_MANAGED,
-    GS_POOL,
-    GS_PHYSICAL,
-    GS_CONTEXT,
-    GS_CONTEXT_MORE,
-    GS_ARRAY,
-    GS_GRAPH,
-    GS_GRAPH_EXEC, /* nothing: notes on what its launches take */
-    GS_MODULE,
-    GS_LIBRARY,
-    GS_IMPORTED, /* nothing: its owner pays */
-};
-
-/* All take an index from gs_device_index() or gs_current_device().  Nothing is charged on GS_NO_DEVICE;
- * a foreign device has a limit of 0. */
+/* All take an index from gs_device_index() or gs_current_device(), or GS_HOST_ROW, and what the charge is for: an
+ * enum gs_charge, or an enum gs_kind of the ledger.  Nothing is charged on GS_NO_DEVICE; a foreign device has a limit
+ * of 0. */
 
 /* True: the bytes are the tenant's, for sure, over all its processes.  False: they would pass its limit. */
-int gs_quota_try(int device, uint64_t bytes);
+int gs_quota_try(int device, uint32_t kind, uint64_t bytes);
 
 /* The same, and false only after what dead processes left has been given back. */
-int gs_quota_reserve(int device, uint64_t bytes);
+int gs_quota_reserve(int device, uint32_t kind, uint64_t bytes);
 
-/* For the record: the program has been told that it is over its quota. */
-void gs_quota_count_refusal(int device);
-
-void gs_quota_release(int device, uint64_t bytes);
+void gs_quota_release(int device, uint32_t kind, uint64_t bytes);
 
 /* What the driver has taken already: limit or not. */
-void gs_quota_charge(int device, uint64_t bytes);
+void gs_quota_charge(int device, uint32_t kind, uint64_t bytes);
 
 /* Over all processes of the tenant, dead ones that nobody has cleaned up included. */
 uint64_t gs_quota_used(int device);

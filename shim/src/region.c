@@ -226,7 +226,7 @@ static void take_over_slot(uint32_t slot)
     struct gs_slot *own = &region.usage->slot[slot];
 
     gs_quota_clean_slot(region.usage, slot); /* its last owner may have died holding memory */
-    for (uint32_t i = 0; i < GS_MAX_DEVICES; i++) {
+    for (uint32_t i = 0; i < GS_ROWS; i++) {
         own->device[i].gpu_ns = 0;
         own->device[i].launches = 0;
         own->device[i].throttled_ns = 0;

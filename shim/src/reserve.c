@@ -3,16 +3,17 @@
 #include "later.h"
 #include "physical.h"
 #include "pool.h"
+#include "refusal.h"
 #include "reserve.h"
 
-int gs_reserve_after_asking(int device, uint64_t bytes)
+int gs_reserve_after_asking(int device, uint32_t kind, uint64_t bytes)
 {
     gs_after_wait();
-    if (gs_quota_reserve(device, bytes))
+    if (gs_quota_reserve(device, kind, bytes))
         return 1;
     gs_pool_trim(device);
     gs_graph_memory_trim(device);
-    return gs_quota_try(device, bytes);
+    return gs_quota_try(device, kind, bytes);
 }
 
 void gs_after_wait(void)
@@ -23,8 +24,8 @@ void gs_after_wait(void)
     gs_graph_memory_refresh();
 }
 
-CUresult gs_refuse(int device)
+CUresult gs_refuse(const char *api, int device, uint64_t bytes)
 {
-    gs_quota_count_refusal(device);
+    gs_refusal_note(api, device, bytes);
     return CUDA_ERROR_OUT_OF_MEMORY;
 }

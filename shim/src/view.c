@@ -6,23 +6,26 @@
 #include "reserve.h"
 
 struct view {
-    uint64_t limit_bytes;
-    uint64_t used_bytes;
+    uint64_t quota_bytes;
+    uint64_t used_bytes; /* with what the controller has taken off the quota */
 };
 
 /* False: nothing is limited, and what the driver said stands. */
 static int look(const struct gs_region *region, int device, struct view *view)
 {
+    uint64_t limit;
+
     if (!region || device == GS_NO_DEVICE)
         return 0;
     *view = (struct view){0};
     if (device < 0)
         return 1;
-    view->limit_bytes = __atomic_load_n(&region->limits->device[device].memory_limit_bytes, __ATOMIC_RELAXED);
-    if (view->limit_bytes == GS_NO_LIMIT_BYTES)
+    limit = __atomic_load_n(&region->limits->device[device].memory_limit_bytes, __ATOMIC_RELAXED);
+    if (limit == GS_NO_LIMIT_BYTES)
         return 0;
     gs_quota_repair(device);
-    view->used_bytes = gs_quota_used(device);
+    view->quota_bytes = __atomic_load_n(&region->limits->device[device].memory_quota_bytes, __ATOMIC_RELAXED);
+    view->used_bytes = gs_quota_used(device) + (view->quota_bytes > limit ? view->quota_bytes - limit : 0);
     return 1;
 }
 
@@ -34,8 +37,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 /* Never more than the device has left, and never an error: above a lowered limit nothing is free. */
 static uint64_t free_bytes(const struct view *view, uint64_t real_bytes)
 {
-    return view->used_bytes >= view->limit_bytes ? 0
-                                                 : least(view->limit_bytes - view->used_bytes, real_bytes);
+    return view->used_bytes >= view->quota_bytes ? 0
+                                                 : least(view->quota_bytes - view->used_bytes, real_bytes);
 }
 
 GSHARE_HOOK(cuMemGetInfo_v2, (size_t * free, size_t *total))
@@ -50,7 +53,7 @@ GSHARE_HOOK(cuMemGetInfo_v2, (size_t * free, size_t *total))
         if (free)
             *free = free_bytes(&view, *free);
         if (total)
-            *total = least(view.limit_bytes, *total);
+            *total = least(view.quota_bytes, *total);
     }
     return result;
 }
@@ -67,7 +70,7 @@ GSHARE_HOOK(cuMemGetInfo, (unsigned int *free, unsigned int *total))
         if (free)
             *free = free_bytes(&view, *free);
         if (total)
-            *total = least(view.limit_bytes, *total);
+            *total = least(view.quota_bytes, *total);
     }
     return result;
 }
@@ -78,7 +81,7 @@ GSHARE_HOOK(cuDeviceTotalMem_v2, (size_t * bytes, CUdevice dev))
     struct view view;
 
     if (!result && bytes && look(gs_region(), gs_device_index(dev), &view))
-        *bytes = least(view.limit_bytes, *bytes);
+        *bytes = least(view.quota_bytes, *bytes);
     return result;
 }
 
@@ -88,7 +91,7 @@ GSHARE_HOOK(cuDeviceTotalMem, (unsigned int *bytes, CUdevice dev))
     struct view view;
 
     if (!result && bytes && look(gs_region(), gs_device_index(dev), &view))
-        *bytes = least(view.limit_bytes, *bytes);
+        *bytes = least(view.quota_bytes, *bytes);
     return result;
 }
 
@@ -137,7 +140,7 @@ GSHARE_HOOK(nvmlDeviceGetMemoryInfo, (nvmlDevice_t device, nvmlMemory_t *memory)
     struct view view;
 
     if (!result && memory && look_through_nvml(device, &view)) {
-        memory->total = least(view.limit_bytes, memory->total);
+        memory->total = least(view.quota_bytes, memory->total);
         memory->used = view.used_bytes;
         memory->free = free_bytes(&view, memory->free);
     }
@@ -150,7 +153,7 @@ GSHARE_HOOK(nvmlDeviceGetMemoryInfo_v2, (nvmlDevice_t device, nvmlMemory_v2_t *m
     struct view view;
 
     if (!result && memory && look_through_nvml(device, &view)) {
-        memory->total = least(view.limit_bytes, memory->total);
+        memory->total = least(view.quota_bytes, memory->total);
         memory->reserved = 0; /* not the tenant's */
         memory->used = view.used_bytes;
         memory->free = free_bytes(&view, memory->free);

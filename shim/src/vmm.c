@@ -37,7 +37,7 @@ static CUresult refuse(CUmemGenericAllocationHandle *handle, size_t size, const 
             return result;
         REAL(cuMemRelease)(*handle);
     }
-    return gs_refuse(device);
+    return gs_refuse("cuMemCreate", device, size);
 }
 
 GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, const CUmemAllocationProp *prop,
@@ -52,15 +52,15 @@ GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, co
     if (prop->location.type == CU_MEM_LOCATION_TYPE_DEVICE) /* the host costs no device anything */
         device = gs_device_index(prop->location.id);
     bytes = device == GS_NO_DEVICE ? 0 : size;
-    if (!gs_reserve(device, bytes))
+    if (!gs_reserve(device, GS_PHYSICAL, bytes))
         return refuse(handle, size, prop, flags, device);
     result = REAL(cuMemCreate)(handle, size, prop, flags);
     if (!result && !gs_physical_new(gs_name(GS_NAME_HANDLE, *handle), device, bytes)) {
         REAL(cuMemRelease)(*handle);
-        result = gs_refuse(device);
+        result = gs_refuse(__func__, device, bytes);
     }
     if (result)
-        gs_quota_release(device, bytes);
+        gs_quota_release(device, GS_PHYSICAL, bytes);
     return result;
 }
 

@@ -41,12 +41,12 @@ static void work(unsigned int seed)
         int device = i % 2;
 
         if (held[i]) {
-            gs_quota_release(device, held[i]);
+            gs_quota_release(device, GS_LINEAR, held[i]);
             held[i] = 0;
         } else {
             uint64_t bytes = 1 + (uint64_t)rand_r(&seed) % 300;
 
-            if (gs_quota_reserve(device, bytes))
+            if (gs_quota_reserve(device, GS_LINEAR, bytes))
                 held[i] = bytes;
         }
         __atomic_fetch_add(changes, 1, __ATOMIC_RELAXED);
@@ -93,9 +93,9 @@ static int last_one_finds_all_free(void)
     for (int device = 0; region && device < 2; device++) {
         uint64_t limit = region->limits->device[device].memory_limit_bytes;
 
-        if (!gs_quota_reserve(device, limit) || gs_quota_reserve(device, 1))
+        if (!gs_quota_reserve(device, GS_LINEAR, limit) || gs_quota_reserve(device, GS_LINEAR, 1))
             return 0;
-        gs_quota_release(device, limit);
+        gs_quota_release(device, GS_LINEAR, limit);
         if (gs_quota_used(device) != 0)
             return 0;
     }

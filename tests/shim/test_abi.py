@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from gshare.shim import abi
 
 UUID = bytes(range(16))
-DEVICE = abi.DeviceLimits(uuid=UUID, device_memory_bytes=100, memory_limit_bytes=50, context_bytes=3)
+DEVICE = abi.DeviceLimits(
+    uuid=UUID, device_memory_bytes=100, memory_limit_bytes=50, context_bytes=3, memory_quota_bytes=50
+)
 
 
 @pytest.fixture
@@ -24,18 +26,18 @@ def limits_path(tmp_path: Path) -> Path:
     return tmp_path / "limits"
 
 
-def test_numbers_of_version_1() -> None:
+def test_numbers_of_version_2() -> None:
     """Whoever changes one of these raises GS_ABI_VERSION, and starts a new list."""
-    assert abi.VERSION == 1
-    assert (abi.LIMITS_BYTES, abi.USAGE_BYTES, abi.ACTIVITY_RECORD_BYTES) == (2240, 561152, 12288)
+    assert abi.VERSION == 2
+    assert (abi.LIMITS_BYTES, abi.USAGE_BYTES, abi.ACTIVITY_RECORD_BYTES) == (2368, 1167360, 12288)
     assert (abi.MAX_DEVICES, abi.MAX_SLOTS, abi.MAX_TENANTS, abi.MAX_LANES) == (16, 512, 256, 56)
     assert (abi.NO_LIMIT_BYTES, abi.NO_CAP_PPM, abi.FULL_PPM) == (2**64 - 1, 2**32 - 1, 1_000_000)
 
 
-def test_limits_are_where_they_were_in_version_1(limits_path: Path) -> None:
+def test_limits_are_where_they_were_in_version_2(limits_path: Path) -> None:
     content = limits_path.read_bytes()
     magic, version, kind, size, ready = struct.unpack_from("<QIIQI", content)
-    assert (magic, version, kind, size, ready) == (0x3165726168736721, 1, 1, 2240, 1)
+    assert (magic, version, kind, size, ready) == (0x3165726168736721, 2, 1, 2368, 1)
     assert content[64:128].rstrip(b"\0") == b"tenant"
     assert struct.unpack_from("<IIII", content, 128) == (7, 8, 2, 0)
     assert content[192:208] == UUID
@@ -71,10 +73,10 @@ def test_a_cap_starts_afresh_and_goes_on_from_where_its_line_is(limits_path: Pat
             limits.set_cap(0, 300_000, 2000)
         limits.set_cap(0, 300_000, 2000, spent_ns=500, burst_ns=10, resume_ns=20, in_flight_ns=30)
         assert limits.line(0) == abi.Line(t0_ns=2000, allowance_ns=500, rate_ppm=300_000)
-        assert limits.device(0)[4:] == (300_000, 10, 20, 30)
+        assert limits.device(0)[4:8] == (300_000, 10, 20, 30)
         limits.set_cap(0, 600_000, 3000)
         assert limits.line(0) == abi.Line(t0_ns=3000, allowance_ns=800, rate_ppm=600_000)
-        assert limits.device(0)[4:] == (600_000, 10, 20, 30)
+        assert limits.device(0)[4:8] == (600_000, 10, 20, 30)
         limits.set_cap(0, abi.NO_CAP_PPM, 4000)
         assert limits.device(0).cap_ppm == abi.NO_CAP_PPM
         with pytest.raises(ValueError, match="ppm"):
@@ -104,9 +106,31 @@ def test_usage_starts_empty(tmp_path: Path) -> None:
         assert usage.device(15) == (0, 0, 0)
         assert usage.slots() == ()
         assert not usage.is_live(511)
-        for call in (lambda: usage.device(16), lambda: usage.is_live(512), lambda: usage.slots(17)):
+        assert usage.device(abi.HOST_ROW) == (0, 0, 0)
+        assert (usage.refusals, usage.refusals_since(0)) == (0, ())
+        for call in (lambda: usage.device(17), lambda: usage.is_live(512), lambda: usage.slots(18)):
             with pytest.raises(IndexError):
                 call()
+
+
+def test_the_latest_refusals_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Two more than the ring holds; of those that remain one was being written when its writer died."""
+    path, ring = tmp_path / "usage", 4096
+    abi.create_usage(path)
+    with open(path, "r+b") as file:
+        file.seek(64 + 17 * 128 + 64)
+        file.write(struct.pack("<Q", abi.MAX_REFUSALS + 2))
+        for number in range(1, abi.MAX_REFUSALS + 3):
+            stamp = 2 * number - (number == 50)
+            file.seek(ring + (number - 1) % abi.MAX_REFUSALS * 128)
+            file.write(struct.pack("<QQQQQIIi60s", stamp, number, 100, 7, 106, 42, 3, 0, b"cuMemAlloc_v2"))
+    with abi.Usage(path) as usage:
+        assert usage.refusals == abi.MAX_REFUSALS + 2
+        found = usage.refusals_since(0)
+        assert [note.number for note in found] == [n for n in range(3, abi.MAX_REFUSALS + 3) if n != 50]
+        assert found[0] == abi.Refusal(3, 3, "cuMemAlloc_v2", 0, 100, 7, 106, 42, 3)
+        assert usage.refusals_since(abi.MAX_REFUSALS + 1) == found[-1:]
+        assert usage.refusals_since(abi.MAX_REFUSALS + 2) == ()
 
 
 def test_a_record_of_activity_is_cleared_for_its_next_tenant(tmp_path: Path) -> None:
