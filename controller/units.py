@@ -68,10 +68,12 @@ def parse_memory_each(text: str, option: str = "--mem", *, lift: bool = False) -
         if not named:
             each = parse_memory(amount, option)
             continue
+        amount = amount.strip()
+        if not gpu.strip() or not amount:
+            raise UsageError(f"{option} {text}", "an amount and its GPU belong together", "as 0=8G,1=4G")
         (gpu,) = parse_gpus(gpu.strip(), option)
         if gpu in on:
             raise UsageError(f"{option} {text}", f"GPU {gpu} is named twice")
-        amount = amount.strip()
         on[gpu] = None if lift and amount == LIFT else parse_memory(amount, option)
     return MemoryAsked(each, on)
 

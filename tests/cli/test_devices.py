@@ -114,12 +114,25 @@ REFUSED = (
     (["--mem", "0=8G", "--gpu", "0,1"], "--gpu 0,1: names GPU 1, for which --mem has no amount"),
     (["--mem", "0=8G", "--gpu", "1"], "--gpu 1: leaves out GPU 0, for which --mem has an amount"),
     (["--mem", "MIG-1b2c3d4e=8G"], "--mem MIG-1b2c3d4e: no such GPU"),
+    (["--mem", "9=1G"], "--mem 9: no such GPU; there is 0, 1, 2 (see gshare devices)"),
+    (["--mem", "GPU-xyz=1G"], "--mem GPU-xyz: 'GPU-xyz' is neither an index nor a UUID (see gshare devices)"),
+    (["--mem", "0="], "--mem 0=: an amount and its GPU belong together (as 0=8G,1=4G)"),
+    (["--mem", "=8G"], "--mem =8G: an amount and its GPU belong together"),
+    (["--mem", "0=8GB"], "--mem 8GB: GB means 10^9 bytes to some and 2^30 to others (write 8G"),
+    (["--mem", "0=8G,{0}=4G"], "--mem {0}: GPU 0 is named twice"),
+    (["--mem", "{0:.12}=4G,00=8G"], "--mem 0: GPU 0 is named twice"),
+    (["--mem", "0=101%"], "--mem 101%: more than 100 % of a device (100% at most)"),
+    (["--mem", "0=0%"], "--mem 0%: a share must be above zero"),
+    (["--mem", "0=8G,"], "--mem : not a size"),
+    (["--mem", "0=-1G"], "--mem -1G: a size must be above zero"),
+    (["--mem", "0=999999999999G"], "--mem 999999999999G: no device is that large"),
 )
 
 
 def test_what_cannot_be_is_refused(home: Home, uuids: list[str]) -> None:
-    for options, line in REFUSED:
+    for words, line in REFUSED:
+        options = [word.format(*uuids) for word in words]
         result = home.gshare("run", "--sim", *options, "--", "true")
         assert (result.returncode, result.stdout) == (125, "")
-        assert result.stderr.startswith(f"gshare: {line}")
+        assert result.stderr.startswith(f"gshare: {line.format(*uuids)}"), (options, result.stderr)
         assert result.stderr.count("\n") == 1

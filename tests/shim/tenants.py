@@ -84,7 +84,7 @@ class Tenant:
 
     def _context_bytes(self, device: int) -> int:
         """What a context takes on this machine."""
-        self.run(f"start({device}); out(True)", limited=False)
+        self.run(f"start({device}); out(True)", limited=False, CUDA_DEVICE_ORDER="PCI_BUS_ID")
         return max(process["peak_bytes"] for process in self.devices()[device]["processes"])
 
     def start(self, code: str, *, limited: bool = True, **variables: str) -> subprocess.Popen[str]:

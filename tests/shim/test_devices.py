@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from tenants import GIB, MIB, Tenant
 
-LIMITS = (3 * GIB // 2, GIB, 3 * GIB // 4)
-"""Of an H200, an L4 and a T4, in the order of the bus."""
+LIMITS = (GIB, 3 * GIB // 4, 3 * GIB // 2)
+"""Of an L4, a T4 and an H200, in the order of the bus."""
+
+FASTEST = (2, 0, 1)
+"""The same devices in the driver's usual order."""
 
 LOOK = """
 import uuid
@@ -34,7 +37,7 @@ def take():
 
 @pytest.fixture
 def three(new_tenant: Callable[..., Tenant]) -> Tenant:
-    return new_tenant(profile="h200,l4,t4", limit_bytes=LIMITS)
+    return new_tenant(profile="l4,t4,h200", limit_bytes=LIMITS)
 
 
 def uuids(tenant: Tenant) -> list[str]:
@@ -46,29 +49,91 @@ def expected(tenant: Tenant, index: int) -> list[Any]:
     return [uuids(tenant)[index], LIMITS[index], pieces, 2]
 
 
+# What is visible by index, whatever the order; the others name devices by UUID.
+INDICES = {
+    None: [0, 1, 2],
+    "": [],
+    "0": [0],
+    "2,0,1": [2, 0, 1],
+    " 1 , 2 ": [1, 2],
+    "1,7,0": [1],
+    "0,2,-1,1": [0, 2],
+    "0,,1": [0],
+    "-1": [],
+    "0,0": [],
+    "1,2,1": [],
+    "NoDevFiles": [],
+    "none": [],
+    "18446744073709551616": [],
+}
+UUIDS = {
+    "{2}": [2],
+    "{1},{0}": [1, 0],
+    "{2},{0},{1}": [2, 0, 1],
+    "{1:.12},{2:.12}": [1, 2],
+    "{0:.8}": [0],
+    "{0},{0}": [],
+    "{0},{0:.12}": [],
+    "{1},GPU-00000000,{2}": [1],
+    "GPU-": [],
+    "{0}0": [],
+    "MIG-{1}": [],
+    "MIG-{1}/1/0": [],
+    "{2},MIG-{1}/1/0,{0}": [2],
+}
 VISIBLE = [
-    pytest.param("", "FASTEST_FIRST", [], id="none"),
-    pytest.param("0", "PCI_BUS_ID", [0], id="index"),
-    pytest.param("2,0,1", "PCI_BUS_ID", [2, 0, 1], id="reordered"),
-    pytest.param("1,0", "FASTEST_FIRST", None, id="fastest first"),
-    pytest.param("{2}", "PCI_BUS_ID", [2], id="uuid"),
-    pytest.param("{1},{0}", "FASTEST_FIRST", [1, 0], id="uuids"),
-    pytest.param("{1:.12},{2:.12}", "PCI_BUS_ID", [1, 2], id="uuids shortened"),
-    pytest.param("1,7,0", "PCI_BUS_ID", [1], id="no such index"),
-    pytest.param("MIG-{1}", "PCI_BUS_ID", [], id="mig"),
+    *((visible, order, indices) for visible, indices in INDICES.items() for order in ("PCI_BUS_ID", None)),
+    *((visible, order, indices) for visible, indices in UUIDS.items() for order in ("PCI_BUS_ID", None)),
+    ("0,1", "FASTEST_FIRST", [0, 1]),
+    ("0", "no such order", [0]),
 ]
 
 
-@pytest.mark.parametrize(("visible", "order", "indices"), VISIBLE)
-def test_each_device_has_its_quota(
-    three: Tenant, visible: str, order: str, indices: list[int] | None
-) -> None:
-    variables = {"CUDA_VISIBLE_DEVICES": visible.format(*uuids(three)), "CUDA_DEVICE_ORDER": order}
-    seen = LOOK + "call('cuInit', 0); out([uuid_of(ordinal) for ordinal in devices()])"
-    order_of = [uuids(three).index(uuid) for uuid in three.run(seen, limited=False, **variables)]
-    assert indices in (None, order_of)
-    assert len(order_of) == visible.count(",") + 1 or "7" in visible or not order_of
+def in_order(visible: str | None, order: str | None, indices: list[int]) -> list[int]:
+    """The devices, in the order of the bus, that a value of CUDA_VISIBLE_DEVICES means."""
+    by_index = visible in INDICES or order not in ("PCI_BUS_ID", None)
+    return [FASTEST[index] for index in indices] if by_index and order != "PCI_BUS_ID" else indices
 
+
+def test_every_form_of_visible_devices_has_the_quotas(three: Tenant) -> None:
+    """Chosen by the program itself: what counts is the environment at cuInit."""
+    forms = [(visible and visible.format(*uuids(three)), order) for visible, order, _ in VISIBLE]
+    assert len(set(uuid[:8] for uuid in uuids(three))) == 3, "beginnings of eight characters are enough"
+    program = f"""
+for values in {forms}:
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    for name, value in zip(("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"), values):
+        os.environ.pop(name, None) if value is None else os.environ.update({{name: value}})
+    code = call("cuInit", 0)
+    out([code, [uuid_of(ordinal) for ordinal in devices()] if LOOK else take()])
+    os._exit(0)
+"""
+    look, take = (
+        [json.loads(line) for line in lines(three, LOOK + f"LOOK = {only}" + program, limited=not only)]
+        for only in (True, False)
+    )
+    for i, (visible, order, indices) in enumerate(VISIBLE):
+        devices = in_order(visible, order, indices)
+        assert look[i] == [0 if devices else 100, [uuids(three)[index] for index in devices]], VISIBLE[i]
+        assert take[i] == [look[i][0], [expected(three, index) for index in devices]], VISIBLE[i]
+
+
+def lines(tenant: Tenant, program: str, *, limited: bool) -> list[str]:
+    with tenant.start(program, limited=limited) as running:
+        output, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (0, "")
+    return output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("visible", "order", "indices"), [("2,0,1", "PCI_BUS_ID", [2, 0, 1]), ("1,0", "FASTEST_FIRST", [0, 2])]
+)
+def test_each_device_is_charged_what_it_gave(
+    three: Tenant, visible: str, order: str, indices: list[int]
+) -> None:
+    variables = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": order}
     program = LOOK + "call('cuInit', 0); out(take()); sys.stdin.readline()"
     with three.start(program, **variables) as running:
         assert running.stdout is not None
@@ -76,21 +141,26 @@ def test_each_device_has_its_quota(
         for index, device in enumerate(three.devices()):
             charged = three.usage.device(index).used_bytes
             assert charged == device["used_bytes"]
-            assert (charged > 0) == (index in order_of)
+            assert (charged > 0) == (index in indices)
         running.communicate("\n", timeout=60)
 
-    assert json.loads(line) == [expected(three, index) for index in order_of]
+    assert json.loads(line) == [expected(three, index) for index in indices]
 
 
 @pytest.mark.parametrize("first", ["nvml", "cuda"])
-def test_nvml_and_cuda_may_number_devices_differently(three: Tenant, first: str) -> None:
+@pytest.mark.parametrize(
+    ("visible", "order", "indices"), [("2,1", "PCI_BUS_ID", [2, 1]), ("0,1", "FASTEST_FIRST", [2, 0])]
+)
+def test_nvml_and_cuda_may_number_devices_differently(
+    three: Tenant, first: str, visible: str, order: str, indices: list[int]
+) -> None:
     look, begin = "views = nvml_totals()\n", "call('cuInit', 0); taken = take()\n"
     program = (
         LOOK + (look + begin if first == "nvml" else begin + look) + "out([views, nvml_totals(), taken])"
     )
-    views, again, taken = three.run(program, CUDA_VISIBLE_DEVICES="2,1", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    views, again, taken = three.run(program, CUDA_VISIBLE_DEVICES=visible, CUDA_DEVICE_ORDER=order)
     assert views == again == dict(zip(uuids(three), LIMITS, strict=True))
-    assert taken == [expected(three, 2), expected(three, 1)]
+    assert taken == [expected(three, index) for index in indices]
 
 
 def test_memory_is_charged_where_it_lives_not_where_the_program_is(three: Tenant) -> None:
