@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "abi.h":
     const uint64_t GS_ABI_MAGIC
     const uint32_t GS_ABI_VERSION
-    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES, GS_REFUSALS
+    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES, GS_REFUSALS, GS_MAX_TURNS, GS_DIRECTIONS
     const uint32_t GS_HOST_ROW, GS_ROWS
     const uint32_t GS_LINEAR, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTEXT, GS_ARRAY, GS_GRAPH, GS_MODULE, GS_CHARGES
     const uint64_t GS_NO_LIMIT_BYTES
@@ -25,14 +25,27 @@ cdef extern from "abi.h":
         uint32_t cap_ppm, line_seq
         uint64_t t0_ns
         int64_t allowance_ns
-        uint32_t rate_ppm, weight
-        uint64_t burst_ns, resume_ns, in_flight_ns, memory_quota_bytes
+        uint32_t rate_ppm, guarantee_ppm
+        uint64_t burst_ns, resume_ns, in_flight_ns, memory_quota_bytes, lease_until_ns
+        uint64_t copy_bytes_per_s[0]
+
+    struct gs_turn:
+        uint64_t from_ns
+        uint32_t tenant_index
+
+    struct gs_turns:
+        uint32_t seq, count
+        uint64_t period_ns
+        gs_turn turn[0]
 
     struct gs_limits:
         gs_header header
         char tenant[64]
-        uint32_t tenant_index, tenants_bound, device_count, priority
+        uint32_t tenant_index, tenants_bound, device_count, paused
+        uint64_t above[0]
+        uint32_t below
         gs_device_limits device[0]
+        gs_turns turns[0]
 
     struct gs_total:
         uint64_t used_bytes, last
@@ -41,6 +54,7 @@ cdef extern from "abi.h":
         gs_total total
         int64_t spent_ns
         uint64_t peak_bytes
+        uint64_t copied_bytes[0]
 
     struct gs_slot_device:
         uint64_t held_bytes[2]
@@ -67,7 +81,7 @@ cdef extern from "abi.h":
         gs_slot slot[0]
 
     struct gs_device_activity:
-        uint64_t busy_until_ns, gpu_ns, throttled_ns
+        uint64_t busy_until_ns, gpu_ns, throttled_ns, waiting_until_ns
         uint64_t lane_busy_until_ns[0]
 
     struct gs_activity:

@@ -67,14 +67,22 @@ class DeviceLimits(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The compute allowance: at `t` it is allowance_ns + (t - t0_ns) * rate_ppm / 1e6."""
+    """The compute allowance: at `t` it is allowance_ns + (t - t0_ns) * rate_ppm / 1e6.
+
+    From `lease_until_ns` on, where that is not 0, it goes on with `guarantee_ppm`.
+    """
 
     t0_ns: int
     allowance_ns: int
     rate_ppm: int
+    guarantee_ppm: int = 0
+    lease_until_ns: int = 0
 
     def at(self, now_ns: int) -> int:
-        return self.allowance_ns + (now_ns - self.t0_ns) * self.rate_ppm // FULL_PPM
+        end = min(now_ns, self.lease_until_ns) if self.lease_until_ns else now_ns
+        leased = max(end - self.t0_ns, 0)
+        since = max(now_ns - self.t0_ns, 0) - leased
+        return self.allowance_ns + (leased * self.rate_ppm + since * self.guarantee_ppm) // FULL_PPM
 
 
 class DeviceUsage(NamedTuple):
@@ -266,6 +274,7 @@ cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     to.context_bytes = device.context_bytes
     to.cap_ppm = device.cap_ppm
     to.rate_ppm = _rate_ppm(device.cap_ppm)
+    to.guarantee_ppm = to.rate_ppm
     to.t0_ns = now_ns
     to.burst_ns = device.burst_ns
     to.resume_ns = device.resume_ns
@@ -389,7 +398,10 @@ cdef class Limits(_File):
         cdef uint32_t before
         while True:
             before = load32(&row.line_seq)
-            line = Line(load64(&row.t0_ns), <int64_t> load64(&row.allowance_ns), load32(&row.rate_ppm))
+            line = Line(
+                load64(&row.t0_ns), <int64_t> load64(&row.allowance_ns), load32(&row.rate_ppm),
+                load32(&row.guarantee_ppm), load64(&row.lease_until_ns),
+            )
             if before % 2 == 0 and load32(&row.line_seq) == before:
                 return line
 
@@ -406,13 +418,14 @@ cdef class Limits(_File):
         """What contexts created from now on are charged."""
         store64(&self._writable_device(index).context_bytes, context_bytes)
 
-    def set_cap(self, index, cap_ppm, now_ns, *, spent_ns=None, rate_ppm=None, burst_ns=None, resume_ns=None,
-                in_flight_ns=None):
+    def set_cap(self, index, cap_ppm, now_ns, *, spent_ns=None, rate_ppm=None, guarantee_ppm=None,
+                lease_until_ns=0, burst_ns=None, resume_ns=None, in_flight_ns=None):
         """Change the share of one device's time; NO_CAP_PPM ends metering, METERED_PPM measures and caps nothing.
 
         The allowance goes on from what the old line says at `now_ns`, so that debt and savings stay what they are; with
         `spent_ns` (what the tenant has been charged so far) it starts afresh, in balance.  A device that was not metered
-        has no line to go on from: `spent_ns` must be given.  `rate_ppm` is `cap_ppm` where not given.
+        has no line to go on from: `spent_ns` must be given.  `rate_ppm` is `cap_ppm` where not given, and holds until
+        `lease_until_ns`, where that is not 0; then the rate is `guarantee_ppm`.
         """
         cdef gs_device_limits *row = self._writable_device(index)
         metered = load32(&row.cap_ppm) != GS_NO_CAP_PPM
@@ -423,6 +436,8 @@ cdef class Limits(_File):
         allowance_ns = self.line(index).at(now_ns) if spent_ns is None else spent_ns
         if rate_ppm is None:
             rate_ppm = _rate_ppm(cap_ppm)
+        cdef uint32_t guarantee = rate_ppm if guarantee_ppm is None else guarantee_ppm
+        cdef uint64_t lease_until = lease_until_ns
         cdef uint64_t t0 = now_ns
         cdef int64_t allowance = allowance_ns
         cdef uint32_t rate = rate_ppm
@@ -434,6 +449,8 @@ cdef class Limits(_File):
         store64(&row.t0_ns, t0)
         store64(&row.allowance_ns, <uint64_t> allowance)
         store32(&row.rate_ppm, rate)
+        store32(&row.guarantee_ppm, guarantee)
+        store64(&row.lease_until_ns, lease_until)
         store64(&row.burst_ns, burst)
         store64(&row.resume_ns, resume)
         store64(&row.in_flight_ns, in_flight)

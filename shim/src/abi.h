@@ -24,6 +24,8 @@
 #define GS_MAX_TENANTS 256 /* per machine */
 #define GS_MAX_LANES   56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
 #define GS_REFUSALS    128 /* a tenant's latest ones */
+#define GS_MAX_TURNS   62  /* on a device; with more tenants than these there are none */
+#define GS_DIRECTIONS  2   /* over the bus: 0 from the host to the device, 1 from the device to the host */
 
 /* Memory is accounted in rows: the devices', and the pinned memory of the host. */
 #define GS_HOST_ROW GS_MAX_DEVICES
@@ -64,11 +66,13 @@ struct gs_header {
 /* -------- limits: one per tenant -------- */
 
 /* The compute allowance is a line: at time t it is allowance_ns + (t - t0_ns) * rate_ppm / 1e6.  The controller
- * re-bases it at every rate change, so debt is never rescaled.  line_seq is a seqlock: odd while being written. */
+ * re-bases it at every rate change, so debt is never rescaled.  line_seq is a seqlock: odd while being written.
+ *
+ * A rate that borrows from others is a lease: should the controller not renew it, the line goes on from lease_until_ns
+ * with guarantee_ppm. */
 struct gs_device_limits {
     uint8_t uuid[16];
-    uint64_t
-        memory_limit_bytes; /* what is enforced; GS_NO_LIMIT_BYTES: nothing; 0: the device is not granted */
+    uint64_t memory_limit_bytes;  /* enforced; GS_NO_LIMIT_BYTES: nothing is; 0: the device is not granted */
     uint64_t device_memory_bytes; /* what the device really has */
     uint64_t context_bytes;       /* upper bound of what one context takes, charged at its creation */
     uint32_t cap_ppm;             /* GS_NO_CAP_PPM: not metered; the one word that the unlimited path reads */
@@ -76,14 +80,30 @@ struct gs_device_limits {
     uint64_t t0_ns;
     int64_t allowance_ns;
     uint32_t rate_ppm;
-    uint32_t weight;       /* place for weights; 0 = none */
-    uint64_t burst_ns;     /* an idle tenant saves no more than this */
-    uint64_t resume_ns;    /* a closed gate re-opens once this much is available */
-    uint64_t in_flight_ns; /* cap on work queued and not finished; 0 = none */
-    uint64_t
-        memory_quota_bytes; /* what was granted: the limit, and what the controller has taken off it for memory
-                                    that the device misses and nobody was charged for */
-    uint8_t pad[24];
+    uint32_t guarantee_ppm;      /* the tenant's without borrowing */
+    uint64_t burst_ns;           /* an idle tenant saves no more than this */
+    uint64_t resume_ns;          /* a closed gate re-opens once this much is available */
+    uint64_t in_flight_ns;       /* cap on work queued and not finished; 0 = none */
+    uint64_t memory_quota_bytes; /* granted: the limit, and what was taken off it for uncharged memory */
+    uint64_t lease_until_ns;     /* 0: the rate is no lease */
+    uint64_t copy_bytes_per_s[GS_DIRECTIONS]; /* over the bus; 0: no limit */
+};
+
+/* In turns, a device is one tenant's at a time: turn[k]'s from from_ns of each period to the next one's from_ns.  Whose
+ * turn it is follows from this table, the clock and who is busy or waiting, so that all compute the same.  The table is
+ * the same in every tenant's limits; `seq` is its seqlock. */
+struct gs_turn {
+    uint64_t from_ns;
+    uint32_t tenant_index;
+    uint32_t pad;
+};
+
+struct gs_turns {
+    uint32_t seq;
+    uint32_t count;
+    uint64_t period_ns; /* 0: no turns, tenants overlap */
+    uint8_t pad[16];
+    struct gs_turn turn[GS_MAX_TURNS];
 };
 
 struct gs_limits {
@@ -92,9 +112,12 @@ struct gs_limits {
     uint32_t tenant_index;  /* whose record in the activity file is ours */
     uint32_t tenants_bound; /* one more than the highest index in use: how far neighbours need to look */
     uint32_t device_count;
-    uint32_t priority; /* place for priorities; 0 = normal */
-    uint8_t pad[48];
+    uint32_t paused;                     /* nothing may be launched */
+    uint64_t above[GS_MAX_TENANTS / 64]; /* while these tenants are busy, nothing may be launched */
+    uint32_t below;                      /* whether there are tenants of lower priority */
+    uint8_t pad[12];
     struct gs_device_limits device[GS_ROWS]; /* every device of the machine, granted or not */
+    struct gs_turns turns[GS_MAX_DEVICES];
 };
 
 /* -------- usage: one per tenant -------- */
@@ -110,7 +133,8 @@ struct gs_device_usage {
     struct gs_total total;
     int64_t spent_ns; /* token bucket: GPU time charged so far, changed by fetch-add */
     uint64_t peak_bytes;
-    uint8_t pad[96];
+    uint64_t copied_bytes[GS_DIRECTIONS]; /* over the bus, charged so far */
+    uint8_t pad[80];
 };
 
 /* What one process holds on one device.  held_bytes[s & 1] is what it holds once change s has taken effect. */
@@ -149,15 +173,16 @@ struct gs_refusal {
     uint8_t pad[16];
 };
 
-/* Byte GS_SLOT_LOCK_BASE + n of the usage file, locked (OFD), means: slot n's process is alive. */
+/* Slot n has two bytes of the usage file, from GS_SLOT_LOCK(n) on.  A lock (OFD) on the first one alone means: its
+ * process is alive.  One on both means: somebody empties the slot, for whom it is not, or not yet, the own one.  Nobody
+ * is asked twice: the kernel tells the length of the lock that is in the way. */
 #define GS_SLOT_LOCK_BASE ((int64_t)1 << 40)
-/* This byte, locked, means: somebody empties slot n for whom it is not, or not yet, the own one. */
-#define GS_REPAIR_LOCK_BASE (GS_SLOT_LOCK_BASE + GS_MAX_SLOTS)
+#define GS_SLOT_LOCK(n)   (GS_SLOT_LOCK_BASE + 2 * (int64_t)(n))
 
 struct gs_usage {
     struct gs_header header;
     struct gs_device_usage device[GS_ROWS];
-    uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n may hold something */
+    uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n has an owner, or had one and was not emptied since */
     uint64_t refusals;                   /* begun so far; the n-th is in refusal[(n - 1) % GS_REFUSALS] */
     uint8_t pad[1784];
     struct gs_refusal refusal[GS_REFUSALS];
@@ -171,10 +196,9 @@ struct gs_device_activity {
     uint64_t busy_until_ns; /* highest of the lanes: lets a reader skip an idle tenant */
     uint64_t gpu_ns;        /* own GPU time, published */
     uint64_t throttled_ns;
-    uint64_t virtual_ns; /* place for weights */
-    uint64_t waiting;    /* place for turns */
-    uint64_t lanes;      /* bit n: lane n has been used, and is worth a look */
-    uint8_t pad[16];
+    uint64_t waiting_until_ns; /* a lease: somebody wants to launch */
+    uint64_t lanes;            /* bit n: lane n has been used, and is worth a look */
+    uint8_t pad[24];
     uint64_t lane_busy_until_ns[GS_MAX_LANES];
 };
 
@@ -188,7 +212,8 @@ struct gs_activity {
 GS_ASSERT_ABI(sizeof(struct gs_header) == 64);
 GS_ASSERT_ABI(sizeof(struct gs_device_limits) == 128);
 GS_ASSERT_ABI(offsetof(struct gs_limits, device) == 192);
-GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 17 * 128);
+GS_ASSERT_ABI(sizeof(struct gs_turns) == 1024);
+GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 17 * 128 + 16 * 1024);
 GS_ASSERT_ABI(sizeof(struct gs_device_usage) == 128);
 GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 128);
 GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 17 * 128);

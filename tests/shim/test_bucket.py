@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from share_core import MS, Line, core
 
+from gshare.shim import abi
+
 RATES = st.integers(min_value=10_000, max_value=1_000_000)
 SECOND = 1_000 * MS
 
@@ -13,13 +15,26 @@ SECOND = 1_000 * MS
 def line(
     rate_ppm: int, *, t0_ns: int = 0, allowance_ns: int = 0, burst_ns: int = 20 * MS, resume_ns: int = 5 * MS
 ) -> Line:
-    return Line(t0_ns, allowance_ns, burst_ns, resume_ns, 2 * MS, rate_ppm, 0)
+    return Line(t0_ns, allowance_ns, burst_ns, resume_ns, 2 * MS, 0, rate_ppm, rate_ppm, 0)
 
 
 @given(RATES, st.integers(0, 10**18), st.integers(0, 10**15))
 def test_the_allowance_is_the_line(rate_ppm: int, now_ns: int, t0_ns: int) -> None:
     expected = max(0, now_ns - t0_ns) * rate_ppm // 1_000_000
     assert abs(core().core_line_at(line(rate_ppm, t0_ns=t0_ns), now_ns) - expected) <= 1
+
+
+@given(RATES, RATES, st.integers(0, 10**12), st.integers(1, 10**12), st.integers(0, 10**12))
+def test_after_its_lease_a_rate_is_the_guarantee(
+    rate_ppm: int, guarantee_ppm: int, t0_ns: int, lease_until_ns: int, now_ns: int
+) -> None:
+    leased = line(rate_ppm, t0_ns=t0_ns)
+    leased.guarantee_ppm, leased.lease_until_ns = guarantee_ppm, lease_until_ns
+    until = max(min(now_ns, lease_until_ns), t0_ns)
+    expected = ((until - t0_ns) * rate_ppm + max(now_ns - until, 0) * guarantee_ppm) // 1_000_000
+    assert abs(core().core_line_at(leased, now_ns) - expected) <= 2
+    seen_by_the_controller = abi.Line(t0_ns, 0, rate_ppm, guarantee_ppm, lease_until_ns)
+    assert abs(seen_by_the_controller.at(now_ns) - expected) <= 1
 
 
 @given(RATES, st.integers(-(10**12), 10**12), st.integers(0, 10**12))
