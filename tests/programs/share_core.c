@@ -1,6 +1,7 @@
 /* share_core.c -- the shim's pure functions as a library, so that tests drive the shipped code on virtual time. */
 #include "bucket.h"
 #include "charge.h"
+#include "turn.h"
 
 bool core_line_read(const struct gs_device_limits *limits, struct gs_line *line)
 {
@@ -61,4 +62,19 @@ uint32_t core_history_busy(const struct gs_history *history, uint64_t from_ns, u
                            uint64_t *others_ns)
 {
     return gs_history_busy(history, from_ns, to_ns, others_ns);
+}
+
+bool core_turns_read(const struct gs_turns *shared, struct gs_turns *copy)
+{
+    return gs_turns_read(shared, copy);
+}
+
+uint32_t core_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t *until_ns)
+{
+    return gs_turn_place(turns, now_ns, until_ns);
+}
+
+uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, uint64_t wants)
+{
+    return gs_turn_holder(turns, place, wants);
 }

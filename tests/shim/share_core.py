@@ -27,6 +27,24 @@ class Line(ctypes.Structure):
     )
 
 
+class Turn(ctypes.Structure):
+    """struct gs_turn."""
+
+    _fields_ = (("from_ns", ctypes.c_uint64), ("tenant_index", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+
+
+class Turns(ctypes.Structure):
+    """struct gs_turns."""
+
+    _fields_ = (
+        ("seq", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("period_ns", ctypes.c_uint64),
+        ("pad", ctypes.c_uint8 * 16),
+        ("turn", Turn * 62),
+    )
+
+
 class Slices(ctypes.Structure):
     """struct gs_slices."""
 
@@ -88,6 +106,9 @@ def core() -> ctypes.CDLL:
         "without_gaps": ctypes.c_uint64,
         "union_add": ctypes.c_uint64,
         "history_busy": ctypes.c_uint32,
+        "turns_read": ctypes.c_bool,
+        "turn_place": ctypes.c_uint32,
+        "turn_holder": ctypes.c_uint32,
     }.items():
         getattr(library, f"core_{name}").restype = result
     library.core_line_read.argtypes = [ctypes.c_void_p, ctypes.POINTER(Line)]
@@ -106,6 +127,13 @@ def core() -> ctypes.CDLL:
         ctypes.c_uint32,
         ctypes.c_uint64,
     ]
+    library.core_turns_read.argtypes = [ctypes.POINTER(Turns)] * 2
+    library.core_turn_place.argtypes = [
+        ctypes.POINTER(Turns),
+        ctypes.c_uint64,
+        ctypes.POINTER(ctypes.c_uint64),
+    ]
+    library.core_turn_holder.argtypes = [ctypes.POINTER(Turns), ctypes.c_uint32, ctypes.c_uint64]
     library.core_history_busy.argtypes = [
         ctypes.POINTER(History),
         ctypes.c_uint64,

@@ -66,7 +66,7 @@ class Tenant:
 
     def __post_init__(self) -> None:
         core().core_slices_init(ctypes.byref(self.slices))
-        self.line = Line(0, 0, 20 * MS, 5 * MS, 2 * MS, self.rate_ppm, 0)
+        self.line = Line(0, 0, 20 * MS, 5 * MS, 2 * MS, 0, self.rate_ppm, self.rate_ppm, 0)
 
 
 class Model:
