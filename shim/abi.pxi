@@ -114,12 +114,13 @@ cdef extern from *:
     #define F_OFD_GETLK 36 /* needs _GNU_SOURCE, which Python's own headers may or may not have set */
     #endif
 
-    /* 1: the byte is locked, 0: it is not, -1: errno says why this cannot be told. */
-    static int byte_is_locked(int fd, long long byte)
+    /* 1: the slot's process is alive, 0: it is not, -1: errno says why this cannot be told.  A longer lock is that of
+       somebody who empties the slot. */
+    static int slot_is_owned(int fd, uint32_t slot)
     {
-        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = GS_SLOT_LOCK(slot), .l_len = 1};
 
-        return fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK : -1;
+        return fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK && lock.l_len == 1 : -1;
     }
     """
     uint32_t load32(const uint32_t *p)
@@ -128,4 +129,4 @@ cdef extern from *:
     void store32(uint32_t *p, uint32_t v)
     void store64(void *p, uint64_t v)
     void store32_then_fence(uint32_t *p, uint32_t v)
-    int byte_is_locked(int fd, long long byte)
+    int slot_is_owned(int fd, uint32_t slot)

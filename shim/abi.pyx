@@ -479,10 +479,10 @@ cdef class Usage(_File):
         self._check_open()
         if not 0 <= slot < GS_MAX_SLOTS:
             raise IndexError(f"slot {slot} of {GS_MAX_SLOTS}")
-        cdef int locked = byte_is_locked(self._fd, GS_SLOT_LOCK_BASE + <int> slot)
-        if locked < 0:
+        cdef int owned = slot_is_owned(self._fd, <uint32_t> slot)
+        if owned < 0:
             raise OSError(errno, os.strerror(errno), self.path)
-        return bool(locked)
+        return bool(owned)
 
     def slots(self, device_count=MAX_DEVICES):
         """The tenant's live processes, with what each takes of the first `device_count` rows."""
@@ -491,7 +491,9 @@ cdef class Usage(_File):
         return tuple(
             self._slot(i, device_count)
             for i in range(GS_MAX_SLOTS)
-            if load32(&self._usage.slot[<int> i].pid) and self.is_live(i)
+            if load64(&self._usage.claimed[<int> i // 64]) >> i % 64 & 1
+            and load32(&self._usage.slot[<int> i].pid)
+            and self.is_live(i)
         )
 
     cdef _slot(self, int index, int device_count):

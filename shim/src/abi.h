@@ -174,15 +174,15 @@ struct gs_refusal {
 };
 
 /* Slot n has two bytes of the usage file, from GS_SLOT_LOCK(n) on.  A lock (OFD) on the first one alone means: its
- * process is alive.  One on both means: somebody empties the slot, for whom it is not, or not yet, the own one.  Nobody
- * is asked twice: the kernel tells the length of the lock that is in the way. */
+ * process is alive.  One on both means: somebody empties the slot, for whom it is not, or not yet, the own one.  The
+ * kernel tells which, in one answer: the length of the lock. */
 #define GS_SLOT_LOCK_BASE ((int64_t)1 << 40)
 #define GS_SLOT_LOCK(n)   (GS_SLOT_LOCK_BASE + 2 * (int64_t)(n))
 
 struct gs_usage {
     struct gs_header header;
     struct gs_device_usage device[GS_ROWS];
-    uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n has an owner, or had one and was not emptied since */
+    uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n was claimed, and not emptied since */
     uint64_t refusals;                   /* begun so far; the n-th is in refusal[(n - 1) % GS_REFUSALS] */
     uint8_t pad[1784];
     struct gs_refusal refusal[GS_REFUSALS];

@@ -1,8 +1,4 @@
-/* region.c -- finds and maps the tenant's files, and claims this process's slot.
- *
- * A slot is claimed by an OFD lock on its byte of the usage file.  The descriptor is closed at once; what
- * keeps the lock is a one-page mapping, which no close(), closefrom() or daemonisation takes away, which a
- * forked child does not get, and which death and exec end. */
+/* region.c -- finds and maps the tenant's files, and claims this process's slot. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,16 +8,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "quota.h"
 #include "region.h"
-
-#ifndef F_OFD_SETLK
-#define F_OFD_SETLK 37
-#endif
+#include "slot.h"
 
 #define SELF_DIR                                                                                             \
     "/run/gshare/self" /* mounted there by whoever confines the process: nobody's environment   \
@@ -172,33 +164,6 @@ static int map_all(void)
     return 0;
 }
 
-/* 0: ours now; EAGAIN or EACCES: somebody's; else what is in the way. */
-static int set_lock(int fd, int64_t byte, short type)
-{
-    struct flock lock_of_byte = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-
-    return fcntl(fd, F_OFD_SETLK, &lock_of_byte) ? errno : 0;
-}
-
-static int is_taken(int error)
-{
-    return error == EAGAIN || error == EACCES;
-}
-
-/* A slot that somebody empties looks like one whose owner lives.  So whoever empties one has its repair
- * lock, too, and whoever wants to know waits for that: microseconds, unless the repairer has been stopped
- * just there. */
-static int take_repair_lock(int fd, uint32_t slot)
-{
-    const struct timespec pause = {.tv_nsec = 50000};
-    int error;
-
-    for (int tries = 0; is_taken(error = set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_WRLCK)) && tries < 200;
-         tries++)
-        nanosleep(&pause, NULL);
-    return error;
-}
-
 /* Field 22 of /proc/self/stat, counted from behind the program's name, which may hold anything. */
 static uint64_t own_start_ticks(void)
 {
@@ -233,6 +198,7 @@ static void take_over_slot(uint32_t slot)
         own->device[i].denied = 0;
     }
     own->start_ticks = own_start_ticks();
+    gs_slot_note_claimed(region.usage, slot); /* before anything is held */
     __atomic_store_n(&own->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
     region.slot = slot;
     region.own = own;
@@ -255,45 +221,35 @@ static int reopen_usage(void)
     return -1;
 }
 
-/* The descriptor's locks last as long as this mapping. */
-static int keep_locks(int fd)
-{
-    void *page = mmap(NULL, GS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
-
-    if (page == MAP_FAILED)
-        return errno;
-    return madvise(page, GS_PAGE, MADV_DONTFORK) ? errno : 0;
-}
-
-/* EAGAIN or EACCES: somebody's. */
 static int claim(int fd, uint32_t slot)
 {
-    int error = set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_WRLCK);
+    int error = gs_slot_take(fd, slot);
 
     if (error)
         return error;
-    error = set_lock(fd, GS_SLOT_LOCK_BASE + slot, F_WRLCK);
-    if (!error)
-        error = keep_locks(fd);
-    if (!error)
+    error = gs_slot_keep_locks(fd);
+    if (!error) {
         take_over_slot(slot);
-    set_lock(fd, GS_REPAIR_LOCK_BASE + slot, F_UNLCK);
+        gs_slot_own(fd, slot);
+    }
     return error;
 }
 
 static int claim_slot(void)
 {
-    uint32_t start =
-        (uint32_t)getpid(); /* neighbours in time start at neighbouring slots, and seldom collide */
+    /* Neighbours in time start at neighbouring slots, and seldom collide; a few processes stay among the first slots,
+     * so that a few are all that anybody has to look at. */
+    const uint32_t together = 64;
+    uint32_t start = (uint32_t)getpid();
     int fd = reopen_usage();
-    int error = EAGAIN;
+    int error = GS_SLOT_TAKEN;
 
     if (fd < 0)
         return 0;
-    for (uint32_t i = 0; i < GS_MAX_SLOTS && is_taken(error); i++)
-        error = claim(fd, (start + i) % GS_MAX_SLOTS);
+    for (uint32_t i = 0; i < GS_MAX_SLOTS && error == GS_SLOT_TAKEN; i++)
+        error = claim(fd, i / together * together + (start + i) % together);
     close(fd);
-    if (is_taken(error))
+    if (error == GS_SLOT_TAKEN)
         fail("usage", "all slots are taken: too many programs of this tenant use the GPU");
     else if (error)
         fail("usage", strerror(error));
@@ -359,21 +315,26 @@ CUresult gs_region_check(void)
     return CUDA_ERROR_NOT_PERMITTED;
 }
 
-int gs_region_with_dead_slot(uint32_t slot, void (*work)(struct gs_usage *usage, uint32_t slot))
+void gs_region_with_dead_slots(const uint64_t slots[GS_MAX_SLOTS / 64],
+                               void (*work)(struct gs_usage *usage, uint32_t slot))
 {
-    int done = 0;
+    int patience = 200;
     int fd;
 
     pthread_mutex_lock(&lock);
     fd = reopen_usage();
-    if (fd >= 0 && !take_repair_lock(fd, slot) && !set_lock(fd, GS_SLOT_LOCK_BASE + slot, F_WRLCK)) {
-        work(region.usage, slot);
-        done = 1;
-    }
+    for (uint32_t i = 0; i < GS_MAX_SLOTS / 64 && fd >= 0; i++)
+        for (uint64_t left = slots[i]; left; left &= left - 1) {
+            uint32_t slot = 64 * i + (uint32_t)__builtin_ctzll(left);
+
+            if (gs_slot_take_dead(fd, slot, &patience))
+                continue;
+            work(region.usage, slot);
+            gs_slot_let_go(fd, slot);
+        }
     if (fd >= 0)
         close(fd);
     pthread_mutex_unlock(&lock);
-    return done;
 }
 
 void gs_region_before_fork(void)

@@ -46,9 +46,10 @@ int gs_region_asked(void);
  * when limits were asked for and cannot be applied.  Asked again, it looks again. */
 CUresult gs_region_check(void);
 
-/* Runs `work(usage, slot)` while holding the slot's lock, which proves that its owner is dead.  False, with
- * nothing done, when the owner is alive or this cannot be told. */
-int gs_region_with_dead_slot(uint32_t slot, void (*work)(struct gs_usage *usage, uint32_t slot));
+/* Runs `work(usage, slot)` for each of the slots (bit n: slot n) whose owner is dead, while nobody else can have it.
+ * Who lives, or cannot be told, is left alone. */
+void gs_region_with_dead_slots(const uint64_t slots[GS_MAX_SLOTS / 64],
+                               void (*work)(struct gs_usage *usage, uint32_t slot));
 
 /* Around fork(): no descriptor that holds a slot's lock may leak into the child, and the child has no slot.
  */

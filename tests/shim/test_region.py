@@ -130,7 +130,7 @@ start(); out(info()[1])
 
 def lock_all_slots(path: Path) -> int:
     fd = os.open(path, os.O_RDWR)
-    span = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, abi.SLOT_LOCK_BASE, abi.MAX_SLOTS, 0)
+    span = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, abi.SLOT_LOCK_BASE, 2 * abi.MAX_SLOTS, 0)
     fcntl.fcntl(fd, OFD_SETLK, span)
     return fd
 
