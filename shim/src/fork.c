@@ -13,6 +13,7 @@
 #include "pool.h"
 #include "quota.h"
 #include "region.h"
+#include "trace.h"
 
 static void before(void)
 {
@@ -26,6 +27,7 @@ static void in_parent(void)
 
 static void in_child(void)
 {
+    gs_trace_forget();
     gs_quota_forget();
     gs_ledger_forget();
     gs_later_forget();

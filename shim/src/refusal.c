@@ -8,6 +8,19 @@
 #include "quota.h"
 #include "refusal.h"
 #include "region.h"
+#include "trace.h"
+
+static void tell(const struct gs_refusal *note, const struct gs_slot *own)
+{
+    struct gs_trace_row row = {
+        .row = note->row, .used_bytes = note->used_bytes, .limit_bytes = note->limit_bytes};
+    const struct gs_slot_device *held = note->row < 0 ? NULL : &own->device[note->row];
+
+    if (held)
+        row.process_bytes = __atomic_load_n(
+            &held->held_bytes[__atomic_load_n(&held->sequence, __ATOMIC_RELAXED) & 1], __ATOMIC_RELAXED);
+    gs_trace_refusal(&row, note->api, note->bytes);
+}
 
 void gs_refusal_note(const char *api, int device, uint64_t bytes)
 {
@@ -36,4 +49,5 @@ void gs_refusal_note(const char *api, int device, uint64_t bytes)
     note->row = device < 0 ? -1 : device;
     snprintf(note->api, sizeof note->api, "%s", api);
     __atomic_store_n(&note->stamp, 2 * number, __ATOMIC_RELEASE);
+    tell(note, region->own);
 }

@@ -10,7 +10,7 @@ import pytest
 
 from gshare.shim import abi
 
-SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "lock", "log")]
+SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "slot", "trace", "lock", "log")]
 
 
 @pytest.fixture
