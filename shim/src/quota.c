@@ -22,6 +22,7 @@
 #include "lock.h"
 #include "quota.h"
 #include "region.h"
+#include "trace.h"
 
 #define NAME(slot, sequence) ((uint64_t)(slot) << 48 | (sequence))
 #define SLOT_OF(name)        ((uint32_t)((name) >> 48))
@@ -38,7 +39,8 @@ static struct here {
     struct gs_usage *usage;
     struct gs_device_usage *shared;
     const uint64_t *limit;
-    struct gs_slot_device *own; /* stored last: NULL until all are there */
+    struct gs_slot_device *own;   /* NULL until all of the above are there */
+    struct gs_slot_device *quick; /* the same, stored last; NULL for ever where each change is written down */
 } __attribute__((aligned(64))) here[GS_ROWS];
 
 /* Out of the way of who need not. */
@@ -103,6 +105,14 @@ static inline void write_words(struct gs_slot_device *own, uint64_t sequence, ui
     __atomic_store_n(&own->sequence, sequence, __ATOMIC_RELEASE);             /* WRITE_SEQUENCE */
 }
 
+static void tell_ended(const struct gs_usage *usage, uint32_t slot, uint32_t device, uint64_t held)
+{
+    struct gs_trace_row row = {.row = (int)device, .limit_bytes = GS_NO_LIMIT_BYTES};
+
+    row.used_bytes = gs_total_read(&usage->device[device].total).used_bytes;
+    gs_trace_ended(&row, usage->slot[slot].pid, held);
+}
+
 void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
 {
     for (uint32_t device = 0; device < GS_ROWS; device++) {
@@ -113,6 +123,7 @@ void gs_quota_clean_slot(struct gs_usage *usage, uint32_t slot)
         if (held) {
             write_words(own, effective + 1, 0);
             carry_out(usage, slot, device, GS_NO_LIMIT_BYTES);
+            tell_ended(usage, slot, device, held);
         } else {
             __atomic_store_n(&own->sequence, effective, __ATOMIC_RELEASE);
         }
@@ -148,8 +159,11 @@ void gs_quota_repair(int device)
 /* Threads that race here all find the same.  NULL: no limit was asked for. */
 static __attribute__((noinline)) struct here *look_here(int device)
 {
-    const struct gs_region *region = gs_region();
+    const struct gs_region *region;
 
+    if (__atomic_load_n(&here[device].own, __ATOMIC_ACQUIRE))
+        return &here[device];
+    region = gs_region();
     if (!region)
         return NULL;
     here[device].slot = region->slot;
@@ -158,6 +172,8 @@ static __attribute__((noinline)) struct here *look_here(int device)
     here[device].shared = &region->usage->device[device];
     here[device].limit = &region->limits->device[device].memory_limit_bytes;
     __atomic_store_n(&here[device].own, &region->own->device[device], __ATOMIC_RELEASE);
+    if (!gs_trace_on())
+        __atomic_store_n(&here[device].quick, &region->own->device[device], __ATOMIC_RELEASE);
     return &here[device];
 }
 
@@ -167,6 +183,16 @@ static inline void count(struct gs_slot_device *own, uint32_t kind, uint64_t cha
     uint64_t *charged = &own->charged_bytes[kind % GS_CHARGES];
 
     __atomic_store_n(charged, *charged + change_bytes, __ATOMIC_RELAXED);
+}
+
+static __attribute__((noinline, cold)) void tell(const struct here *at, uint32_t kind, uint64_t change_bytes)
+{
+    struct gs_trace_row row = {.row = (int)(at - here)};
+
+    row.process_bytes = at->own->held_bytes[at->own->sequence & 1];
+    row.used_bytes = gs_total_read(&at->shared->total).used_bytes;
+    row.limit_bytes = __atomic_load_n(at->limit, __ATOMIC_RELAXED);
+    gs_trace_change(&row, kind, (int64_t)change_bytes);
 }
 
 /* What change() does when it is not alone: these finish it, and are the last that it calls, so that it need not
@@ -179,6 +205,8 @@ static __attribute__((noinline)) int carry_out_here(struct here *at, uint32_t ki
 
     if (!done)
         count(at->own, kind, -change_bytes);
+    else if (!__atomic_load_n(&at->quick, __ATOMIC_RELAXED))
+        tell(at, kind, change_bytes);
     gs_unlock(&at->lock);
     return done;
 }
@@ -237,9 +265,15 @@ static inline __attribute__((always_inline)) int change(struct here *at, uint32_
     return 1;
 }
 
+/* The first time, and always where each change is written down. */
 static __attribute__((noinline)) int try_after_looking(int device, uint32_t kind, uint64_t bytes)
 {
-    return look_here(device) ? gs_quota_try(device, kind, bytes) : 1;
+    struct here *at = look_here(device);
+
+    if (!at || !bytes)
+        return 1;
+    return bytes <= ABSURD_BYTES &&
+           wait_and_change(at, kind, bytes, 0, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
 }
 
 int gs_quota_try(int device, uint32_t kind, uint64_t bytes)
@@ -249,7 +283,7 @@ int gs_quota_try(int device, uint32_t kind, uint64_t bytes)
     if (__builtin_expect(device < 0, 0))
         return device == GS_NO_DEVICE;
     at = &here[device];
-    if (__builtin_expect(!__atomic_load_n(&at->own, __ATOMIC_ACQUIRE), 0))
+    if (__builtin_expect(!__atomic_load_n(&at->quick, __ATOMIC_ACQUIRE), 0))
         return try_after_looking(device, kind, bytes);
     if (!bytes)
         return 1;
@@ -266,17 +300,27 @@ int gs_quota_reserve(int device, uint32_t kind, uint64_t bytes)
     return gs_quota_try(device, kind, bytes);
 }
 
+static __attribute__((noinline)) void release_and_tell(struct here *at, uint32_t kind, uint64_t bytes)
+{
+    if (__atomic_load_n(&at->own, __ATOMIC_ACQUIRE))
+        wait_and_change(at, kind, 0, bytes, GS_NO_LIMIT_BYTES);
+}
+
 /* Who has something to release has been here before; a fork's child, which has not, holds nothing. */
 void gs_quota_release(int device, uint32_t kind, uint64_t bytes)
 {
-    if (device >= 0 && bytes && __atomic_load_n(&here[device].own, __ATOMIC_ACQUIRE))
+    if (device < 0 || !bytes)
+        return;
+    if (__builtin_expect(__atomic_load_n(&here[device].quick, __ATOMIC_ACQUIRE) != NULL, 1))
         change(&here[device], kind, 0, bytes, GS_NO_LIMIT_BYTES);
+    else
+        release_and_tell(&here[device], kind, bytes);
 }
 
 void gs_quota_charge(int device, uint32_t kind, uint64_t bytes)
 {
     if (device >= 0 && look_here(device))
-        change(&here[device], kind, bytes, 0, GS_NO_LIMIT_BYTES);
+        wait_and_change(&here[device], kind, bytes, 0, GS_NO_LIMIT_BYTES);
 }
 
 void gs_quota_forget(void)
