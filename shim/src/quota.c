@@ -11,8 +11,13 @@
  *                   of that in total is about to go
  *   SWAP            (used, last) becomes (used + change, (s, q)), or READ_TOTAL again
  *
+ * The fast path has READ_LAST and READ_USED in READ_TOTAL's place: what it has read may not belong together, so it never
+ * refuses, and helps nobody; SWAP fails where it does not.
+ *
  * The change takes effect with SWAP.  Whoever finds s dead knows whether q did: total.last is (s, q), or
  * applied is at least q.  So the sum of what slots hold is total.used at all times.
+ *
+ * A slot is noted as claimed before it can hold anything, and no more (NOTE) only once it has been emptied.
  *
  * tests/shim/test_quota_model.py explores these steps, by these names, with a kill at each. */
 #include <string.h>
@@ -22,6 +27,7 @@
 #include "lock.h"
 #include "quota.h"
 #include "region.h"
+#include "slot.h"
 #include "trace.h"
 
 #define NAME(slot, sequence) ((uint64_t)(slot) << 48 | (sequence))
@@ -139,21 +145,47 @@ uint64_t gs_quota_used(int device)
     return region && device >= 0 ? gs_total_read(&region->usage->device[device].total).used_bytes : 0;
 }
 
+static void empty(struct gs_usage *usage, uint32_t slot)
+{
+    gs_quota_clean_slot(usage, slot);
+    gs_slot_note_empty(usage, slot); /* last: killed before, this is done again */
+}
+
+uint64_t gs_quota_held(const struct gs_usage *usage, uint32_t slot, int device)
+{
+    const struct gs_slot_device *row = &usage->slot[slot].device[device];
+    uint64_t effective, held;
+
+    do { /* while its owner changes it */
+        effective = effective_sequence(usage, slot, (uint32_t)device);
+        held = __atomic_load_n(&row->held_bytes[effective & 1], __ATOMIC_ACQUIRE);
+    } while (effective != effective_sequence(usage, slot, (uint32_t)device));
+    return held;
+}
+
 void gs_quota_repair(int device)
 {
     const struct gs_region *region = gs_region_view();
+    uint64_t slots[GS_MAX_SLOTS / 64], any = 0;
 
     if (!region || device < 0)
         return;
-    for (uint32_t slot = 0; slot < GS_MAX_SLOTS; slot++) {
-        const struct gs_slot_device *held = &region->usage->slot[slot].device[device];
+    for (uint32_t i = 0; i < GS_MAX_SLOTS / 64; i++) {
+        slots[i] = 0;
+        for (uint64_t left = __atomic_load_n(&region->usage->claimed[i], __ATOMIC_ACQUIRE); left;
+             left &= left - 1) {
+            const struct gs_slot *slot = &region->usage->slot[64 * i + (uint32_t)__builtin_ctzll(left)];
+            const struct gs_slot_device *held = &slot->device[device];
 
-        /* A glance at both halves tells who may hold anything; the lock tells who is dead. */
-        if (&region->usage->slot[slot] != region->own &&
-            (__atomic_load_n(&held->held_bytes[0], __ATOMIC_RELAXED) ||
-             __atomic_load_n(&held->held_bytes[1], __ATOMIC_RELAXED)))
-            gs_region_with_dead_slot(slot, gs_quota_clean_slot);
+            /* A glance at both halves tells who may hold anything; the lock tells who is dead. */
+            if (slot != region->own && (__atomic_load_n(&held->held_bytes[0], __ATOMIC_RELAXED) ||
+                                        __atomic_load_n(&held->held_bytes[1], __ATOMIC_RELAXED)))
+                slots[i] |= left & -left;
+        }
+        any |= slots[i];
     }
+    if (any)
+        gs_region_with_dead_slots(slots, empty);
 }
 
 /* Threads that race here all find the same.  NULL: no limit was asked for. */
@@ -292,10 +324,25 @@ int gs_quota_try(int device, uint32_t kind, uint64_t bytes)
     return change(at, kind, bytes, 0, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
 }
 
+/* Whether there would be room if nobody else held anything.  Under the lock, as a change that is being made may be
+ * taken back. */
+static int fits_alone(int device, uint64_t bytes)
+{
+    struct here *at = &here[device];
+    uint64_t held;
+
+    gs_lock(&at->lock);
+    held = at->own->held_bytes[at->own->sequence & 1];
+    gs_unlock(&at->lock);
+    return !is_over(held, bytes, __atomic_load_n(at->limit, __ATOMIC_RELAXED));
+}
+
 int gs_quota_reserve(int device, uint32_t kind, uint64_t bytes)
 {
     if (gs_quota_try(device, kind, bytes))
         return 1;
+    if (device < 0 || !fits_alone(device, bytes))
+        return 0;
     gs_quota_repair(device);
     return gs_quota_try(device, kind, bytes);
 }

@@ -23,6 +23,9 @@ void gs_quota_charge(int device, uint32_t kind, uint64_t bytes);
 /* Over all processes of the tenant, dead ones that nobody has cleaned up included. */
 uint64_t gs_quota_used(int device);
 
+/* What a slot's process holds of it. */
+uint64_t gs_quota_held(const struct gs_usage *usage, uint32_t slot, int device);
+
 /* Gives back what dead processes held on the device.  Needs no slot of one's own. */
 void gs_quota_repair(int device);
 
