@@ -1,4 +1,5 @@
 /* memory.c -- linear, pitched and managed memory, and every way to free it. */
+#include "bytes.h"
 #include "device.h"
 #include "graph_memory.h"
 #include "hooks.h"
@@ -14,6 +15,8 @@
 /* An upper bound of a row's length in pitched memory; the true one comes with the driver's answer. */
 #define PITCH_GRAIN 512ull
 
+#define CU_DEVICE_ATTRIBUTE_MAX_PITCH 11
+
 #define CU_MEM_ATTACH_GLOBAL 1u
 #define CU_MEM_ATTACH_HOST   2u
 
@@ -27,13 +30,6 @@ static uint64_t linear_bytes(uint64_t bytes)
 {
     return bytes > UINT64_MAX - LINEAR_GRAIN ? UINT64_MAX
                                              : (bytes + LINEAR_GRAIN - 1) / LINEAR_GRAIN * LINEAR_GRAIN;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-    uint64_t product;
-
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
 static inline int hold_here(struct hold *hold, uint32_t kind, uint64_t bytes)
@@ -91,6 +87,7 @@ static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t ha
         forget(&stale);
     return noted != GS_NOT_NOTED;
 }
+
 /* What the program gets, given what the driver said. */
 static inline CUresult settle(const char *api, CUresult result, struct hold *hold, uint64_t taken_bytes,
                               CUdeviceptr pointer)
@@ -152,7 +149,22 @@ static uint64_t pitched_bound(uint64_t width_bytes, uint64_t height)
 {
     uint64_t row = width_bytes > UINT64_MAX - PITCH_GRAIN ? UINT64_MAX : width_bytes + PITCH_GRAIN - 1;
 
-    return linear_bytes(times(row / PITCH_GRAIN * PITCH_GRAIN, height));
+    return linear_bytes(gs_times(row / PITCH_GRAIN * PITCH_GRAIN, height));
+}
+
+/* The driver's own answer to what it makes of no size, where it cannot be asked: there is no room. */
+static CUresult refuse_pitched(const char *api, const struct hold *hold, uint64_t width_bytes,
+                               unsigned int element_bytes)
+{
+    CUdevice ordinal;
+    int most = 0;
+
+    if ((element_bytes != 4 && element_bytes != 8 && element_bytes != 16) ||
+        (!REAL(cuCtxGetDevice)(&ordinal) &&
+         !REAL(cuDeviceGetAttribute)(&most, CU_DEVICE_ATTRIBUTE_MAX_PITCH, ordinal) && most > 0 &&
+         width_bytes > (uint64_t)most))
+        return CUDA_ERROR_INVALID_VALUE;
+    return gs_refuse(api, hold->entry.device, hold->entry.bytes);
 }
 
 GSHARE_HOOK(cuMemAllocPitch_v2, (CUdeviceptr * dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
@@ -164,9 +176,9 @@ GSHARE_HOOK(cuMemAllocPitch_v2, (CUdeviceptr * dptr, size_t *pPitch, size_t Widt
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     if (!hold_here(&hold, GS_LINEAR, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
+        return refuse_pitched(__func__, &hold, WidthInBytes, ElementSizeBytes);
     result = REAL(cuMemAllocPitch_v2)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(__func__, result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)),
+    return settle(__func__, result, &hold, result ? 0 : linear_bytes(gs_times(*pPitch, Height)),
                   result ? 0 : *dptr);
 }
 
@@ -179,9 +191,9 @@ GSHARE_HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * dptr, unsigned int *pPitch, unsig
     if (!gs_region() || !dptr || !pPitch || !WidthInBytes || !Height)
         return REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
     if (!hold_here(&hold, GS_LINEAR, pitched_bound(WidthInBytes, Height)))
-        return gs_refuse(__func__, hold.entry.device, hold.entry.bytes);
+        return refuse_pitched(__func__, &hold, WidthInBytes, ElementSizeBytes);
     result = REAL(cuMemAllocPitch)(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
-    return settle(__func__, result, &hold, result ? 0 : linear_bytes(times(*pPitch, Height)),
+    return settle(__func__, result, &hold, result ? 0 : linear_bytes(gs_times(*pPitch, Height)),
                   result ? 0 : *dptr);
 }
 

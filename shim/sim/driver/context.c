@@ -274,7 +274,10 @@ CUresult sim_context_set_heap(struct sim_context *ctx, size_t bytes)
 {
     uint64_t before = heap_bytes(ctx);
     size_t old = ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE];
-    ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
+    size_t pieces = (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
+    if (pieces < bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = pieces;
     uint64_t after = heap_bytes(ctx);
     if (after > before && sim_charge(ctx->device, SIM_MEM_CONTEXT, after - before) != CUDA_SUCCESS) {
         ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = old;

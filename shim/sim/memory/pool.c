@@ -187,12 +187,17 @@ static void trim_all(CUdevice device)
             sim_pool_trim(pool, 0);
 }
 
+/* In whole pieces; 0 for more than there can be. */
+static uint64_t pieces_of(uint64_t bytes)
+{
+    return (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
+}
+
 static struct sim_segment *new_segment(struct sim_pool *pool, uint64_t bytes)
 {
-    bytes = (bytes + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
-    uint64_t most = (pool->props.maxSize + SIM_PHYSICAL_GRAIN - 1) & ~(SIM_PHYSICAL_GRAIN - 1);
-    if (pool->props.maxSize &&
-        pool->reserved + bytes > most) /* whole pieces: a smaller pool would hold nothing */
+    uint64_t most = pieces_of(pool->props.maxSize); /* a smaller pool would hold nothing */
+    bytes = pieces_of(bytes);
+    if (!bytes || (most && (bytes > most || pool->reserved > most - bytes)))
         return NULL;
     if (sim_charge(pool->device, SIM_MEM_POOL, bytes) != CUDA_SUCCESS) {
         trim_all(pool->device);
