@@ -13,8 +13,18 @@ enum { STACK_SIZE, PRINTF_FIFO_SIZE, MALLOC_HEAP_SIZE, LIMITS };
 
 #define GRAIN ((uint64_t)2 << 20)
 
-/* What each is before anybody sets it, at least: so much is in what a new context takes. */
-static const uint64_t usual[LIMITS] = {1 << 10, 1 << 20, 8 << 20};
+/* What each is before anybody sets it: so much is in what a new context of a device takes.  Asked for before the first
+ * one is set, with the lock held; 0: not yet. */
+static uint64_t usual[GS_MAX_DEVICES][LIMITS];
+
+static uint64_t usual_of(int device, int limit)
+{
+    size_t value = 0;
+
+    if (!usual[device][limit] && !REAL(cuCtxGetLimit)(&value, limit))
+        usual[device][limit] = value;
+    return usual[device][limit];
+}
 
 /* What an ordinal's threads are that can be resident at once, each with a stack of its own. */
 static uint64_t threads_of(CUdevice ordinal)
@@ -27,9 +37,9 @@ static uint64_t threads_of(CUdevice ordinal)
 }
 
 /* Beyond the usual, in whole pieces of what the driver takes. */
-static uint64_t more_bytes(int limit, uint64_t value, CUdevice ordinal)
+static uint64_t more_bytes(int limit, uint64_t value, uint64_t first, CUdevice ordinal)
 {
-    uint64_t bytes = value > usual[limit] ? value - usual[limit] : 0;
+    uint64_t bytes = value > first ? value - first : 0;
 
     if (limit == STACK_SIZE)
         bytes = gs_times(bytes, threads_of(ordinal));
@@ -74,6 +84,7 @@ GSHARE_HOOK(cuCtxSetLimit, (int limit, size_t value))
     CUcontext context = NULL;
     CUdevice ordinal;
     CUresult result;
+    uint64_t more;
 
     if (!gs_region() || limit < 0 || limit >= LIMITS || REAL(cuCtxGetCurrent)(&context) || !context ||
         REAL(cuCtxGetDevice)(&ordinal) || gs_device_index(ordinal) < 0)
@@ -81,7 +92,8 @@ GSHARE_HOOK(cuCtxSetLimit, (int limit, size_t value))
     entry.owner = (uint64_t)context;
     entry.device = gs_device_index(ordinal);
     gs_lock(&gs_context_lock);
-    result = set(name_of(context, limit), &entry, more_bytes(limit, value, ordinal), limit, value);
+    more = more_bytes(limit, value, usual_of(entry.device, limit), ordinal);
+    result = set(name_of(context, limit), &entry, more, limit, value);
     gs_unlock(&gs_context_lock);
     return result;
 }
