@@ -6,6 +6,9 @@ MAX_DEVICES: Final[int]
 MAX_SLOTS: Final[int]
 MAX_TENANTS: Final[int]
 MAX_LANES: Final[int]
+MAX_REFUSALS: Final[int]
+HOST_ROW: Final[int]
+ROWS: Final[int]
 NO_LIMIT_BYTES: Final[int]
 NO_CAP_PPM: Final[int]
 METERED_PPM: Final[int]
@@ -14,6 +17,7 @@ LIMITS_BYTES: Final[int]
 USAGE_BYTES: Final[int]
 ACTIVITY_RECORD_BYTES: Final[int]
 SLOT_LOCK_BASE: Final[int]
+CHARGES: Final[dict[int, str]]
 
 class AbiError(Exception): ...
 
@@ -26,11 +30,14 @@ class DeviceLimits(NamedTuple):
     burst_ns: int = ...
     resume_ns: int = ...
     in_flight_ns: int = ...
+    memory_quota_bytes: int | None = ...
 
 class Line(NamedTuple):
     t0_ns: int
     allowance_ns: int
     rate_ppm: int
+    guarantee_ppm: int = ...
+    lease_until_ns: int = ...
 
     def at(self, now_ns: int) -> int: ...
 
@@ -45,6 +52,18 @@ class SlotDevice(NamedTuple):
     launches: int
     throttled_ns: int
     denied: int
+    charged_bytes: dict[str, int]
+
+class Refusal(NamedTuple):
+    number: int
+    time_ns: int
+    api: str
+    row: int | None
+    bytes: int
+    used_bytes: int
+    limit_bytes: int
+    pid: int
+    slot: int
 
 class SlotUsage(NamedTuple):
     slot: int
@@ -65,6 +84,7 @@ def create_limits(
     *,
     now_ns: int,
     tenants_bound: int = ...,
+    host_limit_bytes: int = ...,
 ) -> None: ...
 def create_usage(path: str | PathLike[str]) -> None: ...
 def create_activity(path: str | PathLike[str]) -> None: ...
@@ -90,7 +110,9 @@ class Limits(_File):
     def devices(self) -> tuple[DeviceLimits, ...]: ...
     def device(self, index: int) -> DeviceLimits: ...
     def line(self, index: int) -> Line: ...
-    def set_memory_limit(self, index: int, memory_limit_bytes: int) -> None: ...
+    def set_memory_limit(
+        self, index: int, memory_limit_bytes: int, memory_quota_bytes: int | None = ...
+    ) -> None: ...
     def set_context_bytes(self, index: int, context_bytes: int) -> None: ...
     def set_cap(
         self,
@@ -100,6 +122,8 @@ class Limits(_File):
         *,
         spent_ns: int | None = ...,
         rate_ppm: int | None = ...,
+        guarantee_ppm: int | None = ...,
+        lease_until_ns: int = ...,
         burst_ns: int | None = ...,
         resume_ns: int | None = ...,
         in_flight_ns: int | None = ...,
@@ -111,6 +135,9 @@ class Usage(_File):
     def device(self, index: int) -> DeviceUsage: ...
     def is_live(self, slot: int) -> bool: ...
     def slots(self, device_count: int = ...) -> tuple[SlotUsage, ...]: ...
+    @property
+    def refusals(self) -> int: ...
+    def refusals_since(self, number: int) -> tuple[Refusal, ...]: ...
 
 class Activity(_File):
     def __init__(self, path: str | PathLike[str], *, writable: bool = ...) -> None: ...

@@ -141,6 +141,7 @@ class DeviceActivity(NamedTuple):
 
 _KIND_NAMES = {GS_FILE_LIMITS: "limits", GS_FILE_USAGE: "usage", GS_FILE_ACTIVITY: "activity"}
 _WAY_OUT = "stop the tenant's programs and start them again with gshare run"
+_MOST_LOOKS = 100  # at a process that changes what it holds, until the parts and their sum agree
 
 
 cdef class _File:
@@ -507,13 +508,18 @@ cdef class Usage(_File):
 
     cdef _slot_device(self, int index, int device):
         cdef const gs_slot_device *row = &self._usage.slot[index].device[device]
+        for _ in range(_MOST_LOOKS):
+            held = _read_held(&self._usage.device[device].total, row, index)
+            charged = {name: load64(&row.charged_bytes[kind]) for kind, name in CHARGES.items()}
+            if sum(charged.values()) == held:
+                break
         return SlotDevice(
-            held_bytes=_read_held(&self._usage.device[device].total, row, index),
+            held_bytes=held,
             gpu_ns=load64(&row.gpu_ns),
             launches=load64(&row.launches),
             throttled_ns=load64(&row.throttled_ns),
             denied=load64(&row.denied),
-            charged_bytes={name: load64(&row.charged_bytes[kind]) for kind, name in CHARGES.items()},
+            charged_bytes=charged,
         )
 
     @property
