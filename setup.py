@@ -87,6 +87,7 @@ MODULES = [
     Extension(
         "gshare.shim.hooks", ["shim/hooks.pyx"], include_dirs=["shim/src"], depends=["shim/src/hooks.def"]
     ),
+    Extension("gshare.controller.fill", ["controller/fill.pyx"]),
     Extension(
         "gshare.shim.sim.machine",
         ["shim/sim/machine.pyx", *files(MACHINE, ".c")],
