@@ -21,7 +21,7 @@ struct making {
 static int begin(const char *api, struct making *making, const CUDA_ARRAY3D_DESCRIPTOR *desc,
                  unsigned int levels)
 {
-    struct gs_array_size size;
+    uint64_t bytes;
     CUcontext context = NULL;
     CUdevice ordinal;
 
@@ -33,14 +33,16 @@ static int begin(const char *api, struct making *making, const CUDA_ARRAY3D_DESC
     making->entry.device = gs_device_index(ordinal);
     if (making->entry.device == GS_NO_DEVICE)
         return 1;
-    size = gs_array_size(desc, levels, ordinal);
-    if (size.bytes >= GS_ABSURD_ARRAY)
+    bytes = gs_array_size(desc, levels, ordinal);
+    if (bytes >= GS_ABSURD_ARRAY)
         return 1;
     making->passes = 0;
-    making->entry.bytes = size.bytes;
-    if (gs_reserve(making->entry.device, GS_ARRAY, size.bytes))
+    making->entry.bytes = bytes;
+    if (gs_reserve(making->entry.device, GS_ARRAY, bytes))
         return 1;
-    making->refusal = size.refusal ? size.refusal : gs_refuse(api, making->entry.device, size.bytes);
+    making->refusal = gs_array_refusal(desc, levels);
+    if (!making->refusal)
+        making->refusal = gs_refuse(api, making->entry.device, bytes);
     return 0;
 }
 

@@ -52,11 +52,6 @@ static struct format format_of(int value)
     return (struct format){.shape = PACKED, .bytes = MOST_ELEMENT};
 }
 
-int gs_array_format_is_plain(int format)
-{
-    return format_of(format).shape == PLAIN;
-}
-
 /* `grain` is a power of two. */
 static uint64_t rounded(uint64_t value, uint64_t grain)
 {

@@ -11,10 +11,12 @@
 #include "ledger.h"
 #include "lock.h"
 
-#define CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED 121
-#define CU_STREAM_CAPTURE_MODE_RELAXED                            2
+#define CU_STREAM_CAPTURE_MODE_RELAXED 2
 
-#define CUBE_FACES 6
+#define CUBE_FACES    6
+#define MOST_CHANNELS 4
+#define SMALL         64 /* texels */
+#define SMALL_LEVELS  7
 
 static struct gs_lock lock;
 
@@ -164,74 +166,108 @@ static int describe_twin(const CUDA_ARRAY3D_DESCRIPTOR *desc, CUDA_ARRAY3D_DESCR
     return 1;
 }
 
-/* Makes the twin and asks.  0 bytes: no answer. */
-static CUresult ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal,
-                    uint64_t *bytes)
+/* Its handle is in *twin, and it is kept. */
+static CUresult make(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, struct twin *twin)
 {
-    CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
-    struct twin twin = {.mipmapped = levels != 0};
     CUcontext context = NULL;
     CUmipmappedArray mipmap;
     CUarray array;
-    CUresult made, result;
+    CUresult result = REAL(cuCtxGetCurrent)(&context);
 
-    made = REAL(cuCtxGetCurrent)(&context);
-    if (!made)
-        made = levels ? REAL(cuMipmappedArrayCreate)(&mipmap, desc, levels)
-                      : REAL(cuArray3DCreate_v2)(&array, desc);
-    if (made)
-        return made;
-    twin.handle = levels ? (uint64_t)mipmap : (uint64_t)array;
-    keep(&twin, context);
-    result = levels ? REAL(cuMipmappedArrayGetMemoryRequirements)(&needs, mipmap, ordinal)
-                    : REAL(cuArrayGetMemoryRequirements)(&needs, array, ordinal);
-    if (!result && needs.size < GS_ABSURD_ARRAY)
-        *bytes = (needs.size + GS_ARRAY_PAGE - 1) / GS_ARRAY_PAGE * GS_ARRAY_PAGE;
-    return result;
+    if (!result)
+        result = levels ? REAL(cuMipmappedArrayCreate)(&mipmap, desc, levels)
+                        : REAL(cuArray3DCreate_v2)(&array, desc);
+    if (result)
+        return result;
+    *twin = (struct twin){levels ? (uint64_t)mipmap : (uint64_t)array, levels != 0};
+    keep(twin, context);
+    return CUDA_SUCCESS;
 }
 
-/* A driver that makes such arrays at all, and not this one of the usual kind, makes none of it without the flag. */
-static int refuses_for_good(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *desc, CUdevice ordinal)
+/* 0: no answer. */
+static uint64_t ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
 {
-    const unsigned int usual = CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP | CUDA_ARRAY3D_SURFACE_LDST;
-    int supported = 0;
+    CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
+    struct twin twin;
+    CUresult result = make(desc, levels, &twin);
 
-    return result == CUDA_ERROR_INVALID_VALUE && gs_array_format_is_plain(desc->Format) &&
-           !(desc->Flags & ~usual) &&
-           !REAL(cuDeviceGetAttribute)(&supported, CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED,
-                                       ordinal) &&
-           supported;
+    if (result)
+        return 0;
+    result = levels
+                 ? REAL(cuMipmappedArrayGetMemoryRequirements)(&needs, (CUmipmappedArray)twin.handle, ordinal)
+                 : REAL(cuArrayGetMemoryRequirements)(&needs, (CUarray)twin.handle, ordinal);
+    if (result || needs.size >= GS_ABSURD_ARRAY)
+        return 0;
+    return (needs.size + GS_ARRAY_PAGE - 1) / GS_ARRAY_PAGE * GS_ARRAY_PAGE;
 }
 
-struct gs_array_size gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
+static int may_ask(void)
 {
-    struct gs_array_size size = {.bytes = gs_array_bound(desc, levels)};
+    return __atomic_load_n(&kept_count, __ATOMIC_RELAXED) < MOST_KEPT;
+}
+
+uint64_t gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
+{
+    uint64_t bound = gs_array_bound(desc, levels), bytes;
     int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     CUDA_ARRAY3D_DESCRIPTOR twin;
     struct question question;
-    CUresult result;
-    uint64_t bytes;
 
-    if (size.bytes >= GS_ABSURD_ARRAY)
-        return size;
-    if (!describe_twin(desc, &twin)) {
-        size.refusal = CUDA_ERROR_INVALID_VALUE;
-        return size;
-    }
+    if (bound >= GS_ABSURD_ARRAY || !describe_twin(desc, &twin))
+        return bound;
     question = question_of(&twin, levels, ordinal);
     bytes = recall(&question);
-    if (!bytes && __atomic_load_n(&kept_count, __ATOMIC_RELAXED) < MOST_KEPT) {
+    if (!bytes && may_ask()) {
         REAL(cuThreadExchangeStreamCaptureMode)(&mode); /* else this breaks a capture that is going on */
-        result = ask(&twin, levels, ordinal, &bytes);
+        bytes = ask(&twin, levels, ordinal);
         REAL(cuThreadExchangeStreamCaptureMode)(&mode);
         if (bytes)
             remember(&question, bytes);
-        else if (refuses_for_good(result, desc, ordinal))
-            size.refusal = result;
     }
-    if (bytes)
-        size.bytes = bytes;
-    return size;
+    return bytes ? bytes : bound;
+}
+
+/* One of the same kind and of a size that every device has. */
+static CUDA_ARRAY3D_DESCRIPTOR small(const CUDA_ARRAY3D_DESCRIPTOR *twin)
+{
+    CUDA_ARRAY3D_DESCRIPTOR desc = *twin;
+
+    desc.Width = desc.Height = SMALL;
+    if (desc.Flags & CUDA_ARRAY3D_LAYERED)
+        desc.Depth = 1;
+    else if (desc.Depth)
+        desc.Depth = twin->Height ? SMALL : 0;
+    return desc;
+}
+
+/* Whether the driver makes such arrays, in whatever number of channels. */
+static int makes_small(const CUDA_ARRAY3D_DESCRIPTOR *twin, unsigned int levels)
+{
+    CUDA_ARRAY3D_DESCRIPTOR desc = small(twin);
+    struct twin made;
+    int is_made = 0;
+
+    levels = levels < SMALL_LEVELS ? levels : SMALL_LEVELS;
+    for (desc.NumChannels = 1; !is_made && desc.NumChannels <= MOST_CHANNELS; desc.NumChannels++)
+        is_made = !make(&desc, levels, &made);
+    return is_made;
+}
+
+CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    CUDA_ARRAY3D_DESCRIPTOR twin;
+    struct twin made;
+    int refuses;
+
+    if (!describe_twin(desc, &twin))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!may_ask())
+        return CUDA_SUCCESS;
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+    refuses = make(&twin, levels, &made) == CUDA_ERROR_INVALID_VALUE && makes_small(&twin, levels);
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+    return refuses ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
 void gs_array_forget(void)

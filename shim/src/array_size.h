@@ -11,15 +11,13 @@
 
 #define GS_ARRAY_PAGE (64u << 10)
 
-struct gs_array_size {
-    uint64_t bytes;
-    CUresult refusal; /* what the driver said: no such array can be.  0: it can, or that is not known */
-};
-
 /* Of `levels` levels (0: an array that has none), on the current context's device.  The driver's own number where
  * it gives one, else an upper bound.  Takes no memory of the device and waits for nothing. */
-struct gs_array_size gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels,
-                                   CUdevice ordinal);
+uint64_t gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal);
+
+/* What the driver would say of it that is not about memory: it makes such arrays, and none of this shape.  0: nothing,
+ * or that is not known. */
+CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels);
 
 /* The program has just destroyed an array in that context, and so waited for all that runs there: what we made
  * there to ask the driver can go without a wait. */
@@ -31,8 +29,5 @@ void gs_array_forget(void); /* in a fork's child */
 
 /* Saturates: UINT64_MAX means too many. */
 uint64_t gs_array_bound(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels);
-
-/* One texel, or any number of channels, to an element: what every device has. */
-int gs_array_format_is_plain(int format);
 
 #endif

@@ -158,7 +158,7 @@ start()
 before = info()
 pitch = size()
 codes = [alloc({bytes_})[0], new("cuMemAllocManaged", {bytes_}, 1)[0], new("cuMemAllocAsync", {bytes_}, 0)[0],
-         new("cuMemAllocPitch_v2", ctypes.byref(pitch), 1 << 33, 1 << 33, 4)[0]]
+         new("cuMemAllocPitch_v2", ctypes.byref(pitch), 1 << 30, 1 << 33, 4)[0]]
 out([codes, before == info()])
 """
     assert tenant.run(program) == [[OUT_OF_MEMORY] * 4, True]
