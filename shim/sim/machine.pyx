@@ -24,6 +24,7 @@ cdef extern from "profile.h":
         uint64_t start_ticks
         char command[64]
         sim_process_device *device
+        uint64_t pinned_bytes, peak_pinned_bytes
 
     struct sim_device:
         sim_profile profile
@@ -187,6 +188,25 @@ cdef processes_of(const sim_machine *m, uint32_t d):
     return list(found.values())
 
 
+cdef pinned_of(const sim_machine *m):
+    """One entry for each process that has ever had page-locked memory of the host."""
+    cdef uint32_t p
+    cdef const sim_process *process
+    found = {}
+    for p in range(1, SIM_MAX_PROCESSES + 1):
+        process = &m.process[p]
+        if process.state == SIM_PROCESS_FREE or not process.peak_pinned_bytes:
+            continue
+        entry = found.setdefault(
+            (process.pid, process.start_ticks),
+            {"pid": process.pid, "ended": True, "pinned_bytes": 0, "peak_pinned_bytes": 0},
+        )
+        entry["ended"] = entry["ended"] and process.state != SIM_PROCESS_LIVE
+        entry["pinned_bytes"] += process.pinned_bytes
+        entry["peak_pinned_bytes"] += process.peak_pinned_bytes
+    return list(found.values())
+
+
 def stat(path, uint64_t virtual_ns=0):
     """What the machine has done so far: times in nanoseconds, memory in bytes.
 
@@ -235,6 +255,7 @@ def stat(path, uint64_t virtual_ns=0):
                 "switch_ns": m.switch_ns,
                 "mps": bool(m.mps),
                 "devices": devices,
+                "pinned": pinned_of(m),
             }
         finally:
             with nogil:

@@ -29,6 +29,21 @@ static inline int gs_device_index(CUdevice device)
 
 int gs_device_of_uuid(const struct gs_limits *limits, const CUuuid *uuid);
 
+/* The row of physical memory that lies there: a device's, as above, or GS_HOST_ROW, as host memory is pinned. */
+static inline int gs_row_of_location(const CUmemLocation *location)
+{
+    switch (location->type) {
+    case CU_MEM_LOCATION_TYPE_DEVICE:
+        return gs_device_index(location->id);
+    case CU_MEM_LOCATION_TYPE_HOST:
+    case CU_MEM_LOCATION_TYPE_HOST_NUMA:
+    case CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT:
+        return GS_HOST_ROW;
+    default:
+        return GS_NO_DEVICE;
+    }
+}
+
 /* The same for the calling thread's current context. */
 static inline int gs_current_device(void)
 {

@@ -119,7 +119,7 @@ void gs_graph_memory_trim(int device)
     int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     struct stock *stock;
 
-    if (device < 0 || !__atomic_load_n(&in_use, __ATOMIC_RELAXED))
+    if ((uint32_t)device >= GS_MAX_DEVICES || !__atomic_load_n(&in_use, __ATOMIC_RELAXED))
         return;
     stock = &stocks[device];
     gs_lock(&lock);

@@ -18,6 +18,8 @@ enum gs_name {
     GS_NAME_ARRAY,      /* CUarray and CUmipmappedArray */
     GS_NAME_ENDPOINT,   /* CUlogicalEndpointId */
     GS_NAME_MAPPING,    /* an address; vmm.c notes these itself */
+    GS_NAME_HOST, /* an address of pinned memory, and of a registered range: host.c notes these itself */
+    GS_NAME_REGISTERED,
 };
 
 static inline uint64_t gs_name(enum gs_name kind, uint64_t handle)

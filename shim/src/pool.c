@@ -293,11 +293,13 @@ int gs_pool_device(CUmemoryPool handle, int otherwise)
 
 /* -------- pools themselves -------- */
 
-/* Whose memory a pool hands out: a device's, or the host's, which costs no device anything. */
-static void note(CUmemoryPool handle, const CUmemLocation *location)
+/* Whose memory a pool hands out: a device's, or pinned memory of the host, which costs no device anything. */
+static void note(CUmemoryPool handle, const CUmemLocation *location, int type)
 {
-    int device = location->type == CU_MEM_LOCATION_TYPE_DEVICE ? gs_device_index(location->id) : GS_NO_DEVICE;
+    int device = gs_row_of_location(location);
 
+    if (device == GS_HOST_ROW && type != CU_MEM_ALLOCATION_TYPE_PINNED)
+        device = GS_NO_DEVICE;
     gs_lock(&lock);
     record_of(handle, device);
     gs_unlock(&lock);
@@ -308,7 +310,7 @@ GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolPro
     CUresult result = REAL(cuMemPoolCreate)(pool, poolProps);
 
     if (!result && gs_region())
-        note(*pool, &poolProps->location);
+        note(*pool, &poolProps->location, poolProps->allocType);
     return result;
 }
 
@@ -317,7 +319,7 @@ GSHARE_HOOK(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int 
     CUresult result = REAL(cuMemGetMemPool)(pool, location, type);
 
     if (!result && gs_region())
-        note(*pool, location);
+        note(*pool, location, type);
     return result;
 }
 
@@ -326,7 +328,7 @@ GSHARE_HOOK(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *locatio
     CUresult result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
 
     if (!result && gs_region())
-        note(*pool, location);
+        note(*pool, location, type);
     return result;
 }
 
@@ -338,7 +340,7 @@ GSHARE_HOOK(cuMemPoolImportFromShareableHandle,
     CUresult result = REAL(cuMemPoolImportFromShareableHandle)(pool_out, handle, handleType, flags);
 
     if (!result && gs_region())
-        note(*pool_out, &elsewhere);
+        note(*pool_out, &elsewhere, 0);
     return result;
 }
 

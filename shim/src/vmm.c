@@ -43,14 +43,13 @@ static CUresult refuse(CUmemGenericAllocationHandle *handle, size_t size, const 
 GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, const CUmemAllocationProp *prop,
                           unsigned long long flags))
 {
-    int device = GS_NO_DEVICE;
     CUresult result;
     uint64_t bytes;
+    int device;
 
     if (!gs_region() || !handle || !prop)
         return REAL(cuMemCreate)(handle, size, prop, flags);
-    if (prop->location.type == CU_MEM_LOCATION_TYPE_DEVICE) /* the host costs no device anything */
-        device = gs_device_index(prop->location.id);
+    device = gs_row_of_location(&prop->location);
     bytes = device == GS_NO_DEVICE ? 0 : size;
     if (!gs_reserve(device, GS_PHYSICAL, bytes))
         return refuse(handle, size, prop, flags, device);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from simulated import Machine
+from simulated import Machine, line, tell
+
+from gshare.shim import sim
 
 MIB = 1 << 20
 NAMES = "import ctypes, mmap\nfrom array_calls import *\n"
@@ -64,6 +66,29 @@ out([codes, bad, said, ended, register(p, 4096)])
     assert said == [0, 1, 1]
     assert ended == [713, 0, 713, 0, 1]
     assert again == 0
+
+
+def test_the_truth_about_pinned_memory(machine: Machine) -> None:
+    """Whole pages, of each process; they end as CUDA says: freed, with their context, or with the process."""
+    code = """
+def step(*codes): out([max(codes), os.getpid()]); wait()
+start(); own = mmap.mmap(-1, MIB); p = ctypes.addressof((ctypes.c_char * MIB).from_buffer(own)); c = u64()
+code, first = new("cuMemHostAlloc", 1, 0); step(code)
+step(call("cuMemHostRegister_v2", p + 4095, 2, 0))
+must("cuCtxCreate_v2", ctypes.byref(c), 0, 0)
+step(new("cuMemAllocHost_v2", 4097)[0], call("cuMemHostRegister_v2", p + 8192, 4096, 0))
+must("cuCtxDestroy_v2", c); step(call("cuMemFreeHost", first))
+step(call("cuMemHostUnregister", p + 4095)); step(new("cuMemHostAlloc", 2 * MIB, 0)[0])
+"""
+    with machine.start(NAMES + code) as program:
+        for pages in (1, 3, 6, 2, 0, 512):
+            result, pid = line(program)
+            assert result == 0
+            (told,) = sim.stat(machine.path)["pinned"]
+            assert (told["pid"], told["pinned_bytes"]) == (pid, 4096 * pages)
+            tell(program)
+    (told,) = sim.stat(machine.path)["pinned"]
+    assert told == {"pid": pid, "ended": True, "pinned_bytes": 0, "peak_pinned_bytes": 2 * MIB}
 
 
 def test_registered_memory_is_copied_asynchronously(machine: Machine) -> None:

@@ -101,6 +101,7 @@ void sim_process_end(struct sim_machine *m, uint32_t process)
         for (int kind = 0; kind < SIM_MEM_KINDS; kind++)
             sim_memory_release(m, process, d, kind, p->device[d].memory[kind]);
     }
+    sim_memory_unpin(m, process, p->pinned_bytes);
     for (uint32_t block = 0; block < SIM_EVENT_BLOCKS; block++)
         if (m->block_owner[block] == process)
             m->block_owner[block] = 0;
@@ -151,6 +152,21 @@ void sim_memory_release(struct sim_machine *m, uint32_t process, uint32_t device
     SIM_PUT(m, d->used_bytes, d->used_bytes - bytes);
     SIM_PUT(m, usage->memory[kind], usage->memory[kind] - bytes);
     SIM_PUT(m, usage->used_bytes, usage->used_bytes - bytes);
+    sim_commit(m);
+}
+
+void sim_memory_pin(struct sim_machine *m, uint32_t process, uint64_t bytes)
+{
+    struct sim_process *p = &m->process[process];
+    SIM_PUT(m, p->pinned_bytes, p->pinned_bytes + bytes);
+    if (p->pinned_bytes > p->peak_pinned_bytes)
+        SIM_PUT(m, p->peak_pinned_bytes, p->pinned_bytes);
+    sim_commit(m);
+}
+
+void sim_memory_unpin(struct sim_machine *m, uint32_t process, uint64_t bytes)
+{
+    SIM_PUT(m, m->process[process].pinned_bytes, m->process[process].pinned_bytes - bytes);
     sim_commit(m);
 }
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define SIM_MAGIC   0x317570676d6973ull /* "simgpu1" */
-#define SIM_VERSION 3u
+#define SIM_VERSION 4u
 
 #define SIM_MAX_DEVICES   16
 #define SIM_MAX_PROCESSES 4096 /* live and ended; the oldest ended record is reused when all are taken */
@@ -121,6 +121,7 @@ struct sim_process {
     _Atomic uint32_t kick; /* futex word: its helper thread shall look */
     uint32_t helper_tid;
     struct sim_inbox inbox;
+    uint64_t pinned_bytes, peak_pinned_bytes; /* memory of the host: no device's */
 };
 
 /* -------- contexts, streams, commands -------- */

@@ -67,6 +67,10 @@ void sim_memory_release(struct sim_machine *, uint32_t process, uint32_t device,
 void sim_memory_add(struct sim_machine *, uint32_t process, uint32_t device, enum sim_memory_kind,
                     uint64_t bytes);
 
+/* Page-locked memory of the host, which no device has. */
+void sim_memory_pin(struct sim_machine *, uint32_t process, uint64_t bytes);
+void sim_memory_unpin(struct sim_machine *, uint32_t process, uint64_t bytes);
+
 /* Contexts and their streams' queues, with the lock held (queue.c).  0 when the machine has no more of them. */
 uint32_t sim_shared_context_open(struct sim_machine *, uint32_t process, uint32_t device);
 /* One that shares the engine with `leader` and uses only those SMs. */

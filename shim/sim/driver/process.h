@@ -100,7 +100,7 @@ void sim_memory_forget(struct sim_context *ctx);
 CUresult sim_charge_or_trim(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
 
 /* host.c */
-void sim_registrations_forget(struct sim_context *ctx);
+void sim_host_memory_forget(struct sim_context *ctx);
 
 /* managed.c: make room on the device if so much can be had by sending managed memory to the host. */
 void sim_managed_evict(CUdevice device, uint64_t bytes);

@@ -170,6 +170,10 @@ void sim_modules_unload_all(struct sim_context *ctx);
 CUresult sim_charge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
 void sim_uncharge(CUdevice device, enum sim_memory_kind kind, uint64_t bytes);
 
+/* Page-locked memory of the host. */
+void sim_pin(uint64_t bytes);
+void sim_unpin(uint64_t bytes);
+
 /* -------- streams (stream.c) -------- */
 
 struct sim_stream_attributes {

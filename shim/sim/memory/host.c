@@ -1,7 +1,7 @@
 /* host.c -- page-locked host memory: allocated or registered; the device sees it at the same address.
  *
- * Registered ranges are locked in whole pages, but known by the bytes that were asked for.  They end with their context;
- * allocations stay until they are freed. */
+ * Both are locked in whole pages, each for itself, but known by the bytes that were asked for.  They end with their
+ * context. */
 #include "address.h"
 #include "legacy.h"
 #include "process.h"
@@ -40,12 +40,14 @@ static CUresult allocate(struct sim_context *ctx, void **address, size_t bytes, 
     if (block) {
         block->flags = flags;
         block->context = ctx->root;
+        block->physical_bytes = size;
     }
     pthread_mutex_unlock(&sim_memory_lock);
     if (!block) {
         munmap(p, size);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    sim_pin(size);
     *address = p;
     return CUDA_SUCCESS;
 }
@@ -62,14 +64,28 @@ SIM_API(cuMemHostAlloc, (void **address, size_t bytes, unsigned flags))
     return allocate(ctx, address, bytes, flags);
 }
 
+void sim_pin(uint64_t bytes)
+{
+    sim_machine_lock(sim_driver.machine);
+    sim_memory_pin(sim_driver.machine, sim_driver.process, bytes);
+    sim_machine_unlock(sim_driver.machine);
+}
+
+void sim_unpin(uint64_t bytes)
+{
+    sim_machine_lock(sim_driver.machine);
+    sim_memory_unpin(sim_driver.machine, sim_driver.process, bytes);
+    sim_machine_unlock(sim_driver.machine);
+}
+
 /* Take the block that starts there out of the index; CUDA_ERROR_INVALID_VALUE when there is none of that kind. */
-static CUresult take(const void *address, enum sim_block_kind kind, uint64_t *bytes)
+static CUresult take(const void *address, enum sim_block_kind kind, uint64_t *pinned_bytes)
 {
     pthread_mutex_lock(&sim_memory_lock);
     struct sim_block *block = sim_blocks_at((uint64_t)address);
     bool found = block && block->base == (uint64_t)address && block->kind == kind;
     if (found) {
-        *bytes = block->bytes;
+        *pinned_bytes = block->physical_bytes;
         sim_blocks_remove(block);
         free(block);
     }
@@ -84,15 +100,23 @@ SIM_API(cuMemFreeHost, (void *address))
     SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(sim_context_synchronize(ctx));
     SIM_TRY(take(address, SIM_BLOCK_HOST, &bytes));
-    munmap(address, (bytes + PAGE - 1) & ~(PAGE - 1));
+    munmap(address, bytes);
+    sim_unpin(bytes);
     return CUDA_SUCCESS;
+}
+
+/* The pages that the range lies in. */
+static uint64_t pages_of(uint64_t base, uint64_t bytes, uint64_t *first)
+{
+    *first = base & ~(PAGE - 1);
+    return ((base + bytes + PAGE - 1) & ~(PAGE - 1)) - *first;
 }
 
 /* Is there memory in every page of the range? */
 static bool is_mapped(uint64_t base, uint64_t bytes)
 {
-    uint64_t first = base & ~(PAGE - 1), last = (base + bytes + PAGE - 1) & ~(PAGE - 1);
-    return msync((void *)first, last - first, MS_ASYNC) == 0;
+    uint64_t first, length = pages_of(base, bytes, &first);
+    return msync((void *)first, length, MS_ASYNC) == 0;
 }
 
 static CUresult check_register(const struct sim_context *ctx, uint64_t base, size_t bytes, unsigned flags)
@@ -110,7 +134,7 @@ static CUresult check_register(const struct sim_context *ctx, uint64_t base, siz
 SIM_API(cuMemHostRegister_v2, (void *address, size_t bytes, unsigned flags))
 {
     SIM_ENTER_CONTEXT(cuMemHostRegister_v2, ctx);
-    uint64_t base = (uint64_t)address;
+    uint64_t base = (uint64_t)address, first;
     SIM_TRY(check_register(ctx, base, bytes, flags));
     SIM_TRY(sim_capture_unsafe_call());
     CUresult result;
@@ -126,6 +150,8 @@ SIM_API(cuMemHostRegister_v2, (void *address, size_t bytes, unsigned flags))
         if (block) {
             block->flags = flags;
             block->context = ctx->root;
+            block->physical_bytes = pages_of(base, bytes, &first);
+            sim_pin(block->physical_bytes);
         }
     }
     pthread_mutex_unlock(&sim_memory_lock);
@@ -140,16 +166,21 @@ SIM_API(cuMemHostUnregister, (void *address))
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(sim_context_synchronize(ctx));
-    CUresult result = take(address, SIM_BLOCK_REGISTERED, &bytes);
-    return result == CUDA_ERROR_INVALID_VALUE ? CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED : result;
+    if (take(address, SIM_BLOCK_REGISTERED, &bytes) != CUDA_SUCCESS)
+        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    sim_unpin(bytes);
+    return CUDA_SUCCESS;
 }
 
-void sim_registrations_forget(struct sim_context *ctx)
+void sim_host_memory_forget(struct sim_context *ctx)
 {
     pthread_mutex_lock(&sim_memory_lock);
     for (struct sim_block *b = sim_blocks_next(NULL), *next; b; b = next) {
         next = sim_blocks_next(b);
-        if (b->kind == SIM_BLOCK_REGISTERED && b->context == ctx) {
+        if (is_host(b) && b->context == ctx) {
+            if (b->kind == SIM_BLOCK_HOST)
+                munmap((void *)b->base, b->physical_bytes);
+            sim_unpin(b->physical_bytes);
             sim_blocks_remove(b);
             free(b);
         }

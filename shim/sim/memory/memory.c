@@ -206,7 +206,7 @@ void sim_memory_forget(struct sim_context *ctx)
     sim_arrays_forget(ctx);
     sim_mipmaps_forget(ctx);
     sim_textures_forget(ctx);
-    sim_registrations_forget(ctx);
+    sim_host_memory_forget(ctx);
     sim_imports_forget(ctx);
     for (;;) {
         uint64_t address = 0;

@@ -108,6 +108,8 @@ void sim_physical_settle(struct sim_physical *p)
         if (p->device >= 0)
             sim_uncharge(p->device, SIM_MEM_VMM, p->bytes);
     }
+    if (p->pinned)
+        sim_unpin(p->bytes);
     forget(p);
 }
 
@@ -178,12 +180,15 @@ static CUresult create(CUmemGenericAllocationHandle *handle, size_t bytes, const
     struct sim_physical *p = backing ? sim_physical_new(device, bytes, prop) : NULL;
     if (p) {
         p->backing = backing;
+        p->pinned = device < 0;
         *handle = p->handle;
     } else if (backing)
         sim_space_give((uint64_t)backing, bytes);
     pthread_mutex_unlock(&sim_memory_lock);
     if (!p && device >= 0)
         sim_uncharge(device, SIM_MEM_VMM, bytes);
+    if (p && device < 0)
+        sim_pin(bytes);
     return p ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 

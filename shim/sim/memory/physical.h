@@ -10,6 +10,7 @@ struct sim_physical {
     uint32_t mappings;   /* and whatever else keeps it: tiles of arrays, multicast objects */
     CUdevice device;     /* -1: on the host, charged to no device */
     uint64_t bytes;
+    bool pinned;   /* on the host, by this process */
     char *backing; /* always mapped */
     CUmemAllocationProp prop;
     int fd;         /* its own file, when it was exported or imported; else -1, and it lies in the space */
