@@ -13,6 +13,7 @@ from gshare.controller.errors import RUN_REFUSED, GshareError, UsageError
 COMMANDS = {
     "run": "Run a program under limits.",
     "ps": "List the processes of all tenants, and what they use.",
+    "events": "Show what has happened, refused allocations among it.",
     "status": "Show the controller and the devices.",
     "devices": "List the GPUs, and what is promised of them.",
     "set": "Change a running tenant's limits.",

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 
 import click
 
@@ -12,7 +13,13 @@ from gshare.controller.client import ADMISSION_TIMEOUT_S, Client, own_start_tick
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
 from gshare.controller.protocol import Admit, Admitted, Limits, Simulated
 from gshare.controller.units import parse_gpus, parse_tenant
-from gshare.shim import TENANT_DIR_VARIABLE, PreloadError, preload_environment
+from gshare.shim import (
+    TENANT_DIR_VARIABLE,
+    TRACE_LINE_BYTES,
+    TRACE_VARIABLE,
+    PreloadError,
+    preload_environment,
+)
 
 SH = "/bin/sh"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -47,6 +54,7 @@ class PrefixCommand(click.Command):
 @click.option("--gpu", metavar="IDX|UUID,...", help="Only these GPUs; limits hold on each.")
 @click.option("--tenant", metavar="NAME", help="Share the quota of this tenant.")
 @click.option("--sim", metavar="[=PROFILE]", help="On the simulated GPU (h200, a100, l4, t4; h200*2 is two).")
+@click.option("--trace-memory", metavar="FILE", help="Append a line of JSON for every change of a charge.")
 @click.option("--dry-run", is_flag=True, help="Print the decision and the environment; start nothing.")
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...")
@@ -57,6 +65,7 @@ def run(
     gpu: str | None,
     tenant: str | None,
     sim: str | None,
+    trace_memory: str | None,
     dry_run: bool,
     as_json: bool,
     command: tuple[str, ...],
@@ -73,20 +82,28 @@ def run(
         parse_tenant(tenant)
     program = programs.find(command[0])
     restricted = bool(asked != Limits() or gpus or tenant)
+    traced = {} if trace_memory is None else {TRACE_VARIABLE: _ledger(trace_memory, make=not dry_run)}
     environment = own_environment()
     if not os.path.isdir(environment.get(TENANT_DIR_VARIABLE, "")):
         environment.pop(TENANT_DIR_VARIABLE, None)  # of a tenant that has ended
     elif not restricted and sim is None and not dry_run:
-        become(program.path, command, environment)  # inside a tenant already, and nothing else is asked for
-    if programs.check_preload(program, limited=restricted) or dry_run:
+        # Inside a tenant already, and nothing else is asked for.
+        become(program.path, command, environment | traced)
+    if programs.check_preload(program, limited=restricted or bool(traced)) or dry_run:
         simulated, changes = _simulation(sim)
         request = Admit(
             os.getpid(), own_start_ticks(), " ".join(command), asked, gpus, tenant or "", simulated, dry_run
         )
-        decision = _decide(request, restricted=restricted or sim is not None)
+        decision = _decide(request, restricted=restricted or bool(traced) or sim is not None)
+        if traced and not decision.tenant:
+            raise GshareError(
+                f"--trace-memory {trace_memory}",
+                "there is no GPU on this machine",
+                "--sim runs on a simulated one",
+            )
         chosen = VISIBLE in environment  # by the user, among all; what is not granted has no memory
         restrict = bool(gpus) or (decision.restricted and not chosen)
-        changes |= _tenant_environment(decision, environment, restrict_devices=restrict)
+        changes |= traced | _tenant_environment(decision, environment, restrict_devices=restrict)
         if dry_run:
             _show(decision, changes, as_json=as_json)
             return
@@ -117,6 +134,24 @@ def own_environment() -> dict[str, str]:
             if b"LC_CTYPE=" not in b"".join(b"\0" + v[:9] for v in file.read().split(b"\0")):
                 del environment["LC_CTYPE"]
     return environment
+
+
+def _ledger(path: str, *, make: bool) -> str:
+    """The absolute path of the file that charges are written to; raise GshareError for one that cannot be."""
+    what = f"--trace-memory {path}"
+    if not path:
+        raise UsageError(what, "is no file")
+    try:
+        status = os.stat(path) if os.path.lexists(path) else None
+        if status and not stat.S_ISREG(status.st_mode):
+            raise GshareError(what, "is not a file", "name a file that holds nothing else")
+        if status and status.st_size % TRACE_LINE_BYTES:
+            raise GshareError(what, "holds something else", "remove it, or name another")
+        if make:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666))
+    except OSError as error:
+        raise GshareError(what, f"cannot be written: {error.strerror}") from None
+    return os.path.abspath(path)
 
 
 def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:

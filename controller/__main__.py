@@ -11,8 +11,10 @@ from gshare.controller.adopt import adopt
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
 from gshare.controller.errors import GshareError
+from gshare.controller.events import EventLog
 from gshare.controller.lock import ControllerLock
 from gshare.controller.paths import runtime, state_directory
+from gshare.controller.refusals import Refusals
 from gshare.controller.registry import Registry
 from gshare.controller.server import Server
 from gshare.controller.store import QuotaStore
@@ -56,11 +58,19 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None]) -> None:
             ready()  # another one is, or is about to be, what the client waits for
             return
         state = state_directory()
-        tenants = Tenants(where)
+        tenants, machines, events = Tenants(where), Machines(), EventLog(where.event_log)
+        refusals = Refusals(events, machines)
+
+        def changed(what: str, tenant: str) -> None:
+            logging.info("%s %s", what, tenant)
+            events.add({"what": what, "tenant": tenant})
+
+        tenants.on_change = changed
+        tenants.on_ending = lambda tenant: refusals.collect(tenant, ended=True)
         adopted = adopt(tenants)
         logging.info("controller %d on %s, adopted %s", os.getpid(), where.directory, adopted or "nothing")
-        registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines())
-        await Server(where, registry, idle_exit_s).serve(ready)
+        registry = Registry(tenants, QuotaStore(state), ContextSizes(state), machines)
+        await Server(where, registry, events, refusals, idle_exit_s).serve(ready)
 
 
 if __name__ == "__main__":

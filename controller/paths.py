@@ -19,6 +19,7 @@ class Runtime:
         self.directory = Path(directory)
         self.socket = self.directory / "controller.sock"
         self.events = self.directory / "events.sock"
+        self.event_log = self.directory / "events.jsonl"
         self.lock = self.directory / "controller.lock"
         self.log = self.directory / "controller.log"
         self.activity = self.directory / "activity"

@@ -29,6 +29,28 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def host_pid(pid: int, ticks: int) -> int:
+    """The pid, outside its namespace, of the process that calls itself `pid` and was started at `ticks`.
+
+    As the process calls itself, where it has ended.
+    """
+    if start_ticks(pid) == ticks:
+        return pid
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and start_ticks(int(entry)) == ticks and _own_number(entry) == pid:
+            return int(entry)
+    return pid
+
+
+def _own_number(entry: str) -> int | None:
+    try:
+        with open(f"/proc/{entry}/status", "rb") as file:
+            lines = [line for line in file if line.startswith(b"NSpid:")]
+    except OSError:
+        return None
+    return int(lines[0].split()[-1]) if lines else None
+
+
 def command(pid: int) -> str:
     """The command line in one line; empty where the process has ended."""
     try:

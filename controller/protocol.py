@@ -73,6 +73,18 @@ class GetProcesses(msgspec.Struct, frozen=True, tag="ps"):
     """Which processes run, and what they have and use."""
 
 
+class GetMemory(msgspec.Struct, frozen=True, tag="memory"):
+    """What each process is charged for."""
+
+
+class GetEvents(msgspec.Struct, frozen=True, tag="events", omit_defaults=True):
+    """The latest events, of one tenant or all, with numbers above `after`."""
+
+    most: int
+    tenant: str = ""
+    after: int = 0
+
+
 class GetDevices(msgspec.Struct, frozen=True, tag="devices", omit_defaults=True):
     """Which devices there are; with `machine`, those of that simulated machine as well."""
 
@@ -110,7 +122,17 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 Request = (
-    Admit | GetStatus | GetProcesses | GetDevices | SetLimits | SetQuota | GetQuotas | RemoveQuota | Stop
+    Admit
+    | GetStatus
+    | GetProcesses
+    | GetMemory
+    | GetEvents
+    | GetDevices
+    | SetLimits
+    | SetQuota
+    | GetQuotas
+    | RemoveQuota
+    | Stop
 )
 
 
@@ -223,6 +245,35 @@ class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="sche
     processes: list[Process]
 
 
+class Charged(msgspec.Struct, frozen=True):
+    """What one process holds of one device, or of the host's pinned memory; its parts add up to that."""
+
+    tenant: str
+    pid: int
+    index: int | None
+    """None for the host, and for a device that is not there any more."""
+    uuid: str
+    host: bool
+    simulated: bool
+    used_bytes: int
+    tenant_used_bytes: int
+    memory_limit_bytes: int | None
+    charged_bytes: dict[str, int]
+
+
+class MemoryUse(msgspec.Struct, frozen=True, tag="gshare/memory/v1", tag_field="schema"):
+    """Every process that holds memory, on each device where it does."""
+
+    now_ns: int
+    processes: list[Charged]
+
+
+class Events(msgspec.Struct, frozen=True, tag="gshare/events/v1", tag_field="schema"):
+    """What has happened, oldest first: objects of the schema gshare/event/v1."""
+
+    events: list[dict[str, Any]]
+
+
 class Changed(msgspec.Struct, frozen=True):
     """Limits of one device as read back before and after a change."""
 
@@ -273,7 +324,7 @@ class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="sch
     pid: int
 
 
-Reply = Fault | Admitted | Devices | Status | Processes | LimitsSet | Quotas | Stopping
+Reply = Fault | Admitted | Devices | Status | Processes | MemoryUse | Events | LimitsSet | Quotas | Stopping
 
 
 # -------- on the wire

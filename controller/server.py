@@ -8,18 +8,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import msgspec
 import zmq
 import zmq.asyncio
 
 from gshare.controller import protocol, views
+from gshare.controller.charges import charges
 from gshare.controller.errors import GshareError
+from gshare.controller.events import EventLog
 from gshare.controller.paths import Runtime
 from gshare.controller.protocol import (
     Admit,
     BadMessage,
+    Events,
     Fault,
     GetDevices,
+    GetEvents,
+    GetMemory,
     GetProcesses,
     GetQuotas,
     GetStatus,
@@ -31,6 +35,7 @@ from gshare.controller.protocol import (
     Stop,
     Stopping,
 )
+from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
 
@@ -46,12 +51,25 @@ QUEUED_REPLIES = 64
 """A client that stops reading loses its replies beyond these; nobody else waits for it."""
 
 
+MOST_EVENTS = 1000
+"""In one reply, which must be within MAX_MESSAGE_BYTES."""
+
+
 class Server:
     """One controller on one runtime directory, from bind to idle exit."""
 
-    def __init__(self, runtime: Runtime, registry: Registry, idle_exit_s: float | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: Registry,
+        events: EventLog,
+        refusals: Refusals,
+        idle_exit_s: float | None,
+    ) -> None:
         self.runtime = runtime
         self.registry = registry
+        self.events = events
+        self.refusals = refusals
         self.idle_exit_s = idle_exit_s
         self.sampler = views.Sampler()
         self._started_ns = now_ns()
@@ -65,8 +83,8 @@ class Server:
         events = zmq.Socket(context, zmq.PUB)
         try:
             requests = self._bind(context.socket(zmq.ROUTER), str(self.runtime.socket))
-            self._events = self._bind(events, str(self.runtime.events))
-            self.registry.tenants.on_change = self._publish
+            self._followers = self._bind(events, str(self.runtime.events))
+            self.events.on_event = self._publish
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
             for tenant in self.registry.tenants.by_name.values():
@@ -144,6 +162,13 @@ class Server:
             )
         if isinstance(request, GetProcesses):
             return views.processes(registry, self.sampler)
+        if isinstance(request, GetMemory):
+            return charges(registry)
+        if isinstance(request, GetEvents):
+            self._collect()
+            return Events(
+                self.events.latest(max(0, min(request.most, MOST_EVENTS)), request.tenant, request.after)
+            )
         if isinstance(request, GetStatus):
             return views.status(registry, self._started_ns)
         if isinstance(request, GetDevices):
@@ -187,14 +212,18 @@ class Server:
             await asyncio.sleep(TICK_S)
             tenants.sweep()
             self.sampler.take(tenants.by_name.values(), now_ns())
+            self._collect()
             if tenants.by_name or self._tasks:
                 idle_since_ns = now_ns()
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:
                 log.info("idle for %g s", self.idle_exit_s)
                 return
 
-    def _publish(self, what: str, tenant: str) -> None:
-        log.info("%s %s", what, tenant)
-        event = {"schema": "gshare/event/v1", "at_ns": now_ns(), "what": what, "tenant": tenant}
+    def _collect(self) -> None:
+        """Make events of the refusals that nobody has told yet."""
+        for tenant in self.registry.tenants.by_name.values():
+            self.refusals.collect(tenant)
+
+    def _publish(self, what: str, line: bytes) -> None:
         with suppress(zmq.ZMQError):
-            self._events.send_multipart([what.encode(), msgspec.json.encode(event)], flags=zmq.NOBLOCK)
+            self._followers.send_multipart([what.encode(), line], flags=zmq.NOBLOCK)

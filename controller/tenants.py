@@ -73,6 +73,8 @@ class Tenants:
         self.unusable: dict[str, GshareError] = {}
         """Folders that could not be adopted, and in which something still runs: their names are taken."""
         self.on_change: Callable[[str, str], None] = lambda what, tenant: None
+        self.on_ending: Callable[[Tenant], None] = lambda tenant: None
+        """Called while a tenant's files are still there."""
         self._activity: abi.Activity | None = None
 
     def grants(self, uuid: str, *, but: str = "") -> dict[str, Grant]:
@@ -145,6 +147,7 @@ class Tenants:
     def remove(self, name: str) -> None:
         """Forget a tenant and remove its files."""
         tenant = self.by_name.pop(name)
+        self.on_ending(tenant)
         tenant.files.close()
         region.remove_tenant(self.runtime.tenants / name)
         self._tell_bound()

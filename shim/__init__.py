@@ -3,13 +3,26 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["LIBRARY", "TENANT_DIR_VARIABLE", "PreloadError", "preload_environment"]
+__all__ = [
+    "LIBRARY",
+    "TENANT_DIR_VARIABLE",
+    "TRACE_LINE_BYTES",
+    "TRACE_VARIABLE",
+    "PreloadError",
+    "preload_environment",
+]
 
 LIBRARY = Path(__file__).resolve().parent / "libgshare.so"
 """The library that a limited program is started with."""
 
 TENANT_DIR_VARIABLE = "GSHARE_TENANT_DIR"
 """Names the directory with the tenant's files; a program without it runs as if gshare were not there."""
+
+
+TRACE_VARIABLE = "GSHARE_TRACE_MEMORY"
+"""Names the file that a program of a tenant writes every change of a charge to, in lines of one length."""
+
+TRACE_LINE_BYTES = 256
 
 
 class PreloadError(Exception):

@@ -1,0 +1,50 @@
+"""The events of a controller, the latest and then those to come."""
+
+import json
+from collections.abc import Iterator
+
+import zmq
+
+from gshare.controller import protocol
+from gshare.controller.client import Client
+from gshare.controller.events import Event
+from gshare.controller.protocol import Events, GetEvents
+
+POLL_MS = 500
+ALL = 1000
+
+
+def latest(client: Client, most: int, tenant: str = "", after: int = 0) -> list[Event]:
+    """The latest events, oldest first."""
+    reply = client.ask(GetEvents(most, tenant, after))
+    assert isinstance(reply, Events)
+    return reply.events
+
+
+def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
+    """The latest events and, without end, what happens; a controller that ends is waited for.
+
+    A message only says that there is something to ask for, so that nothing is missed that the socket has
+    dropped, or that came before it was connected.
+    """
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.connect(f"ipc://{client.runtime.events}")
+        newest, shown = latest(client, 1), latest(client, most, tenant)
+        yield from shown
+        seen = max((event["number"] for event in (*newest, *shown)), default=0)
+        listening = False
+        while True:
+            if socket.poll(POLL_MS):
+                if json.loads(socket.recv_multipart()[1])["number"] <= seen:
+                    continue
+            elif listening:
+                continue
+            listening = True  # the first silence, too, is a reason to ask what was missed
+            for event in latest(client, ALL, after=seen):
+                seen = event["number"]
+                if tenant in ("", event["tenant"]):
+                    yield event

@@ -1,0 +1,114 @@
+"""Refused allocations, from the rings that tenants' processes write, made into events.
+
+A ring has the latest ones: what was overwritten before anybody looked is counted in an event `refusals-lost`.
+Refusals that are equal (same process, function, device and bytes) and found together, about a second's, are
+one event with a `count`; its other numbers are the last one's.
+"""
+
+from gshare.controller.devices import REAL, Inventory
+from gshare.controller.events import Event, EventLog
+from gshare.controller.processes import host_pid
+from gshare.controller.region import now_ns
+from gshare.controller.tenants import Tenant
+from gshare.shim import abi
+
+NOT_GRANTED: Event = {"index": None, "uuid": "", "host": False, "simulated": False}
+
+
+class Refusals:
+    """How far each tenant's ring has been read."""
+
+    def __init__(self, events: EventLog, inventory: Inventory) -> None:
+        self.events = events
+        self.inventory = inventory
+        self._seen = _told(events)
+        self._unfinished: dict[str, int] = {}
+        """A number begun and without a note at the last look: its writer is at it, or was killed at it."""
+
+    def collect(self, tenant: Tenant, *, ended: bool = False) -> None:
+        """Make events of what is new; `ended`: nobody writes any more, and this is the last look."""
+        usage = tenant.files.usage
+        seen, total = self._seen.get(tenant.name, 0), usage.refusals
+        if total != seen:
+            seen = 0 if seen > total else seen  # the log is of another tenant of this name
+            notes, seen, lost = self._read(tenant, seen, total, ended)
+            self._tell(tenant, notes, seen, lost)
+            self._seen[tenant.name] = seen
+        if ended:
+            self._seen.pop(tenant.name, None)
+            self._unfinished.pop(tenant.name, None)
+
+    def _read(self, tenant: Tenant, seen: int, total: int, ended: bool) -> tuple[list[abi.Refusal], int, int]:
+        """New notes, the last number that is settled, and how many up to it are lost."""
+        found: list[abi.Refusal] = []
+        start = seen
+        seen = max(seen, total - abi.MAX_REFUSALS)
+        before = self._unfinished.pop(tenant.name, 0)
+        for note in tenant.files.usage.refusals_since(seen):
+            if note.number > seen + 1 and not ended and seen + 1 != before:
+                self._unfinished[tenant.name] = seen + 1
+                break
+            found.append(note)
+            seen = note.number
+        if ended:
+            seen = max(seen, total)
+        elif seen < total:
+            seen += seen + 1 == before
+            self._unfinished[tenant.name] = seen + 1
+        return found, seen, seen - start - len(found)
+
+    def _tell(self, tenant: Tenant, notes: list[abi.Refusal], seen: int, lost: int) -> None:
+        groups: dict[tuple[object, ...], list[abi.Refusal]] = {}
+        for note in notes:
+            groups.setdefault((note.pid, note.slot, note.api, note.row, note.bytes), []).append(note)
+        pids = {} if not notes else {
+            (slot.slot, slot.pid): host_pid(slot.pid, slot.start_ticks)
+            for slot in tenant.files.usage.slots(0)
+            if (slot.slot, slot.pid) in {(note.slot, note.pid) for note in notes}
+        }  # fmt: skip
+        places = self._places(tenant) if notes else {}
+        events: list[Event] = [
+            {
+                "what": "refused",
+                "tenant": tenant.name,
+                "pid": pids.get((note.slot, note.pid), note.pid),
+                "api": note.api if note.api.isidentifier() else "?",
+                "bytes": note.bytes,
+                **places.get(note.row, NOT_GRANTED),
+                "used_bytes": note.used_bytes,
+                "limit_bytes": None if note.limit_bytes == abi.NO_LIMIT_BYTES else note.limit_bytes,
+                "count": count,
+                "refusals": seen,
+                "at_ns": min(note.time_ns, now_ns()),
+            }
+            for note, count in sorted((equal[-1], len(equal)) for equal in groups.values())
+        ]
+        if lost:
+            events.append({"what": "refusals-lost", "tenant": tenant.name, "count": lost, "refusals": seen})
+        if events:
+            self.events.add(*events)
+
+    def _places(self, tenant: Tenant) -> dict[int | None, Event]:
+        """What an event says of the row of a note: which GPU that is, or the host."""
+        indices = {device.uuid: device.index for device in self.inventory(tenant.machine)}
+        places: dict[int | None, Event] = {
+            row: {
+                **NOT_GRANTED,
+                "index": indices.get(uuid),
+                "uuid": uuid,
+                "simulated": tenant.machine != REAL,
+            }
+            for uuid, row in tenant.files.rows().items()
+        }
+        return {**places, abi.HOST_ROW: {**NOT_GRANTED, "host": True}}
+
+
+def _told(events: EventLog) -> dict[str, int]:
+    """What earlier controllers have told of the tenants that run now: `refusals` of their last events."""
+    told: dict[str, int] = {}
+    for event in events.latest(-1):
+        if event["what"] in ("started", "ended"):
+            told.pop(event["tenant"], None)
+        elif type(event.get("refusals")) is int:
+            told[event["tenant"]] = event["refusals"]
+    return told
