@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from gshare.shim import abi
+
 from .conftest import Home
 
 RUN = (
@@ -171,7 +173,7 @@ def test_a_tenant_with_unusable_files_is_refused_by_name(home: Home, damage: byt
     assert str(limits) in result.stderr
     assert result.stderr.count("\n") == 1
     if damage == "version":
-        assert "version 2, where this gshare is of version 1" in result.stderr
+        assert f"version {abi.VERSION + 1}, where this gshare is of version {abi.VERSION}" in result.stderr
     assert home.gshare("run", "--sim", "--mem", "2G", "true").returncode == 0  # nobody else is concerned
 
 
