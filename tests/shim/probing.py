@@ -17,6 +17,18 @@ ROADS = ("linked", "dlsym", "procaddress")
 EXACT, BOUNDED, NOTHING, COVERED, MOVES = "EXACT", "BOUNDED", "NOTHING", "COVERED", "MOVES"
 
 
+# What the simulated driver does not have, or does not carry out, and what it answers.
+ABSENT, NOT_FOUND, NOT_SUPPORTED = -1, 500, 801
+NOT_CARRIED_OUT = {
+    "cuGLCtxCreate": ABSENT,
+    "cuGLCtxCreate_v2": ABSENT,
+    "cuVDPAUCtxCreate": ABSENT,
+    "cuVDPAUCtxCreate_v2": ABSENT,
+    "cuExternalMemoryGetMappedMipmappedArray": NOT_SUPPORTED,
+    "cuLibraryGetManaged": NOT_FOUND,
+}
+
+
 class Door(NamedTuple):
     """A row of doors.def: a function that may take device memory."""
 
