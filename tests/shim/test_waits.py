@@ -31,7 +31,7 @@ keep = u64(2**64 - 1)
 must("cuMemPoolSetAttribute", pool, 4, ctypes.byref(keep))
 kernel()
 def square(n):
-    return ctypes.byref(Desc(w=n // 64 // 1024, h=1024, f=0x20, c=1) if n < 1 << 30 else Desc(w=65536, h=65536, f=0x20, c=4))
+    return ctypes.byref(Desc(w=n // 64 // 1024, h=1024, f=0x20, c=1) if n < 1 << 30 else Desc(w=32768, h=32768, f=0x20, c=4))
 def launched(n):
     executable = graphs.passing(n)
     return graphs.launch(executable, own), executable
