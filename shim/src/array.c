@@ -67,12 +67,12 @@ static int end(const struct making *making, CUresult result, const void *handle)
     return noted != GS_NOT_NOTED;
 }
 
-static CUresult end_array(const char *api, const struct making *making, CUresult result, CUarray *handle)
+static CUresult end_array(const struct making *making, CUresult result, CUarray *handle)
 {
     if (end(making, result, result ? NULL : *handle))
         return result;
     REAL(cuArrayDestroy)(*handle);
-    return gs_refuse(api, making->entry.device, making->entry.bytes);
+    return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 GSHARE_HOOK(cuArrayCreate_v2, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR *pAllocateArray))
@@ -88,7 +88,7 @@ GSHARE_HOOK(cuArrayCreate_v2, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR *p
                                           .NumChannels = pAllocateArray->NumChannels},
                0))
         return making.refusal;
-    return end_array(__func__, &making, REAL(cuArrayCreate_v2)(pHandle, pAllocateArray), pHandle);
+    return end_array(&making, REAL(cuArrayCreate_v2)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArrayCreate, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR_v1 *pAllocateArray))
@@ -104,7 +104,7 @@ GSHARE_HOOK(cuArrayCreate, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR_v1 *p
                                           .NumChannels = pAllocateArray->NumChannels},
                0))
         return making.refusal;
-    return end_array(__func__, &making, REAL(cuArrayCreate)(pHandle, pAllocateArray), pHandle);
+    return end_array(&making, REAL(cuArrayCreate)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArray3DCreate_v2, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pAllocateArray))
@@ -115,7 +115,7 @@ GSHARE_HOOK(cuArray3DCreate_v2, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTO
         return REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray);
     if (!begin(__func__, &making, pAllocateArray, 0))
         return making.refusal;
-    return end_array(__func__, &making, REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray), pHandle);
+    return end_array(&making, REAL(cuArray3DCreate_v2)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuArray3DCreate, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v1 *pAllocateArray))
@@ -133,7 +133,7 @@ GSHARE_HOOK(cuArray3DCreate, (CUarray * pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v
                                           .Flags = pAllocateArray->Flags},
                0))
         return making.refusal;
-    return end_array(__func__, &making, REAL(cuArray3DCreate)(pHandle, pAllocateArray), pHandle);
+    return end_array(&making, REAL(cuArray3DCreate)(pHandle, pAllocateArray), pHandle);
 }
 
 GSHARE_HOOK(cuMipmappedArrayCreate,
@@ -151,7 +151,7 @@ GSHARE_HOOK(cuMipmappedArrayCreate,
     if (end(&making, result, result ? NULL : *pHandle))
         return result;
     REAL(cuMipmappedArrayDestroy)(*pHandle);
-    return gs_refuse(__func__, making.entry.device, making.entry.bytes);
+    return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /* -------- the end of them -------- */

@@ -45,6 +45,14 @@ int gs_context_enter(int device, uint64_t bytes)
     return 1;
 }
 
+CUresult gs_context_refuse(const char *api, int device, uint64_t bytes)
+{
+    gs_lock(&gs_context_lock);
+    bytes += device < 0 ? 0 : library_bytes;
+    gs_unlock(&gs_context_lock);
+    return gs_refuse(api, device, bytes);
+}
+
 void gs_context_leave(int device, uint64_t bytes)
 {
     if (device < 0)
@@ -54,7 +62,7 @@ void gs_context_leave(int device, uint64_t bytes)
     gs_quota_release(device, GS_LIBRARY, library_bytes);
 }
 
-int gs_context_charge_each(uint64_t bytes, int *device)
+int gs_context_charge_each(uint64_t bytes, int *device, uint64_t *more)
 {
     int charged = 0, fits;
 
@@ -63,6 +71,7 @@ int gs_context_charge_each(uint64_t bytes, int *device)
     for (; fits && charged < GS_MAX_DEVICES; charged += fits)
         fits = !contexts[charged] || gs_reserve(charged, GS_LIBRARY, gs_times(bytes, contexts[charged]));
     *device = charged;
+    *more = fits || !contexts[charged] ? bytes : gs_times(bytes, contexts[charged]);
     if (fits)
         library_bytes += bytes;
     while (!fits && charged--)
@@ -138,7 +147,7 @@ GSHARE_HOOK(cuCtxCreate, (CUcontext * pctx, unsigned int flags, CUdevice dev))
     if (!region || !pctx)
         return REAL(cuCtxCreate)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate)(pctx, flags, dev), pctx);
 }
 
@@ -150,7 +159,7 @@ GSHARE_HOOK(cuCtxCreate_v2, (CUcontext * pctx, unsigned int flags, CUdevice dev)
     if (!region || !pctx)
         return REAL(cuCtxCreate_v2)(pctx, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v2)(pctx, flags, dev), pctx);
 }
 
@@ -163,7 +172,7 @@ GSHARE_HOOK(cuCtxCreate_v3,
     if (!region || !pctx)
         return REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v3)(pctx, paramsArray, numParams, flags, dev), pctx);
 }
 
@@ -175,7 +184,7 @@ GSHARE_HOOK(cuCtxCreate_v4, (CUcontext * pctx, void *ctxCreateParams, unsigned i
     if (!region || !pctx)
         return REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev);
     if (!begin(&creation, region, dev))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuCtxCreate_v4)(pctx, ctxCreateParams, flags, dev), pctx);
 }
 
@@ -189,7 +198,7 @@ GSHARE_HOOK(cuGLCtxCreate, (CUcontext * pCtx, unsigned int Flags, CUdevice devic
     if (!region || !pCtx)
         return REAL(cuGLCtxCreate)(pCtx, Flags, device);
     if (!begin(&creation, region, device))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuGLCtxCreate)(pCtx, Flags, device), pCtx);
 }
 
@@ -201,7 +210,7 @@ GSHARE_HOOK(cuGLCtxCreate_v2, (CUcontext * pCtx, unsigned int Flags, CUdevice de
     if (!region || !pCtx)
         return REAL(cuGLCtxCreate_v2)(pCtx, Flags, device);
     if (!begin(&creation, region, device))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuGLCtxCreate_v2)(pCtx, Flags, device), pCtx);
 }
 
@@ -214,7 +223,7 @@ GSHARE_HOOK(cuVDPAUCtxCreate, (CUcontext * pCtx, unsigned int flags, CUdevice de
     if (!region || !pCtx)
         return REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
     if (!begin(&creation, region, device))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuVDPAUCtxCreate)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
 }
 
@@ -227,7 +236,7 @@ GSHARE_HOOK(cuVDPAUCtxCreate_v2, (CUcontext * pCtx, unsigned int flags, CUdevice
     if (!region || !pCtx)
         return REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress);
     if (!begin(&creation, region, device))
-        return gs_refuse(__func__, creation.device, creation.bytes);
+        return gs_context_refuse(__func__, creation.device, creation.bytes);
     return end(&creation, REAL(cuVDPAUCtxCreate_v2)(pCtx, flags, device, vdpDevice, vdpGetProcAddress), pCtx);
 }
 

@@ -69,37 +69,35 @@ static __attribute__((noinline, cold)) void forget(const struct gs_entry *stale)
         gs_quota_release(stale->device, stale->kind, stale->bytes);
 }
 
-static inline int hold_keep(struct hold *hold, uint64_t taken_bytes, uint64_t handle)
+static __attribute__((noinline, cold)) CUresult give_back(CUresult result, const struct hold *hold,
+                                                          CUdeviceptr pointer)
 {
-    struct gs_entry stale;
-    enum gs_noted noted;
-
-    if (hold->entry.device < 0)
-        return 1;
-    if (taken_bytes != hold->entry.bytes && !correct(hold, taken_bytes)) {
-        hold_drop(hold);
-        return 0;
-    }
-    noted = gs_ledger_put(handle, &hold->entry, &stale);
-    if (noted == GS_NOT_NOTED)
-        hold_drop(hold);
-    else if (noted == GS_NOTED_OVER)
-        forget(&stale);
-    return noted != GS_NOT_NOTED;
+    hold_drop(hold);
+    REAL(cuMemFree_v2)(pointer);
+    return result;
 }
 
 /* What the program gets, given what the driver said. */
 static inline CUresult settle(const char *api, CUresult result, struct hold *hold, uint64_t taken_bytes,
                               CUdeviceptr pointer)
 {
+    struct gs_entry stale;
+    enum gs_noted noted;
+
     if (result) {
         hold_drop(hold);
         return result;
     }
-    if (hold_keep(hold, taken_bytes, pointer))
+    if (hold->entry.device < 0)
         return CUDA_SUCCESS;
-    REAL(cuMemFree_v2)(pointer);
-    return gs_refuse(api, hold->entry.device, taken_bytes);
+    if (taken_bytes != hold->entry.bytes && !correct(hold, taken_bytes))
+        return give_back(gs_refuse(api, hold->entry.device, taken_bytes - hold->entry.bytes), hold, pointer);
+    noted = gs_ledger_put(pointer, &hold->entry, &stale);
+    if (noted == GS_NOT_NOTED)
+        return give_back(CUDA_ERROR_OUT_OF_MEMORY, hold, pointer);
+    if (noted == GS_NOTED_OVER)
+        forget(&stale);
+    return CUDA_SUCCESS;
 }
 
 GSHARE_HOOK(cuMemAlloc_v2, (CUdeviceptr * dptr, size_t bytesize))

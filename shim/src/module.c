@@ -133,15 +133,15 @@ GSHARE_HOOK(cuLibraryLoadData, (CUlibrary * library, const void *code, int *jitO
                                 void **jitOptionsValues, unsigned int numJitOptions, int *libraryOptions,
                                 void **libraryOptionValues, unsigned int numLibraryOptions))
 {
-    uint64_t bytes;
+    uint64_t bytes, more;
     int device;
 
     if (!gs_region() || !library || !code)
         return REAL(cuLibraryLoadData)(library, code, jitOptions, jitOptionsValues, numJitOptions,
                                        libraryOptions, libraryOptionValues, numLibraryOptions);
     bytes = gs_code_size(code);
-    if (!gs_context_charge_each(bytes, &device))
-        return gs_refuse(__func__, device, bytes);
+    if (!gs_context_charge_each(bytes, &device, &more))
+        return gs_refuse(__func__, device, more);
     return loaded(REAL(cuLibraryLoadData)(library, code, jitOptions, jitOptionsValues, numJitOptions,
                                           libraryOptions, libraryOptionValues, numLibraryOptions),
                   bytes, library);
@@ -151,15 +151,15 @@ GSHARE_HOOK(cuLibraryLoadFromFile, (CUlibrary * library, const char *fileName, i
                                     void **jitOptionsValues, unsigned int numJitOptions, int *libraryOptions,
                                     void **libraryOptionValues, unsigned int numLibraryOptions))
 {
-    uint64_t bytes;
+    uint64_t bytes, more;
     int device;
 
     if (!gs_region() || !library || !fileName)
         return REAL(cuLibraryLoadFromFile)(library, fileName, jitOptions, jitOptionsValues, numJitOptions,
                                            libraryOptions, libraryOptionValues, numLibraryOptions);
     bytes = gs_code_size_of_file(fileName);
-    if (!gs_context_charge_each(bytes, &device))
-        return gs_refuse(__func__, device, bytes);
+    if (!gs_context_charge_each(bytes, &device, &more))
+        return gs_refuse(__func__, device, more);
     return loaded(REAL(cuLibraryLoadFromFile)(library, fileName, jitOptions, jitOptionsValues, numJitOptions,
                                               libraryOptions, libraryOptionValues, numLibraryOptions),
                   bytes, library);

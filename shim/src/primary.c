@@ -59,7 +59,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRetain, (CUcontext * pctx, CUdevice dev))
     if (!region || !pctx || device == GS_NO_DEVICE)
         return REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
     if (!begin(&retaining, region, dev, device))
-        return gs_refuse(__func__, device, retaining.bytes);
+        return gs_context_refuse(__func__, device, retaining.bytes);
     result = REAL(cuDevicePrimaryCtxRetain)(pctx, dev);
     end(&retaining, result, result ? NULL : *pctx);
     gs_unlock(&gs_context_lock);
@@ -158,7 +158,7 @@ GSHARE_HOOK(cuGreenCtxCreate, (CUgreenCtx * phCtx, CUdevResourceDesc desc, CUdev
     if (!region || !phCtx || device == GS_NO_DEVICE)
         return REAL(cuGreenCtxCreate)(phCtx, desc, dev, flags);
     if (!begin(&retaining, region, dev, device))
-        return gs_refuse(__func__, device, retaining.bytes);
+        return gs_context_refuse(__func__, device, retaining.bytes);
     result = REAL(cuGreenCtxCreate)(phCtx, desc, dev, flags);
     if (!result && !REAL(cuDevicePrimaryCtxRetain)(&context, dev)) /* to know which one it is */
         REAL(cuDevicePrimaryCtxRelease_v2)(dev);

@@ -56,7 +56,7 @@ GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, co
     result = REAL(cuMemCreate)(handle, size, prop, flags);
     if (!result && !gs_physical_new(gs_name(GS_NAME_HANDLE, *handle), device, bytes)) {
         REAL(cuMemRelease)(*handle);
-        result = gs_refuse(__func__, device, bytes);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     if (result)
         gs_quota_release(device, GS_PHYSICAL, bytes);
