@@ -143,8 +143,11 @@ static uint64_t size_of_cubin(const void *image, uint64_t length)
 
 static uint64_t size_of_part(const struct part *part, const unsigned char *content)
 {
-    if (part->flags & FATBIN_PACKED)
-        return gs_times(part->unpacked_bytes, part->kind == FATBIN_PTX ? GS_CODE_PER_TEXT : 2);
+    if (part->flags & FATBIN_PACKED) {
+        uint64_t bytes = gs_larger(part->unpacked_bytes, part->bytes); /* the former may not be told */
+
+        return bytes > LONGEST ? UNKNOWN_BYTES : bytes * (part->kind == FATBIN_PTX ? GS_CODE_PER_TEXT : 2);
+    }
     if (part->kind == FATBIN_PTX)
         return gs_code_size_of_ptx((const char *)content, part->bytes);
     return part->bytes < sizeof(Elf64_Ehdr) ? part->bytes : size_of_cubin(content, part->bytes);

@@ -56,6 +56,13 @@ def part(kind: int, content: bytes, arch: int = 89, unpacked: int = 0) -> bytes:
     return head + content
 
 
+def stored(kind: int, content: bytes, arch: int = 89) -> bytes:
+    """Return a compressed part in LZ4's format, of literals only."""
+    more = len(content) - 15
+    literals = bytes([0xF0]) + b"\xff" * (more // 255) + bytes([more % 255]) + content
+    return part(kind, literals, arch, unpacked=len(content))
+
+
 def fatbin(*parts: bytes) -> bytes:
     """Return a fat binary of these parts."""
     content = b"".join(parts)

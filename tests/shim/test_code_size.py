@@ -119,6 +119,16 @@ def test_of_a_compressed_part_the_length_is_known(sizes: Sizes) -> None:
     assert sizes(*map(fatbin, packed)) == [CODE_PER_TEXT * 1000, 2 * 1000]
 
 
+def test_of_a_compressed_part_that_tells_nonsense_its_bytes_count(sizes: Sizes) -> None:
+    short = [part(kind, b"x" * 100, unpacked=1) for kind in (PTX, CUBIN)]
+    absurd = [
+        part(kind, b"x" * 100, unpacked=unpacked) for kind in (PTX, CUBIN) for unpacked in (2**32, 2**64 - 1)
+    ]
+
+    assert sizes(*map(fatbin, short)) == [CODE_PER_TEXT * 100, 2 * 100]
+    assert sizes(*map(fatbin, absurd)) == [UNKNOWN] * 4
+
+
 def test_what_cannot_be_read_is_nothing(sizes: Sizes, build: Callable[..., Path], tmp_path: Path) -> None:
     program = build("code_size", "code_size.c", "../../shim/src/code_size.c", "../../shim/src/ptx_size.c")
     output = subprocess.run(

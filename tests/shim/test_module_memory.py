@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from images import CUBIN, PTX, cubin, fatbin, part, ptx
+from images import CUBIN, PTX, cubin, fatbin, part, ptx, stored
 from tenants import GIB, MIB, Tenant
 
 OUT_OF_MEMORY = 2
@@ -28,6 +28,9 @@ IMAGES = {
     "ptx": IMAGE,
     "cubin": cubin(zeros=(".nv.global", MIB), set=(".nv.global.init", 100), table=(".nv.constant3", 64)),
     "fatbin": fatbin(part(PTX, IMAGE, 50), part(CUBIN, cubin(zeros=(".nv.global", MIB)))),
+    "compressed": fatbin(
+        stored(CUBIN, cubin(zeros=(".nv.global.init", MIB + 100), table=(".nv.constant3", 64)))
+    ),
 }
 
 TOOLS = """
