@@ -1,19 +1,21 @@
 /* pool.c -- memory pools are charged for what they have reserved of the device, in use or not.
  *
- * A pool's growth cannot be known before the call.  So an allocation reserves an upper bound, and afterwards
- * the pool's charge becomes what the driver says the pool has reserved, plus the bounds of calls still going
- * on.  Asking the driver for that figure waits for nothing. */
-#define _GNU_SOURCE /* mremap */
-#include <string.h>
-#include <sys/mman.h>
-
+ * A pool's growth cannot be known before the call.  So an allocation reserves an upper bound, and the pool's charge is
+ * never less than what the driver has reserved and what calls still going on may add.  How much of that they have added
+ * already nobody can tell: so the charge only falls meanwhile, and becomes what the driver says when there is no such
+ * call.  Asking the driver for that figure waits for nothing.
+ *
+ * Nobody can ask a destroyed pool, whose memory stays until all of it has been freed and all streams have come there.
+ * So the driver destroys it only then, and gives what is free back till then whenever it is looked at. */
 #include "device.h"
+#include "grow.h"
 #include "hooks.h"
 #include "lock.h"
 #include "pool.h"
 #include "region.h"
 #include "reserve.h"
 
+#define CU_MEMPOOL_ATTR_RELEASE_THRESHOLD    4
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
 #define CU_STREAM_CAPTURE_MODE_RELAXED       2
 
@@ -31,11 +33,13 @@ struct freed {
 };
 
 struct pool {
-    CUmemoryPool handle;  /* NULL: destroyed, or the record is free */
-    uint64_t charged;     /* reserved by the driver at last sight, and `going_on` */
-    uint64_t going_on;    /* bounds of allocations between the decision and the driver's answer */
-    uint64_t allocations; /* alive: a destroyed pool keeps its memory until the last one goes */
+    CUmemoryPool handle; /* NULL: the record is free */
+    uint64_t charged;    /* at least what the driver has reserved, and what calls going on may add */
+    uint64_t going_on;   /* bounds of allocations between the decision and the driver's answer */
+    uint64_t reserved;   /* by the driver, at last sight */
+    uint64_t begun;      /* allocations so far */
     int device;
+    int destroyed;                   /* by the program */
     uint32_t freed_next;             /* to be forgotten */
     struct freed freed[FREED_KINDS]; /* the latest ones */
 };
@@ -43,65 +47,101 @@ struct pool {
 int gs_pools_in_use;
 
 static struct gs_lock lock;
-static struct pool *pools; /* grown by mremap: never the program's malloc */
+static struct pool *pools;
 static uint32_t count;
 static uint32_t room;
 static uint64_t grain = FIRST_GRAIN; /* raised when a pool is seen to grow by more */
 
+static struct pool *find(CUmemoryPool handle)
+{
+    for (uint32_t i = 0; handle && i < count; i++)
+        if (pools[i].handle == handle)
+            return &pools[i];
+    return NULL;
+}
+
 /* The pool's record, made where there is none yet.  NULL: no memory for it. */
 static struct pool *record_of(CUmemoryPool handle, int device)
 {
-    struct pool *unused = NULL;
-    uint32_t wanted = room ? 2 * room : GS_PAGE / sizeof *pools;
-    void *grown;
+    struct pool *record = find(handle);
+    uint32_t unused = 0;
 
-    for (uint32_t i = 0; i < count; i++) {
-        if (pools[i].handle == handle)
-            return &pools[i];
-        if (!pools[i].handle && !pools[i].allocations && !pools[i].going_on)
-            unused = &pools[i];
-    }
-    if (!unused && count == room) {
-        grown = room ? mremap(pools, room * sizeof *pools, wanted * sizeof *pools, MREMAP_MAYMOVE)
-                     : mmap(NULL, wanted * sizeof *pools, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                            -1, 0);
-        if (grown == MAP_FAILED)
-            return NULL;
-        pools = grown;
-        room = wanted;
-    }
-    if (!unused)
-        unused = &pools[count++];
-    *unused = (struct pool){.handle = handle, .device = device};
+    if (record)
+        return record;
+    while (unused < count && (pools[unused].handle || pools[unused].going_on))
+        unused++;
+    if (unused == room && !gs_grow(&pools, &room, sizeof *pools))
+        return NULL;
+    count += unused == count;
+    pools[unused] = (struct pool){.handle = handle, .device = device};
     __atomic_store_n(&gs_pools_in_use, 1, __ATOMIC_RELAXED);
-    return unused;
+    return &pools[unused];
 }
 
-static uint64_t ask(CUmemoryPool handle, int attribute, uint64_t otherwise)
+/* Makes the charge what the driver says.  False: the pool has grown past the quota, and is not charged for that. */
+static int settle(struct pool *pool)
 {
-    cuuint64_t value;
+    cuuint64_t reserved = pool->charged - pool->going_on;
+    uint64_t target;
 
-    return REAL(cuMemPoolGetAttribute)(handle, attribute, &value) ? otherwise : value;
-}
-
-/* Makes the charge what the driver says.  False: the pool has grown past the quota, which is charged all the
- * same. */
-static int reconcile(struct pool *pool)
-{
-    uint64_t settled = pool->charged - pool->going_on;
-    uint64_t target =
-        (pool->handle ? ask(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, settled) : settled) +
-        pool->going_on;
-    int within = target <= pool->charged || gs_quota_try(pool->device, GS_POOL, target - pool->charged);
-
-    if (target - pool->going_on < settled)
+    if (REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved))
+        reserved = pool->charged - pool->going_on;
+    if (reserved < pool->reserved)
         memset(pool->freed, 0, sizeof pool->freed); /* given back to the device */
+    pool->reserved = reserved;
+    target = reserved + pool->going_on;
     if (target < pool->charged)
         gs_quota_release(pool->device, GS_POOL, pool->charged - target);
-    else if (!within)
-        gs_quota_charge(pool->device, GS_POOL, target - pool->charged);
+    else if (pool->going_on || target == pool->charged)
+        return 1;
+    else if (!gs_quota_try(pool->device, GS_POOL, target - pool->charged))
+        return 0;
     pool->charged = target;
-    return within;
+    return 1;
+}
+
+/* The same, limit or not: the driver has it. */
+static void reconcile(struct pool *pool)
+{
+    if (settle(pool))
+        return;
+    gs_quota_charge(pool->device, GS_POOL, pool->reserved - pool->charged);
+    pool->charged = pool->reserved;
+}
+
+/* Gives back what nobody uses. */
+static void trim(struct pool *pool)
+{
+    int mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* else it breaks a capture that is going on */
+
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+    REAL(cuMemPoolTrimTo)(pool->handle, 0);
+    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+    reconcile(pool);
+}
+
+/* The driver destroys the pool; without memory there is nothing more to be charged. */
+static CUresult destroy(struct pool *pool)
+{
+    CUresult result = REAL(cuMemPoolDestroy)(pool->handle);
+
+    if (result)
+        return result;
+    gs_quota_release(pool->device, GS_POOL, pool->charged - pool->going_on);
+    pool->charged = pool->going_on;
+    pool->handle = NULL;
+    return CUDA_SUCCESS;
+}
+
+static void look(struct pool *pool)
+{
+    if (!pool->destroyed) {
+        reconcile(pool);
+        return;
+    }
+    trim(pool);
+    if (!pool->charged)
+        destroy(pool);
 }
 
 void gs_pool_refresh(void)
@@ -111,25 +151,19 @@ void gs_pool_refresh(void)
     gs_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
         if (pools[i].handle)
-            reconcile(&pools[i]);
+            look(&pools[i]);
     gs_unlock(&lock);
 }
 
 void gs_pool_trim(int device)
 {
-    int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-
     if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
         return;
-    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
     gs_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
-        if (pools[i].handle && pools[i].device == device && pools[i].charged > pools[i].going_on) {
-            REAL(cuMemPoolTrimTo)(pools[i].handle, 0);
-            reconcile(&pools[i]);
-        }
+        if (pools[i].handle && pools[i].device == device && pools[i].charged > pools[i].going_on)
+            trim(&pools[i]);
     gs_unlock(&lock);
-    REAL(cuThreadExchangeStreamCaptureMode)(&mode);
 }
 
 static void note_freed(struct pool *pool, CUstream stream, uint64_t bytes)
@@ -142,18 +176,32 @@ static void note_freed(struct pool *pool, CUstream stream, uint64_t bytes)
     pool->freed[pool->freed_next++ % FREED_KINDS] = (struct freed){stream, bytes, 1};
 }
 
-static int take_freed(struct pool *pool, CUstream stream, uint64_t bytes)
+/* Where another stream has freed the same size, it may be that one's memory which this stream gets, or the reverse. */
+static struct freed *find_freed(struct pool *pool, CUstream stream, uint64_t bytes)
 {
+    struct freed *found = NULL;
+
     for (int i = 0; i < FREED_KINDS; i++) {
         struct freed *freed = &pool->freed[i];
 
-        if (freed->times && freed->bytes == bytes &&
-            (freed->stream == stream || freed->stream == GS_ANY_STREAM)) {
-            freed->times--;
-            return 1;
-        }
+        if (!freed->times || freed->bytes != bytes)
+            continue;
+        if (found || (freed->stream != stream && freed->stream != GS_ANY_STREAM))
+            return NULL;
+        found = freed;
     }
-    return 0;
+    return found;
+}
+
+/* Whatever else is allocated may be cut out of what has been freed. */
+static void use_freed(struct pool *pool, CUstream stream, uint64_t bytes)
+{
+    struct freed *freed = find_freed(pool, stream, bytes);
+
+    if (freed)
+        freed->times--;
+    else
+        memset(pool->freed, 0, sizeof pool->freed);
 }
 
 void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
@@ -162,14 +210,9 @@ void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
 
     gs_lock(&lock);
     pool = &pools[entry->owner];
-    pool->allocations--;
     note_freed(pool, stream, entry->bytes);
-    if (pool->handle) {
-        reconcile(pool);
-    } else if (!pool->allocations) {
-        gs_quota_release(pool->device, GS_POOL, pool->charged - pool->going_on);
-        pool->charged = pool->going_on;
-    }
+    if (pool->handle)
+        look(pool);
     gs_unlock(&lock);
 }
 
@@ -206,10 +249,10 @@ static int reserve_bound(struct gs_growth *growth, struct pool *pool)
     growth->bound = round_up(growth->bytes, __atomic_load_n(&grain, __ATOMIC_RELAXED));
     if (gs_quota_try(growth->device, GS_POOL, growth->bound))
         return 1;
-    growth->reuses = take_freed(pool, growth->stream, growth->bytes);
-    if (growth->reuses)
-        growth->bound = reserve_part(growth->device, growth->bound);
-    return growth->reuses;
+    if (!find_freed(pool, growth->stream, growth->bytes))
+        return 0;
+    growth->bound = reserve_part(growth->device, growth->bound);
+    return 1;
 }
 
 int gs_pool_grow(struct gs_growth *growth)
@@ -224,8 +267,11 @@ int gs_pool_grow(struct gs_growth *growth)
         pool = record_of(growth->pool, growth->device);
         done = pool && reserve_bound(growth, pool);
         if (done) {
+            use_freed(pool, growth->stream, growth->bytes);
             growth->record = (uint32_t)(pool - pools);
-            growth->before = pool->charged - pool->going_on;
+            growth->alone = pool->going_on ? 0 : pool->begun + 1;
+            growth->before = pool->reserved;
+            pool->begun++;
             pool->charged += growth->bound;
             pool->going_on += growth->bound;
         }
@@ -246,34 +292,38 @@ static void learn_grain(const struct gs_growth *growth, uint64_t grown)
     __atomic_store_n(&grain, learnt, __ATOMIC_RELAXED);
 }
 
-CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult result, CUdeviceptr pointer)
+/* False: no memory to note it down.  Of no bytes there may be no address. */
+static int note_allocated(const struct gs_growth *growth, CUdeviceptr pointer)
 {
     struct gs_entry entry = {
         .bytes = growth->bytes, .owner = growth->record, .device = growth->device, .kind = GS_POOL};
-    enum gs_noted noted = GS_NOT_NOTED;
+    enum gs_noted noted = GS_NOTED;
     struct gs_entry stale;
+
+    if (pointer)
+        noted = gs_ledger_put(pointer, &entry, &stale);
+    if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
+        gs_quota_release(stale.device, stale.kind, stale.bytes);
+    return noted != GS_NOT_NOTED;
+}
+
+CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult result, CUdeviceptr pointer)
+{
     struct pool *pool;
     int within;
 
     gs_lock(&lock);
     pool = &pools[growth->record];
     pool->going_on -= growth->bound;
-    within = reconcile(pool);
-    if (!pool->going_on && pool->charged > growth->before)
-        learn_grain(growth, pool->charged - growth->before);
-    if (!result && within)
-        noted = gs_ledger_put(pointer, &entry, &stale);
-    if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
-        gs_quota_release(stale.device, stale.kind, stale.bytes);
-    if (noted != GS_NOT_NOTED) {
-        pool->allocations++;
-        if (!growth->reuses)
-            take_freed(pool, growth->stream, growth->bytes); /* which it may have got */
-    } else if (!result) {
+    within = settle(pool);
+    if (growth->alone == pool->begun && pool->reserved > growth->before)
+        learn_grain(growth, pool->reserved - growth->before);
+    if (!result && (!within || !note_allocated(growth, pointer))) {
         REAL(cuMemFreeAsync)(pointer, growth->stream);
-        REAL(cuMemPoolTrimTo)(pool->handle, 0);
+        trim(pool);
+        result = gs_refuse(api, growth->device, growth->bound);
+    } else if (!within) {
         reconcile(pool);
-        result = gs_refuse(api, growth->device, growth->bytes);
     }
     gs_unlock(&lock);
     return result;
@@ -281,103 +331,57 @@ CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult
 
 int gs_pool_device(CUmemoryPool handle, int otherwise)
 {
-    int device = otherwise;
+    struct pool *pool;
+    int device;
 
     gs_lock(&lock);
-    for (uint32_t i = 0; i < count; i++)
-        if (pools[i].handle == handle)
-            device = pools[i].device;
+    pool = find(handle);
+    device = pool ? pool->device : otherwise;
     gs_unlock(&lock);
     return device;
 }
 
-/* -------- pools themselves -------- */
+/* -------- the end of a pool, and what is noted of its begin -------- */
 
-/* Whose memory a pool hands out: a device's, or pinned memory of the host, which costs no device anything. */
-static void note(CUmemoryPool handle, const CUmemLocation *location, int type)
+void gs_pool_note(CUmemoryPool handle, int device)
 {
-    int device = gs_row_of_location(location);
-
-    if (device == GS_HOST_ROW && type != CU_MEM_ALLOCATION_TYPE_PINNED)
-        device = GS_NO_DEVICE;
     gs_lock(&lock);
     record_of(handle, device);
     gs_unlock(&lock);
 }
 
-GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolProps))
+int gs_pool_is_gone(CUmemoryPool handle)
 {
-    CUresult result = REAL(cuMemPoolCreate)(pool, poolProps);
+    struct pool *pool;
+    int gone;
 
-    if (!result && gs_region())
-        note(*pool, &poolProps->location, poolProps->allocType);
-    return result;
+    if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
+        return 0;
+    gs_lock(&lock);
+    pool = find(handle);
+    gone = pool && pool->destroyed;
+    gs_unlock(&lock);
+    return gone;
 }
 
-GSHARE_HOOK(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
+CUresult gs_pool_destroy(CUmemoryPool handle)
 {
-    CUresult result = REAL(cuMemGetMemPool)(pool, location, type);
-
-    if (!result && gs_region())
-        note(*pool, location, type);
-    return result;
-}
-
-GSHARE_HOOK(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
-{
-    CUresult result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
-
-    if (!result && gs_region())
-        note(*pool, location, type);
-    return result;
-}
-
-/* Its owner pays for it, and nothing is allocated from it here. */
-GSHARE_HOOK(cuMemPoolImportFromShareableHandle,
-            (CUmemoryPool * pool_out, void *handle, int handleType, unsigned long long flags))
-{
-    const CUmemLocation elsewhere = {0};
-    CUresult result = REAL(cuMemPoolImportFromShareableHandle)(pool_out, handle, handleType, flags);
-
-    if (!result && gs_region())
-        note(*pool_out, &elsewhere, 0);
-    return result;
-}
-
-/* Its memory lives until its last allocation has gone; till then nobody can ask it any more. */
-GSHARE_HOOK(cuMemPoolDestroy, (CUmemoryPool pool))
-{
+    cuuint64_t none = 0;
+    struct pool *pool;
     CUresult result;
 
-    if (!gs_region())
-        return REAL(cuMemPoolDestroy)(pool);
     gs_lock(&lock);
-    result = REAL(cuMemPoolDestroy)(pool);
-    for (uint32_t i = 0; !result && i < count; i++) {
-        if (pools[i].handle != pool)
-            continue;
-        pools[i].handle = NULL;
-        if (!pools[i].allocations) {
-            gs_quota_release(pools[i].device, GS_POOL, pools[i].charged - pools[i].going_on);
-            pools[i].charged = pools[i].going_on;
-        }
+    pool = find(handle);
+    if (pool && pool->device >= 0)
+        trim(pool);
+    if (!pool) {
+        result = REAL(cuMemPoolDestroy)(handle);
+    } else if (pool->device < 0 || !pool->charged) {
+        result = destroy(pool);
+    } else {
+        result = REAL(cuMemPoolSetAttribute)(handle, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &none);
+        pool->destroyed = !result;
     }
     gs_unlock(&lock);
-    return result;
-}
-
-GSHARE_HOOK(cuMemPoolTrimTo, (CUmemoryPool pool, size_t minBytesToKeep))
-{
-    CUresult result = REAL(cuMemPoolTrimTo)(pool, minBytesToKeep);
-
-    gs_pool_refresh();
-    return result;
-}
-
-GSHARE_HOOK(cuMemPoolSetAttribute, (CUmemoryPool pool, int attr, void *value))
-{
-    CUresult result = REAL(cuMemPoolSetAttribute)(pool, attr, value);
-
-    gs_pool_refresh();
     return result;
 }

@@ -24,10 +24,10 @@ struct gs_growth {
     CUstream stream;
     uint64_t bytes;  /* wanted */
     uint64_t bound;  /* reserved: the most that the pool may grow by */
-    uint64_t before; /* what the pool was charged */
+    uint64_t before; /* what the pool had reserved */
+    uint64_t alone;  /* its number, where no other allocation from the pool was going on; or 0 */
     uint32_t record;
     int device;
-    int reuses; /* what has been freed just so */
 };
 
 /* Reserves what the pool may grow by.  False: over the quota. */
@@ -38,6 +38,13 @@ CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult
 
 /* The device of a pool that we have seen. */
 int gs_pool_device(CUmemoryPool pool, int otherwise);
+
+/* A pool that the program has come to know.  GS_NO_DEVICE: nothing of it is charged. */
+void gs_pool_note(CUmemoryPool pool, int device);
+
+/* Destroyed by the program, and kept until it is empty. */
+int gs_pool_is_gone(CUmemoryPool pool);
+CUresult gs_pool_destroy(CUmemoryPool pool);
 
 void gs_pool_forget(void); /* in a fork's child */
 

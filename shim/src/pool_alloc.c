@@ -7,9 +7,11 @@
 
 #define POOL_GRAIN 512ull
 
-/* How the driver deals memory of pools out. */
+/* How the driver deals memory of pools out; nobody tells what it does where none is asked for. */
 static uint64_t rounded(uint64_t bytes)
 {
+    if (!bytes)
+        return POOL_GRAIN;
     return bytes > UINT64_MAX - POOL_GRAIN ? UINT64_MAX : (bytes + POOL_GRAIN - 1) / POOL_GRAIN * POOL_GRAIN;
 }
 
@@ -45,7 +47,7 @@ static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointe
     CUdevice ordinal;
 
     *growth = (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || !bytes || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
+    if (!gs_region() || !pointer || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
         REAL(cuDeviceGetMemPool)(&growth->pool, ordinal))
         return 0;
     growth->device = gs_device_index(ordinal);
@@ -57,7 +59,7 @@ static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_
 {
     *growth =
         (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .pool = pool, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || !bytes || !pool || is_capturing(stream))
+    if (!gs_region() || !pointer || !pool || is_capturing(stream))
         return 0;
     growth->device = gs_pool_device(pool, gs_current_device());
     return growth->device != GS_NO_DEVICE;
@@ -96,6 +98,8 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     struct gs_growth growth;
     CUresult result;
 
+    if (gs_pool_is_gone(pool))
+        return CUDA_ERROR_INVALID_VALUE;
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
@@ -111,6 +115,8 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     struct gs_growth growth;
     CUresult result;
 
+    if (gs_pool_is_gone(pool))
+        return CUDA_ERROR_INVALID_VALUE;
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))

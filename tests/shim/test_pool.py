@@ -217,4 +217,59 @@ sync(); must("cuMemPoolTrimTo", pool, 0)
 out([used() - base, reserved(pool)])
 """
     assert run(tenant, program) == [0, 0]
-    assert 0 < tenant.physical_peak() <= GIB
+    assert 0 < tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
+
+
+@pytest.mark.parametrize("last", ["cuMemFreeAsync", "cuMemPoolDestroy"])
+def test_a_destroyed_pool_is_charged_until_streams_have_come_to_its_frees(tenant: Tenant, last: str) -> None:
+    """The driver has its memory till then."""
+    program = f"""
+start(); base = used(); pool = new_pool(); stream = new("cuStreamCreate", 1)[1]
+p = new("cuMemAllocFromPoolAsync", 100 * MIB, pool, stream)[1]
+must("cuLaunchHostFunc", stream, ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p), 300_000)
+free, destroy = ("cuMemFreeAsync", p, stream), ("cuMemPoolDestroy", pool)
+for call_ in (free, destroy) if {last!r} == destroy[0] else (destroy, free): must(*call_)
+before = used() - base
+gone = [call(*destroy), call("cuMemPoolTrimTo", pool, 0), new("cuMemAllocFromPoolAsync", 1, pool, stream)[0]]
+must("cuStreamSynchronize", stream)
+out([before, gone, used() - base, new("cuMemPoolCreate", ctypes.byref(Props(1, 0, Location(1, 0))))[0]])
+"""
+    assert run(tenant, program) == [100 * MIB, [1, 1, 1], 0, 0]
+
+
+def test_a_destroyed_pool_is_no_device_s_current_one(tenant: Tenant) -> None:
+    program = """
+start(); base = used(); pool = new_pool(); must("cuDeviceSetMemPool", 0, pool)
+p = new("cuMemAllocAsync", 10 * MIB, 0)[1]
+must("cuMemPoolDestroy", pool)
+current = new("cuDeviceGetMemPool", 0)[1]
+out([current == default_pool(), call("cuMemPoolDestroy", default_pool()), call("cuMemFreeAsync", p, 0)])
+"""
+    assert run(tenant, program) == [True, 1, 0]
+
+
+def test_other_sizes_are_not_taken_for_memory_that_was_freed(tenant: Tenant) -> None:
+    """What was freed is cut into small pieces: at the quota's edge there is nothing of its size any more."""
+    program = """
+start(); pool = new_pool(); keep(pool, 2**63)
+p = new("cuMemAllocFromPoolAsync", 10 * MIB, pool, 0)[1]
+must("cuMemFreeAsync", p, 0); sync()
+small = new("cuMemAllocFromPoolAsync", 512, pool, 0)[0]
+rest, code = fill(2 * MIB, most=1000)
+out([small, code, new("cuMemAllocFromPoolAsync", 10 * MIB, pool, 0)[0]])
+"""
+    assert run(tenant, program) == [0, OUT_OF_MEMORY, OUT_OF_MEMORY]
+    assert tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
+
+
+def test_no_bytes_in_stream_order_are_had_for_nothing(tenant: Tenant) -> None:
+    program = """
+start(); base = used(); got = []
+own = new_pool()
+for name, *more in ("cuMemAllocAsync", 0), ("cuMemAllocAsync_ptsz", 0), ("cuMemAllocFromPoolAsync", own, 0):
+    code, p = new(name, 0, *more)
+    got.append([code, p, call("cuMemFreeAsync", p, 0)])
+out([got, used() - base])
+"""
+    bare = tenant.run(POOLS + program, limited=False)
+    assert run(tenant, program) == bare == [[[0, 0, 0]] * 3, 0]

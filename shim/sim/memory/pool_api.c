@@ -6,14 +6,20 @@
 
 #include <unistd.h>
 
+/* NVIDIA's own tests of cuda-core allocate no bytes so, in a capture too, and are content with any address: here with none,
+ * which may be freed like any other. */
 SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, size_t bytes, CUstream handle),
                (address, bytes, handle))
 {
     SIM_ENTER_CONTEXT(cuMemAllocAsync, ctx);
     struct sim_stream *stream;
-    if (!address || bytes == 0)
+    if (!address)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (bytes == 0) {
+        *address = 0;
+        return CUDA_SUCCESS;
+    }
     if (stream->capture)
         return sim_capture_alloc(stream, stream->context->device, bytes, address);
     pthread_mutex_lock(&sim_pools_lock);
@@ -28,9 +34,13 @@ SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
 {
     SIM_ENTER_CONTEXT(cuMemAllocFromPoolAsync, ctx);
     struct sim_stream *stream;
-    if (!address || bytes == 0 || !sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported)
+    if (!address || !sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (bytes == 0) {
+        *address = 0;
+        return CUDA_SUCCESS;
+    }
     if (stream->capture)
         return sim_capture_alloc(stream, pool->device, bytes, address);
     return sim_pool_alloc(pool, bytes, stream, address);
@@ -43,6 +53,8 @@ SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstre
     struct sim_stream *stream;
     struct sim_block block;
     SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    if (address == 0)
+        return CUDA_SUCCESS;
     if (stream->capture)
         return sim_capture_free(stream, address);
     if (!sim_block_find(address, &block) || block.base != address)
