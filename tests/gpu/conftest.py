@@ -41,6 +41,25 @@ class Gpu:
             text=True,
         )
 
+    def used_by(self, *pids: int) -> int:
+        """Device memory of processes by the device's own books."""
+        if self.simulated:
+            from gshare.shim import sim
+
+            devices: list[dict[str, Any]] = sim.stat(self.sandbox.environment["SIMGPU_MACHINE"])["devices"]
+            return sum(p["used_bytes"] for device in devices for p in device["processes"] if p["pid"] in pids)
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        running = [
+            process for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        ]
+        own = [p for p in running if p.pid in pids] or running  # in a container pids may differ
+        if not 1 <= len(own) <= len(pids):
+            pytest.skip(f"NVML does not show {pids}, and lists {len(running)} processes")
+        return sum(int(process.usedGpuMemory) for process in own)
+
     def finish(self, process: subprocess.Popen[str], timeout: float = 90) -> list[dict[str, Any]]:
         """Wait for the end; the JSON objects it printed, one a line."""
         try:

@@ -93,7 +93,8 @@ phase timings 60 log.txt $bare "$recorder" --timings "$out/timings.json"
 phase demo 45 demo.json $gshare demo $sim --json
 tests=$root/tests/gpu
 phase tests 130 log.txt "$python" -m pytest "$tests/test_memory.py" "$tests/test_share.py" "$tests/test_roads.py" \
-    "$tests/test_clients.py" -m gpu -rA -p no:cacheprovider --durations=5 --junit-xml="$out/tests.xml"
+    "$tests/test_clients.py" "$tests/test_probes.py" \
+    -m gpu -rA -p no:cacheprovider --durations=5 --junit-xml="$out/tests.xml"
 phase overhead 110 log.txt $gshare bench overhead $sim --output "$out/overhead.json"
 [ -n "$sim" ] || $gshare controller stop >>"$out/log.txt" 2>&1
 [ -z "$sim" ] || $gshare sim stop >>"$out/log.txt" 2>&1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -35,26 +35,6 @@ def test_what_the_device_really_gave_is_within_the_quota(gpu: Gpu) -> None:
     process = gpu.start(["--mem=2G"], "-m", "gshare.benchmarks.workload", *TAKE_3G, "--stay")
     assert process.stdout is not None
     said = json.loads(process.stdout.readline())
-    physical_bytes = used_by(gpu, process.pid)
+    physical_bytes = gpu.used_by(process.pid)
     process.communicate()
     assert said["got_bytes"] < physical_bytes <= 2 * GIB
-
-
-def used_by(gpu: Gpu, pid: int) -> int:
-    """Device memory of a process by the device's own books."""
-    if gpu.simulated:
-        from gshare.shim import sim
-
-        devices: list[dict[str, Any]] = sim.stat(gpu.sandbox.environment["SIMGPU_MACHINE"])["devices"]
-        return sum(p["used_bytes"] for device in devices for p in device["processes"] if p["pid"] == pid)
-    import pynvml
-
-    pynvml.nvmlInit()
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    running = [
-        process for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    ]
-    own = [process for process in running if process.pid == pid] or running  # in a container pids may differ
-    if len(own) != 1:
-        pytest.skip(f"NVML does not show pid {pid}, and lists {len(running)} processes")
-    return int(own[0].usedGpuMemory)

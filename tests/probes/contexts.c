@@ -92,7 +92,7 @@ int raise_heap(const struct door *door)
 
 int raise_stack(const struct door *door)
 {
-    return raise(door->name, STACK_SIZE, 16 * KIB);
+    return raise(door->name, STACK_SIZE, 2 * KIB);
 }
 
 int lower_heap(const struct way *way)

@@ -8,7 +8,13 @@
  *   prepare DOOR WAY    by number: a context, and what that door needs to be tried
  *   take                through the door
  *   give                back on that way; where the answer has "look", an empty line lets it go on
- *   leave               nothing stays */
+ *   leave               nothing stays
+ *
+ * and, where no one else can say how much is left or make it less:
+ *
+ *   keep                have the primary context, from now on
+ *   info                what cuMemGetInfo says
+ *   pad BYTES           take so much linear memory, in place of what was taken so before */
 #include "maker.h"
 #include "probe.h"
 
@@ -101,9 +107,36 @@ static int leave(void)
     return code;
 }
 
+static int keep(void)
+{
+    word context = 0;
+    return DO(cuDevicePrimaryCtxRetain, A(context), (word)device);
+}
+
+static int info(void)
+{
+    size_t free = 0, total = 0;
+    int code = DO(cuMemGetInfo_v2, A(free), A(total));
+    printf("{\"free\":%zu,\"total\":%zu,", free, total);
+    return code;
+}
+
+static int pad(size_t bytes)
+{
+    static word padding;
+    int code = padding ? DO(cuMemFree_v2, padding) : 0;
+    padding = 0;
+    return code || !bytes ? code : DO(cuMemAlloc_v2, A(padding), bytes);
+}
+
 static int step(const char *line)
 {
+    size_t bytes;
     int to, back;
+    if (strcmp(line, "keep\n") == 0)
+        return keep();
+    if (sscanf(line, "pad %zu", &bytes) == 1)
+        return pad(bytes);
     if (sscanf(line, "prepare %d %d", &to, &back) == 2)
         return prepare(to, back);
     if (!door)
@@ -128,6 +161,8 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof(line), stdin)) {
         if (strcmp(line, "list\n") == 0)
             list();
+        else if (strcmp(line, "info\n") == 0)
+            printf("\"code\":%d}\n", info());
         else
             printf("{\"code\":%d}\n", step(line));
         fflush(stdout);

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "probes"
+ANSWER_S = 60.0
 ROADS = ("linked", "dlsym", "procaddress")
 
 # How a door's charge is related to what the device loses.
@@ -122,6 +125,8 @@ class Probes:
         assert process.stdout is not None
         process.stdin.write(command + "\n")
         process.stdin.flush()
+        if not select.select([process.stdout], [], [], ANSWER_S)[0]:
+            process.kill()
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the program ended with {process.wait()} at: {command}")
@@ -145,9 +150,27 @@ class Probes:
     def leave(self) -> int:
         return int(self.ask("leave")["code"])
 
+    def free(self) -> int:
+        """What the driver says is free."""
+        return int(self.ask("info")["free"])
+
+    def pad(self, bytes_: int = 0) -> int:
+        return int(self.ask(f"pad {bytes_}")["code"])
+
+    @contextmanager
+    def or_killed(self) -> Iterator[Probes]:
+        """Whatever goes wrong meanwhile, nobody goes on from there."""
+        try:
+            yield self
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
     def close(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(timeout=30)
         assert self.process.stdout is not None
         self.process.stdout.close()

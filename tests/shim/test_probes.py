@@ -53,9 +53,9 @@ class Bench:
         probes = self.running.pop(key, None) or Probes([self.programs[road], road], environ)
         self.running[key] = probes
         try:
-            yield probes
+            with probes.or_killed():
+                yield probes
         except BaseException:
-            probes.process.kill()
             self.running.pop(key).close()
             self.collect()
             raise
