@@ -56,22 +56,32 @@ def print_devices(devices: Sequence[Device]) -> None:
 def print_quotas(quotas: Sequence[Quota]) -> None:
     """`gshare quota show`."""
     rows = [
-        (quota.tenant, quota_memory(quota), share(quota.compute_ppm), "yes" if quota.running else "no")
+        (
+            quota.tenant,
+            quota_memory(quota),
+            share(quota.compute_ppm),
+            NOTHING if quota.host_memory_bytes is None else format_size(quota.host_memory_bytes),
+            "yes" if quota.running else "no",
+        )
         for quota in quotas
     ]
-    print_table(("TENANT", "MEM", "COMPUTE", "RUNNING"), rows)
+    print_table(("TENANT", "MEM", "COMPUTE", "HOST-MEM", "RUNNING"), rows)
 
 
 def print_change(change: LimitsSet) -> None:
     """`gshare set`: what was read back, old and new."""
     count = f"{change.processes} process{'' if change.processes == 1 else 'es'}"
+    old_host, new_host = change.old_host_memory_bytes, change.new_host_memory_bytes
+    if old_host != new_host:
+        click.echo(f"{change.tenant}: host-mem {size(old_host)} -> {size(new_host)} ({count})")
     for device in change.devices:
         parts = []
         if device.old_memory_bytes != device.new_memory_bytes:
             parts.append(f"mem {size(device.old_memory_bytes)} -> {size(device.new_memory_bytes)}")
         if device.old_compute_ppm != device.new_compute_ppm:
             parts.append(f"compute {share(device.old_compute_ppm)} -> {share(device.new_compute_ppm)}")
-        click.echo(f"{change.tenant}: {', '.join(parts) or 'unchanged'} on GPU {device.index} ({count})")
+        if parts or old_host == new_host:
+            click.echo(f"{change.tenant}: {', '.join(parts) or 'unchanged'} on GPU {device.index} ({count})")
 
 
 def print_admission(decision: Admitted, environment: dict[str, str], *, as_json: bool) -> None:
@@ -87,6 +97,8 @@ def print_admission(decision: Admitted, environment: dict[str, str], *, as_json:
         limits = f"mem {size(device.memory_bytes)}, compute {share(device.compute_ppm)}"
         context = f"a context takes up to {format_size(device.context_bytes)}"
         click.echo(f"# GPU {device.index} {device.uuid}: {limits}; {context}")
+    if decision.host_memory_bytes is not None:
+        click.echo(f"# host: pinned memory {format_size(decision.host_memory_bytes)}")
     for name, value in sorted(environment.items()):
         click.echo(f"export {name}='{value}'")
 

@@ -61,6 +61,7 @@ class PrefixCommand(click.Command):
 def run(
     mem: str | None,
     compute: str | None,
+    host_mem: str | None,
     share: str | None,
     gpu: str | None,
     tenant: str | None,
@@ -76,7 +77,7 @@ def run(
     """
     if as_json and not dry_run:
         raise UsageError("run --json", "the output is the program's", "with --dry-run it prints the decision")
-    asked = limits(mem, compute, share)
+    asked = limits(mem, compute, host_mem, share)
     gpus = parse_gpus(gpu) if gpu is not None else []
     if tenant is not None:
         parse_tenant(tenant)

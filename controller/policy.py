@@ -130,6 +130,16 @@ def granted(limits: Limits, device: Capacity) -> Grant:
     return Grant(size, limits.compute_ppm)
 
 
+def check_host(limits: Limits, host_bytes: int) -> None:
+    """Raise OverCapacity for more pinned memory than the machine has; it is promised to nobody."""
+    asked = limits.host_memory_bytes
+    if asked is not None and asked > host_bytes:
+        has = format_size(host_bytes)
+        raise OverCapacity(
+            f"--host-mem {format_size(asked)}", f"is more than the machine has ({has})", "try --host-mem 100%"
+        )
+
+
 def is_metered(grants: Iterable[Grant]) -> bool:
     """Whether tenants without a share must be measured all the same, given what all have on a device.
 
@@ -182,6 +192,11 @@ def changed(limits: Limits, change: Change) -> Limits:
         if change.compute_ppm is not None
         else limits.compute_ppm,
         {**({} if anew else limits.memory_on), **change.memory_on},
+        None
+        if change.lift_host_memory
+        else change.host_memory_bytes
+        if change.host_memory_bytes is not None
+        else limits.host_memory_bytes,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from gshare.controller.errors import GshareError, error_from_code
 from gshare.controller.units import Memory
 
-VERSION = 2
+VERSION = 3
 MAX_MESSAGE_BYTES = 1 << 20
 
 DRY_RUN = "gshare/dry-run/v1"
@@ -23,12 +23,13 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person asks for, on each device granted; None: nothing was said about it.
 
     `memory_on` has the devices for which other amounts hold, by index or UUID; None there is no limit.
-    Without `memory`, only these are granted.
+    Without `memory`, only these are granted.  `host_memory_bytes` is for pinned memory of the host.
     """
 
     memory: Memory | None = None
     compute_ppm: int | None = None
     memory_on: dict[str, Memory | None] = {}
+    host_memory_bytes: int | None = None
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +41,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     lift_compute: bool = False
     memory_on: dict[str, Memory | None] = {}
     """Other amounts for some devices, by index or UUID; None takes the limit away there."""
+    host_memory_bytes: int | None = None
+    lift_host_memory: bool = False
 
 
 class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -167,6 +170,8 @@ class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field
     devices: list[Granted]
     restricted: bool = False
     """The machine has devices that are not granted."""
+    host_memory_bytes: int | None = None
+    """Pinned memory of the host; None is no limit."""
 
 
 class ControllerInfo(msgspec.Struct, frozen=True):
@@ -236,6 +241,9 @@ class Process(msgspec.Struct, frozen=True):
     denied: int
     state: str
     command: str
+    host_used_bytes: int = 0
+    """Pinned memory of the host, which is no device's: the same in each of the process's rows."""
+    host_memory_limit_bytes: int | None = None
 
 
 class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="schema"):
@@ -291,6 +299,8 @@ class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="sch
     tenant: str
     processes: int
     devices: list[Changed]
+    old_host_memory_bytes: int | None = None
+    new_host_memory_bytes: int | None = None
 
 
 class QuotaOn(msgspec.Struct, frozen=True):
@@ -310,6 +320,7 @@ class Quota(msgspec.Struct, frozen=True):
     compute_ppm: int | None
     running: bool
     devices: list[QuotaOn] = []
+    host_memory_bytes: int | None = None
 
 
 class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):

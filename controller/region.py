@@ -103,6 +103,16 @@ class TenantFiles:
             return
         self._set_cap(row, abi.NO_CAP_PPM if grant.compute_ppm is None else grant.compute_ppm, before is None)
 
+    @property
+    def host_memory_bytes(self) -> int | None:
+        """How much memory of the host the tenant may pin; None is no limit."""
+        limit = self.limits.device(abi.HOST_ROW).memory_limit_bytes
+        return None if limit == abi.NO_LIMIT_BYTES else limit
+
+    @host_memory_bytes.setter
+    def host_memory_bytes(self, limit: int | None) -> None:
+        self.limits.set_memory_limit(abi.HOST_ROW, abi.NO_LIMIT_BYTES if limit is None else limit)
+
     def meter(self, row: int, metered: bool) -> None:
         """Measure the tenant on one device where it has no share there, or stop measuring it."""
         cap_ppm = abi.METERED_PPM if metered else abi.NO_CAP_PPM
@@ -155,7 +165,16 @@ def create_tenant(
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(mode=0o700)
         rows = [_device_limits(device, grants) for device in table]
-        abi.create_limits(building / "limits", name, index, rows, now_ns=now_ns(), tenants_bound=index + 1)
+        host = note.limits.host_memory_bytes
+        abi.create_limits(
+            building / "limits",
+            name,
+            index,
+            rows,
+            now_ns=now_ns(),
+            tenants_bound=index + 1,
+            host_limit_bytes=abi.NO_LIMIT_BYTES if host is None else host,
+        )
         abi.create_usage(building / "usage")
         os.link(runtime.activity, building / "activity")
         _write_note(building, note)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gshare.controller import policy
+from gshare.controller import host, policy
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
@@ -27,7 +27,7 @@ from gshare.controller.protocol import (
 )
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenant, Tenants
-from gshare.controller.units import Memory, format_memory_each, format_percent
+from gshare.controller.units import Memory, format_memory_each, format_percent, format_size
 
 NOTHING_ASKED = Limits()
 NO_AMOUNT = Memory(None, None)
@@ -90,9 +90,10 @@ class Registry:
             raise NoSuchThing(
                 f"--tenant {request.tenant}",
                 "no such tenant",
-                f"give --mem or --compute, or first gshare quota set {request.tenant} --mem SIZE",
+                f"give --mem, --compute or --host-mem, or first gshare quota set {request.tenant} --mem SIZE",
             )
         limits = request.limits if quota == NOTHING_ASKED else quota
+        policy.check_host(limits, host.memory_bytes())
         known = self._with_capacity(self._devices(request))
         if not known:
             if limits != NOTHING_ASKED or request.gpus or machine != REAL:
@@ -106,7 +107,9 @@ class Registry:
         if not request.dry_run:
             self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
         directory = str(self.tenants.runtime.tenants / name)
-        return Admitted(name, directory, False, self._granted(known, grants), len(grants) < len(known))
+        granted = self._granted(known, grants)
+        restricted = len(grants) < len(known)
+        return Admitted(name, directory, False, granted, restricted, limits.host_memory_bytes)
 
     def set_limits(self, request: SetLimits) -> LimitsSet:
         """Change a running tenant's limits and read them back."""
@@ -120,6 +123,7 @@ class Registry:
     def set_quota(self, request: SetQuota) -> Quotas:
         """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
         limits = policy.changed(self._quota(request.tenant), request.change)
+        policy.check_host(limits, host.memory_bytes())
         if limits == NOTHING_ASKED:
             raise UsageError(
                 f"quota set {request.tenant}",
@@ -182,7 +186,8 @@ class Registry:
         if not request.dry_run:
             tenant.update(runs=[*tenant.runs, Run(request.pid, request.start_ticks)])
         granted = self._granted(known, tenant.files.grants())
-        return Admitted(tenant.name, str(tenant.files.directory), True, granted, len(granted) < len(known))
+        directory, restricted = str(tenant.files.directory), len(granted) < len(known)
+        return Admitted(tenant.name, directory, True, granted, restricted, tenant.files.host_memory_bytes)
 
     def _forget_run(self, run: Run) -> None:
         """A process is in one tenant: where it asks twice, the first admission is void."""
@@ -191,6 +196,7 @@ class Registry:
                 tenant.runs.remove(run)
 
     def _plan(self, tenant: Tenant, limits: Limits) -> Plan:
+        policy.check_host(limits, host.memory_bytes())
         held = tenant.files.grants()
         granted: dict[str, Grant] = {}
         for device, capacity in self._known(tenant.machine):
@@ -215,9 +221,13 @@ class Registry:
             tenant.files.change(rows[uuid], grant)
             new = tenant.files.grant(rows[uuid])
             changes.append(Changed(index[uuid], uuid, old[0], new[0], old[1], new[1]))
+        old_host = tenant.files.host_memory_bytes
+        tenant.files.host_memory_bytes = plan.limits.host_memory_bytes
+        new_host = tenant.files.host_memory_bytes
         self.tenants.meter_neighbours()
         self.tenants.on_change("limits", tenant.name)
-        return LimitsSet(tenant.name, len(self.tenants.processes()[tenant.name]), changes)
+        processes = len(self.tenants.processes()[tenant.name])
+        return LimitsSet(tenant.name, processes, changes, old_host, new_host)
 
     def _find(self, target: str) -> Tenant:
         """A running tenant by its name, or by the pid of one of its processes."""
@@ -287,7 +297,9 @@ class Registry:
         memory = limits.memory or NO_AMOUNT
         devices = [QuotaOn(gpu, *(amount or NO_AMOUNT)) for gpu, amount in limits.memory_on.items()]
         running = name in self.tenants.by_name
-        return Quota(name, memory.bytes, memory.ppm, limits.compute_ppm, running, devices)
+        return Quota(
+            name, memory.bytes, memory.ppm, limits.compute_ppm, running, devices, limits.host_memory_bytes
+        )
 
     def _free_name(self, request: Admit) -> str:
         """The tenant's name: as asked, or made of the program's, and not one that is in use."""
@@ -325,6 +337,7 @@ def _check_no_other(request: Admit, limits: Limits, known: list[tuple[Found, Cap
         (asked.memory is not None and asked.memory != limits.memory)
         or (asked.compute_ppm is not None and asked.compute_ppm != limits.compute_ppm)
         or (asked.memory_on and asked.memory_on != limits.memory_on)
+        or (asked.host_memory_bytes is not None and asked.host_memory_bytes != limits.host_memory_bytes)
     ):
         raise UsageError(
             f"--tenant {request.tenant}",
@@ -342,6 +355,8 @@ def _no_device(machine: str, request: Admit) -> GshareError:
         if limits.memory or limits.memory_on
         else f"--compute {format_percent(limits.compute_ppm)}"
         if limits.compute_ppm
+        else f"--host-mem {format_size(limits.host_memory_bytes)}"
+        if limits.host_memory_bytes
         else f"--gpu {','.join(request.gpus)}"
         if request.gpus
         else f"--tenant {request.tenant}"

@@ -44,7 +44,11 @@ class QuotaStore:
     def _save(self, quotas: dict[str, Limits]) -> None:
         rows: dict[str, Any] = {}
         for name, limits in sorted(quotas.items()):
-            row = {**_amount(limits.memory), "compute_ppm": limits.compute_ppm}
+            row = {
+                **_amount(limits.memory),
+                "compute_ppm": limits.compute_ppm,
+                "host_memory_bytes": limits.host_memory_bytes,
+            }
             rows[name] = {key: value for key, value in row.items() if value is not None}
             if limits.memory_on:
                 rows[name]["devices"] = {gpu: _amount(memory) for gpu, memory in limits.memory_on.items()}
@@ -62,10 +66,10 @@ class QuotaStore:
             _is_sound(amount, _AMOUNT) for amount in devices.values()
         ):
             raise damaged
-        if not _is_sound(every, {**_AMOUNT, "compute_ppm": FULL_PPM}):
+        if not _is_sound(every, {**_AMOUNT, "compute_ppm": FULL_PPM, "host_memory_bytes": MAX_BYTES}):
             raise damaged
         on = {gpu: _memory(amount) for gpu, amount in devices.items()}
-        return Limits(_memory(every), every.get("compute_ppm"), on)
+        return Limits(_memory(every), every.get("compute_ppm"), on, every.get("host_memory_bytes"))
 
 
 _AMOUNT = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM}

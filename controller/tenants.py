@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from gshare.controller import region
 from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
@@ -114,7 +116,8 @@ class Tenants:
         for uuid, row in files.rows().items():
             self.table.keep(row, uuid)
         note = files.note()
-        tenant = Tenant(name, note.machine, note.gpus, note.limits, files, note.runs)
+        limits = msgspec.structs.replace(note.limits, host_memory_bytes=files.host_memory_bytes)
+        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs)
         self.by_name[name] = tenant
         self._tell_bound()
         return tenant

@@ -94,7 +94,7 @@ def parse_size(text: str, option: str) -> int:
     match = _SIZE.fullmatch(text)
     if not match or (match[2] and not match[3]):
         raise UsageError(
-            what, "not a size", "bytes, or with K, M, G, T, as 8G; or a part of the device, as 30%"
+            what, "not a size", "bytes, or with K, M, G, T, as 8G; or a part of what there is, as 30%"
         )
     digits, fraction, suffix = match[1], match[2] or "", (match[3] or "").upper()
     size = (
@@ -105,7 +105,7 @@ def parse_size(text: str, option: str) -> int:
     if size <= 0:
         raise UsageError(what, "a size must be above zero", "as 512M or 8G")
     if size > MAX_BYTES:
-        raise UsageError(what, "no device is that large", "as 512M or 8G")
+        raise UsageError(what, "nothing is that large", "as 512M or 8G")
     return size
 
 
@@ -127,7 +127,7 @@ def parse_percent(text: str, option: str) -> int:
     if ppm == 0:
         raise UsageError(what, "a share must be above zero", "as 30%")
     if ppm > FULL_PPM:
-        raise UsageError(what, "more than 100 % of a device", "100% at most")
+        raise UsageError(what, "more than there is", "100% at most")
     return ppm
 
 

@@ -68,7 +68,7 @@ def processes(registry: Registry, sampler: Sampler) -> Processes:
     rows: list[Process] = []
     for tenant in registry.tenants.by_name.values():
         indices = _indices(registry, tenant)
-        slots = {slot.pid: slot for slot in tenant.files.usage.slots(len(tenant.files.limits.devices))}
+        slots = {slot.pid: slot for slot in tenant.files.usage.slots(abi.ROWS)}
         for pid in sorted(living[tenant.name] | set(slots)):
             slot = slots.get(pid)
             shown = [] if slot is None else [
@@ -139,6 +139,8 @@ def _on_device(
         denied=used.denied,
         state="throttled" if throttled else "busy" if share else "idle",
         command=command(slot.pid),
+        host_used_bytes=slot.devices[abi.HOST_ROW].held_bytes,
+        host_memory_limit_bytes=tenant.files.host_memory_bytes,
     )
 
 
@@ -163,6 +165,7 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         denied=0,
         state=state,
         command=command(pid),
+        host_memory_limit_bytes=tenant.files.host_memory_bytes,
     )
 
 

@@ -20,7 +20,7 @@ RUN = (
     (["--mem", "-1G"], "--mem -1G: a size must be above zero (as 512M or 8G)"),
     (
         ["--mem", "much"],
-        "--mem much: not a size (bytes, or with K, M, G, T, as 8G; or a part of the device, as 30%)",
+        "--mem much: not a size (bytes, or with K, M, G, T, as 8G; or a part of what there is, as 30%)",
     ),
     (["--mem", "30.5.1%"], "--mem 30.5.1%: not a percentage (as 30% or 12.5%)"),
     (["--mem", "500G"], "--mem 500G: is more than GPU 0 has (139.8G) (try --mem 100%)"),
@@ -29,7 +29,7 @@ RUN = (
     (["--compute", "30.5.1%"], "--compute 30.5.1%: not a percentage (as 30% or 12.5%)"),
     (["--compute", "0"], "--compute 0: a share must be above zero (as 30%)"),
     (["--compute", "-5%"], "--compute -5%: a share must be above zero (as 30%)"),
-    (["--compute", "101%"], "--compute 101%: more than 100 % of a device (100% at most)"),
+    (["--compute", "101%"], "--compute 101%: more than there is (100% at most)"),
     (
         ["--compute", "30%..60%"],
         "--compute 30%..60%: borrowing above a share is not supported yet (give one hard cap, as 30%)",
@@ -47,7 +47,7 @@ RUN = (
     (
         ["--tenant", "nobody"],
         "--tenant nobody: no such tenant"
-        " (give --mem or --compute, or first gshare quota set nobody --mem SIZE)",
+        " (give --mem, --compute or --host-mem, or first gshare quota set nobody --mem SIZE)",
     ),
     (
         ["--weight", "3"],
@@ -91,7 +91,7 @@ OTHERS = (
     (
         ["set", "nobody"],
         2,
-        "nothing to set: neither --mem nor --compute is given (as --mem 8G --compute 30%)",
+        "nothing to set: none of --mem, --compute and --host-mem is given (as --mem 8G --compute 30%)",
     ),
     (["set", "nobody", "--mem", "8GB"], 2, "--mem 8GB: GB means 10^9 bytes to some and 2^30 to others"),
     (["quota", "set", "a", "--compute", "0.3"], 2, "--compute 0.3: a percentage is meant here"),

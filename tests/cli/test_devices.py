@@ -121,11 +121,11 @@ REFUSED = (
     (["--mem", "0=8GB"], "--mem 8GB: GB means 10^9 bytes to some and 2^30 to others (write 8G"),
     (["--mem", "0=8G,{0}=4G"], "--mem {0}: GPU 0 is named twice"),
     (["--mem", "{0:.12}=4G,00=8G"], "--mem 0: GPU 0 is named twice"),
-    (["--mem", "0=101%"], "--mem 101%: more than 100 % of a device (100% at most)"),
+    (["--mem", "0=101%"], "--mem 101%: more than there is (100% at most)"),
     (["--mem", "0=0%"], "--mem 0%: a share must be above zero"),
     (["--mem", "0=8G,"], "--mem : not a size"),
     (["--mem", "0=-1G"], "--mem -1G: a size must be above zero"),
-    (["--mem", "0=999999999999G"], "--mem 999999999999G: no device is that large"),
+    (["--mem", "0=999999999999G"], "--mem 999999999999G: nothing is that large"),
 )
 
 
