@@ -37,7 +37,7 @@ def _row(process: Charged, kinds: list[str], rest: list[str]) -> tuple[str, ...]
     where = NOTHING if process.index is None else str(process.index)
     return (
         process.tenant,
-        str(process.pid),
+        str(process.pid or NOTHING),
         "host" if process.host else f"sim:{where}" if process.simulated else where,
         format_size(process.used_bytes),
         NOTHING if process.memory_limit_bytes is None else format_size(process.memory_limit_bytes),

@@ -6,7 +6,7 @@ from datetime import datetime
 import click
 
 from gshare.cli.options import json_option
-from gshare.cli.render import print_json
+from gshare.cli.render import NOTHING, print_json
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.follow import ALL, follow, latest
@@ -50,7 +50,7 @@ def line_of(event: Event) -> str:
     at = datetime.fromtimestamp(event["time_ns"] / 1e9)
     day = "" if at.date() == datetime.now().date() else f"{at:%Y-%m-%d} "
     tell = _TELL.get(event["what"])
-    return f"{day}{at:%H:%M:%S} {event['tenant']} {tell(event) if tell else event['what']}"
+    return f"{day}{at:%H:%M:%S} {event['tenant'] or NOTHING} {tell(event) if tell else event['what']}"
 
 
 def _refused(event: Event) -> str:
@@ -69,9 +69,19 @@ def _refused(event: Event) -> str:
     return f"{what} {where}: {format_size(event['used_bytes'])}{of} {holds}"
 
 
+def _residue(event: Event) -> str:
+    if not event["bytes"]:
+        return f"has no more of GPU {event['uuid']} than its processes are charged for"
+    return f"has {format_size(event['bytes'])} of GPU {event['uuid']} that no process is charged for"
+
+
 _TELL: dict[str, Callable[[Event], str]] = {
     "limits": lambda event: "has other limits",
     "refused": _refused,
+    "residue": _residue,
+    "unmanaged": lambda event: (
+        f"pid {event['pid']} uses GPU {event['uuid']} without gshare: {event['command']}"
+    ),
     "refusals-lost": lambda event: f"was refused {event['count']} more times, too fast to be told",
 }
 """How kinds are told; others by their name."""

@@ -13,7 +13,9 @@ from gshare.controller.devices import Machines
 from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
 from gshare.controller.lock import ControllerLock
+from gshare.controller.occupants import occupants
 from gshare.controller.paths import runtime, state_directory
+from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.registry import Registry
 from gshare.controller.server import Server
@@ -70,7 +72,8 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None]) -> None:
         adopted = adopt(tenants)
         logging.info("controller %d on %s, adopted %s", os.getpid(), where.directory, adopted or "nothing")
         registry = Registry(tenants, QuotaStore(state), ContextSizes(state), machines)
-        await Server(where, registry, events, refusals, idle_exit_s).serve(ready)
+        reconciler = Reconciler(tenants, occupants, events.add)
+        await Server(where, registry, events, refusals, reconciler, idle_exit_s).serve(ready)
 
 
 if __name__ == "__main__":

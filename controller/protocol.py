@@ -231,6 +231,8 @@ class Process(msgspec.Struct, frozen=True):
     simulated: bool
     used_bytes: int
     tenant_used_bytes: int
+    tenant_residue_bytes: int
+    """What of that no process was charged for."""
     memory_limit_bytes: int | None
     compute_limit_ppm: int | None
     compute_ppm: int | None
@@ -258,6 +260,7 @@ class Charged(msgspec.Struct, frozen=True):
 
     tenant: str
     pid: int
+    """0 for what the tenant's processes have together that none of them was charged for."""
     index: int | None
     """None for the host, and for a device that is not there any more."""
     uuid: str

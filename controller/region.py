@@ -73,10 +73,10 @@ class TenantFiles:
 
     def grant(self, row: int) -> Grant:
         """What the tenant may have on the device in `row` of the table, read back from shared memory."""
-        device = self.limits.device(row)
+        quota_bytes, cap_ppm = self._quota_bytes(row), self.limits.device(row).cap_ppm
         return Grant(
-            None if device.memory_limit_bytes == abi.NO_LIMIT_BYTES else device.memory_limit_bytes,
-            None if device.cap_ppm in UNCAPPED else device.cap_ppm,
+            None if quota_bytes == abi.NO_LIMIT_BYTES else quota_bytes,
+            None if cap_ppm in UNCAPPED else cap_ppm,
         )
 
     def grants(self) -> dict[str, Grant]:
@@ -84,7 +84,7 @@ class TenantFiles:
         return {
             uuid_text(device.uuid): self.grant(row)
             for row, device in enumerate(self.limits.devices)
-            if device.uuid != NO_DEVICE and device.memory_limit_bytes != 0
+            if device.uuid != NO_DEVICE and device.memory_quota_bytes != 0
         }
 
     def rows(self) -> dict[str, int]:
@@ -95,9 +95,34 @@ class TenantFiles:
             if device.uuid != NO_DEVICE
         }
 
+    def residue_bytes(self, row: int) -> int:
+        """What has been taken off the tenant's quota on one device: it has that, and nobody was charged."""
+        return self._quota_bytes(row) - self.limits.device(row).memory_limit_bytes
+
+    def used_bytes(self, row: int) -> int:
+        """What the tenant has of one device: what it was charged, and that."""
+        return self.usage.device(row).used_bytes + self.residue_bytes(row)
+
+    def take_off(self, row: int, residue_bytes: int) -> None:
+        """Take so much off the tenant's quota on one device, in the place of what was taken off before."""
+        if residue_bytes != self.residue_bytes(row):
+            self._set_memory(row, self._quota_bytes(row), residue_bytes)
+
+    def _quota_bytes(self, row: int) -> int:
+        quota_bytes = self.limits.device(row).memory_quota_bytes
+        assert quota_bytes is not None  # as the file has it
+        return quota_bytes
+
+    def _set_memory(self, row: int, quota_bytes: int, residue_bytes: int) -> None:
+        """A limit of 0 would say that the device is not granted at all."""
+        limit_bytes = quota_bytes
+        if quota_bytes not in (0, abi.NO_LIMIT_BYTES):
+            limit_bytes = max(quota_bytes - residue_bytes, 1)
+        self.limits.set_memory_limit(row, limit_bytes, quota_bytes)
+
     def change(self, row: int, grant: Grant) -> None:
         """Give the tenant another grant on one device; its running programs see it at once."""
-        self.limits.set_memory_limit(row, _limit_bytes(grant))
+        self._set_memory(row, _limit_bytes(grant), self.residue_bytes(row))
         before = self.grant(row).compute_ppm
         if grant.compute_ppm == before:
             return

@@ -35,6 +35,7 @@ from gshare.controller.protocol import (
     Stop,
     Stopping,
 )
+from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
@@ -64,12 +65,14 @@ class Server:
         registry: Registry,
         events: EventLog,
         refusals: Refusals,
+        reconciler: Reconciler,
         idle_exit_s: float | None,
     ) -> None:
         self.runtime = runtime
         self.registry = registry
         self.events = events
         self.refusals = refusals
+        self.reconciler = reconciler
         self.idle_exit_s = idle_exit_s
         self.sampler = views.Sampler()
         self._started_ns = now_ns()
@@ -93,11 +96,13 @@ class Server:
             ready()
             receiving = asyncio.create_task(self._receive(requests))
             ticking = asyncio.create_task(self._tick())
+            reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
-            done, _ = await asyncio.wait((receiving, ticking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            main = (receiving, ticking, reconciling, stopping)
+            done, _ = await asyncio.wait(main, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a failure here is a fault in gshare: let it be seen
-            running = (receiving, ticking, stopping, *self._tasks)
+            running = (*main, *self._tasks)
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -218,6 +223,12 @@ class Server:
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:
                 log.info("idle for %g s", self.idle_exit_s)
                 return
+
+    async def _reconcile(self) -> None:
+        """Once a second, apart from the tick: a driver may take its time."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self.reconciler.look()
 
     def _collect(self) -> None:
         """Make events of the refusals that nobody has told yet."""

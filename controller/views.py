@@ -129,7 +129,8 @@ def _on_device(
         uuid=uuid,
         simulated=tenant.machine != REAL,
         used_bytes=used.held_bytes,
-        tenant_used_bytes=tenant.files.usage.device(row).used_bytes,
+        tenant_used_bytes=tenant.files.used_bytes(row),
+        tenant_residue_bytes=tenant.files.residue_bytes(row),
         memory_limit_bytes=grant.memory_bytes,
         compute_limit_ppm=grant.compute_ppm,
         compute_ppm=share,
@@ -156,6 +157,7 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         simulated=tenant.machine != REAL,
         used_bytes=0,
         tenant_used_bytes=0,
+        tenant_residue_bytes=0,
         memory_limit_bytes=alike.memory_bytes,
         compute_limit_ppm=alike.compute_ppm,
         compute_ppm=None,
@@ -174,7 +176,7 @@ def _device(registry: Registry, device: Found) -> Device:
     used = 0
     for tenant in registry.tenants.by_name.values():
         row = tenant.files.rows().get(device.uuid)
-        used += tenant.files.usage.device(row).used_bytes if row is not None else 0
+        used += tenant.files.used_bytes(row) if row is not None else 0
     return Device(
         index=device.index,
         uuid=device.uuid,

@@ -45,6 +45,7 @@ class DeviceUsage(NamedTuple):
     used_bytes: int
     peak_bytes: int
     spent_ns: int
+    change: int = ...
 
 class SlotDevice(NamedTuple):
     held_bytes: int

@@ -91,6 +91,8 @@ class DeviceUsage(NamedTuple):
     used_bytes: int
     peak_bytes: int
     spent_ns: int
+    change: int = 0
+    """Names the change that made `used_bytes`: the same one means that nothing was charged or given back since."""
 
 
 class SlotDevice(NamedTuple):
@@ -473,7 +475,9 @@ cdef class Usage(_File):
         self._check_open()
         _check_device(index, GS_ROWS)
         cdef const gs_device_usage *row = &self._usage.device[<int> index]
-        return DeviceUsage(_read_used(&row.total), load64(&row.peak_bytes), <int64_t> load64(&row.spent_ns))
+        cdef gs_total total = _read_total(&row.total)
+        spent_ns = <int64_t> load64(&row.spent_ns)
+        return DeviceUsage(total.used_bytes, load64(&row.peak_bytes), spent_ns, total.last)
 
     def is_live(self, slot):
         """Whether the slot's process is alive: the kernel's word, from the lock that ends with the process."""
@@ -558,14 +562,14 @@ cdef class Usage(_File):
         return tuple(found)
 
 
-cdef uint64_t _read_used(const gs_total *total) noexcept:
+cdef gs_total _read_total(const gs_total *total) noexcept:
     """`last` names each change once, so that the same one before and after proves the bytes between."""
-    cdef uint64_t last, used
+    cdef gs_total copy
     while True:
-        last = load64(&total.last)
-        used = load64(&total.used_bytes)
-        if load64(&total.last) == last:
-            return used
+        copy.last = load64(&total.last)
+        copy.used_bytes = load64(&total.used_bytes)
+        if load64(&total.last) == copy.last:
+            return copy
 
 
 cdef uint64_t _read_held(const gs_total *total, const gs_slot_device *row, int slot) noexcept:

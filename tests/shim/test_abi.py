@@ -105,10 +105,10 @@ def test_however_often_the_rate_changes_debt_is_never_rescaled(
 def test_usage_starts_empty(tmp_path: Path) -> None:
     abi.create_usage(tmp_path / "usage")
     with abi.Usage(tmp_path / "usage") as usage:
-        assert usage.device(15) == (0, 0, 0)
+        assert usage.device(15) == (0, 0, 0, 0)
         assert usage.slots() == ()
         assert not usage.is_live(511)
-        assert usage.device(abi.HOST_ROW) == (0, 0, 0)
+        assert usage.device(abi.HOST_ROW) == (0, 0, 0, 0)
         assert (usage.refusals, usage.refusals_since(0)) == (0, ())
         for call in (lambda: usage.device(17), lambda: usage.is_live(512), lambda: usage.slots(18)):
             with pytest.raises(IndexError):

@@ -1,0 +1,55 @@
+"""Whose a process is: the tenant that it, or what it descends from, was started in."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gshare.controller.processes import TENANT_DIR_VARIABLE
+
+MOST_ANCESTORS = 64
+
+NOBODY = ""
+"""It was started without gshare, as far as can be seen."""
+
+OTHERS = None
+"""Another controller's, or what this one started for itself."""
+
+
+def owner(pid: int, tenants: Path, runs: Mapping[int, str]) -> str | None:
+    """The tenant's name, NOBODY or OTHERS; `runs` are the processes that `gshare run` became.
+
+    Who has dropped the variable that names the tenant's folder is known by its ancestors.
+    """
+    for _ in range(MOST_ANCESTORS):
+        if pid == os.getpid():
+            return OTHERS
+        if pid in runs:
+            return runs[pid]
+        folder = _tenant_folder(pid)
+        if folder:
+            return folder.name if folder.parent == tenants else OTHERS
+        pid = _parent(pid)
+        if pid <= 1:
+            break
+    return NOBODY
+
+
+def _tenant_folder(pid: int) -> Path | None:
+    """As the environment had it at the process's last exec; None also for another user's process."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    for variable in environment.split(b"\0"):
+        if variable.startswith(TENANT_DIR_VARIABLE) and variable != TENANT_DIR_VARIABLE:
+            return Path(os.fsdecode(variable[len(TENANT_DIR_VARIABLE) :]))
+    return None
+
+
+def _parent(pid: int) -> int:
+    """0 where the process has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(stat.rpartition(b")")[2].split()[1])

@@ -1,0 +1,101 @@
+"""A process belongs to the tenant in which it, or what it descends from, was started."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gshare.controller.owners import NOBODY, OTHERS, owner
+
+TENANTS = Path("/run/test/tenants")
+OUTSIDE = "import sys; print(flush=True); sys.stdin.read()"
+CHILD = """
+import subprocess, sys
+sleep = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+child = subprocess.Popen(sleep, env={}, stdin=subprocess.PIPE)  # returns once that is executed
+print(child.pid, flush=True)
+sys.stdin.read()
+child.communicate()
+"""
+
+Start = Callable[..., "tuple[int, str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that starts a process which is not the controller's: its pid, and what it said."""
+    with ExitStack() as ends:
+
+        def run(code: str = OUTSIDE, tenant_dir: str | None = None) -> tuple[int, str]:
+            environ = {name: value for name, value in os.environ.items() if name != "GSHARE_TENANT_DIR"}
+            if tenant_dir is not None:
+                environ["GSHARE_TENANT_DIR"] = tenant_dir
+            child = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            ends.callback(child.communicate)
+            assert child.stdout is not None
+            return child.pid, child.stdout.readline().strip()
+
+        yield run
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str | None]:
+    """Return owner() as a controller asks that is no ancestor of this test's processes."""
+    here = os.getpid()
+
+    def run(pid: int, runs: dict[int, str] | None = None, *, controller: int = -1) -> str | None:
+        monkeypatch.setattr(os, "getpid", lambda: controller)
+        try:
+            return owner(pid, TENANTS, runs or {})
+        finally:
+            monkeypatch.setattr(os, "getpid", lambda: here)
+
+    return run
+
+
+def test_the_environment_names_the_tenant(start: Start, ask: Callable[..., str | None]) -> None:
+    pid, _ = start(tenant_dir=f"{TENANTS}/a")
+    assert ask(pid) == "a"
+
+
+def test_who_dropped_the_environment_is_known_by_its_ancestors(
+    start: Start, ask: Callable[..., str | None]
+) -> None:
+    _, child = start(CHILD, tenant_dir=f"{TENANTS}/a")
+    assert ask(int(child)) == "a"
+
+
+def test_a_run_is_known_by_its_pid(start: Start, ask: Callable[..., str | None]) -> None:
+    pid, child = start(CHILD)
+    assert ask(int(child), {pid: "b"}) == ask(pid, {pid: "b"}) == "b"
+
+
+def test_another_controllers_process_is_not_nobodys(start: Start, ask: Callable[..., str | None]) -> None:
+    pid, _ = start(tenant_dir="/run/other/tenants/a")
+    assert ask(pid) is OTHERS
+
+
+def test_what_the_controller_started_is_its_own(start: Start, ask: Callable[..., str | None]) -> None:
+    pid, child = start(CHILD)
+    assert ask(int(child), controller=pid) is OTHERS
+
+
+def test_who_came_without_gshare_is_nobodys(start: Start, ask: Callable[..., str | None]) -> None:
+    pid, _ = start(tenant_dir="")
+    assert ask(pid) == ask(start()[0]) == NOBODY
+
+
+def test_who_has_ended_is_nobodys(ask: Callable[..., str | None]) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert ask(ended.pid) == NOBODY
