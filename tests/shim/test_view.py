@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tenants import GIB, MIB, Tenant
 
@@ -89,5 +91,74 @@ def test_null_arguments_get_the_drivers_own_answer(tenant: Tenant) -> None:
 start(); a = size()
 out([call("cuMemGetInfo_v2", None, None), call("cuMemGetInfo_v2", ctypes.byref(a), None),
      call("cuDeviceTotalMem_v2", None, 0), call("cuDeviceTotalMem_v2", ctypes.byref(a), 99)])
+"""
+    assert tenant.run(program) == tenant.run(program, limited=False)
+
+
+POOLS = """
+import graph_calls as g
+start()
+stream, pool = g.stream(), new("cuDeviceGetDefaultMemPool", 0)[1]
+keep = u64(1 << 40)
+must("cuMemPoolSetAttribute", pool, 4, ctypes.byref(keep))
+
+def told():
+    reserved = u64()
+    must("cuMemPoolGetAttribute", pool, 5, ctypes.byref(reserved))
+    out([reserved.value, g.of_graphs(g.RESERVED)])
+    sys.stdin.readline()
+
+told()
+pointers = [new("cuMemAllocAsync", n * MIB + 1, u64(stream))[1] for n in (1, 10, 40)]
+told()
+for pointer in pointers:
+    must("cuMemFreeAsync", pointer, u64(stream))
+must("cuStreamSynchronize", u64(stream))
+told()
+must("cuMemPoolTrimTo", pool, 0)
+told()
+executable = g.passing(30 * MIB)
+g.launch(executable, stream)
+must("cuStreamSynchronize", u64(stream))
+told()
+must("cuDeviceGraphMemTrim", 0)
+told()
+"""
+
+
+def test_pools_and_graphs_say_what_is_charged(tenant: Tenant) -> None:
+    seen = []
+    with tenant.start(POOLS) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for line in program.stdout:
+            charged = tenant.usage.slots()[0].devices[0].charged_bytes
+            assert json.loads(line) == [charged["pool"], charged["graph"]]
+            seen.append(json.loads(line))
+            print(file=program.stdin, flush=True)
+    pools, graphs = zip(*seen, strict=True)
+    assert pools[0] == pools[3] == pools[5] == 0 < 51 * MIB < pools[1] == pools[2]
+    assert graphs[:4] == (0, 0, 0, 0)
+    assert graphs[4] >= 30 * MIB > graphs[5] == 0
+
+
+def test_pointers_are_described_as_without_a_limit(tenant: Tenant) -> None:
+    """Type, device, managed or not, range, pool: nobody's quota is in these."""
+    program = """
+start()
+stream = new("cuStreamCreate", 0)[1]
+made = [alloc(5 * MIB + 1), new("cuMemAllocManaged", 3 * MIB, ctypes.c_uint(1)),
+        new("cuMemAllocAsync", 7 * MIB, u64(stream)), new("cuMemAllocHost_v2", 4096)]
+assert all(code == 0 for code, _ in made), made
+answers = []
+for _, pointer in made:
+    one = []
+    for attribute in (2, 8, 9, 12, 13, 15):
+        value = u64()
+        one.append([call("cuPointerGetAttribute", ctypes.byref(value), attribute, pointer + 1), value.value])
+    start_of, length = u64(), size()
+    code = call("cuMemGetAddressRange_v2", ctypes.byref(start_of), ctypes.byref(length), pointer + 1)
+    answers.append([one, code, start_of.value == pointer, length.value])
+out(answers)
 """
     assert tenant.run(program) == tenant.run(program, limited=False)
