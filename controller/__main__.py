@@ -65,6 +65,8 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None]) -> None:
 
         def changed(what: str, tenant: str) -> None:
             logging.info("%s %s", what, tenant)
+            if tenant in tenants.by_name:
+                refusals.collect(tenants.by_name[tenant])  # which were before
             events.add({"what": what, "tenant": tenant})
 
         tenants.on_change = changed
