@@ -95,9 +95,11 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     for (uint32_t i = 0; i < tenants && i < GS_MAX_TENANTS; i++) {
         const struct gs_device_activity *words = &region->activity[i].device[device->index];
         busy += busy_lanes(words, own, now_ns);
-        if (i != region->limits->tenant_index)
-            others_ns += load(&words->gpu_ns);
+        others_ns += load(&words->gpu_ns);
     }
+    /* The tenant's other processes are others, too. */
+    uint64_t own_ns = load(&region->own->device[device->index].gpu_ns);
+    others_ns = others_ns > own_ns ? others_ns - own_ns : 0;
     device->busy = busy;
     gs_history_add(&context->history, now_ns, busy, others_ns);
 
@@ -113,9 +115,6 @@ void gs_busy_drop(struct gs_meter_device *device)
 
 /* -------- the helper thread: at most one per process, started when something metered first has to wait -------- */
 
-/* A long kernel, or one that never ends, is charged when its marker is through; charging it by the clock while it
- * runs belongs here, too (#5). */
-
 static struct {
     uint32_t asleep;  /* futex: 1 while the helper waits for somebody to wait */
     uint32_t running; /* 1 once started in this process */
@@ -130,8 +129,10 @@ static void tick(void)
     for (int i = 0; i < GS_MAX_DEVICES; i++) {
         struct gs_meter_device *device = __atomic_load_n(&helper.device[i], __ATOMIC_ACQUIRE);
         if (device != NULL && __atomic_load_n(&device->waiting, __ATOMIC_RELAXED) > 0 &&
-            __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0)
+            __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0) {
+            gs_running_tick(device, now_ns);
             publish(device, now_ns + LEASE_NS);
+        }
     }
 }
 

@@ -50,6 +50,22 @@ struct gs_seen {
     uint32_t busy_milli; /* mean number of busy contexts, ours included, in thousandths */
 };
 
+/* That number as a whole one, where there is more than one. */
+static inline uint64_t gs_contexts(uint32_t busy_milli)
+{
+    uint64_t n = ((uint64_t)busy_milli + GS_MILLI / 2) / GS_MILLI;
+
+    return n < 2 ? 2 : n > GS_MAX_ROUNDS ? GS_MAX_ROUNDS : n;
+}
+
+/* How long, of a window, others were busy: it is their mean number that is known. */
+static inline uint64_t gs_contended_ns(const struct gs_seen *seen, uint64_t n)
+{
+    uint64_t others_milli = seen->busy_milli - GS_MILLI, most_milli = (n - 1) * GS_MILLI;
+
+    return others_milli + 50 >= most_milli ? seen->elapsed_ns : seen->elapsed_ns / most_milli * others_milli;
+}
+
 /* The part of a window that was our own. */
 static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen *seen)
 {
@@ -57,8 +73,7 @@ static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen 
 
     if (seen->busy_milli <= GS_MILLI + 50)
         return elapsed;
-    uint64_t n = (seen->busy_milli + GS_MILLI / 2) / GS_MILLI;
-    n = n < 2 ? 2 : n > GS_MAX_ROUNDS ? GS_MAX_ROUNDS : n;
+    uint64_t n = gs_contexts(seen->busy_milli);
     uint64_t *round = &slices->round_ns[n];
     uint64_t beyond = elapsed > seen->learnt_ns ? elapsed - seen->learnt_ns : 0;
     uint64_t rounds;
@@ -70,7 +85,8 @@ static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen 
     } else {
         uint64_t switches = n * GS_SWITCH_NS;
         uint64_t period = *round + (*round > switches ? *round - switches : 0) / (n - 1);
-        rounds = (elapsed + period / 2) / period;
+        uint64_t contended = gs_contended_ns(seen, n);
+        rounds = (contended + period / 2) / period;
     }
     if (rounds == 0) {
         /* Light tenants use parts of a slice: what they say they had, and the two switches, are not ours. */
@@ -80,6 +96,29 @@ static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen 
         return elapsed - (theirs < beyond ? theirs : beyond);
     }
     return elapsed > rounds * *round ? elapsed - rounds * *round : 0;
+}
+
+/* The same for a window that begins behind a copy over the bus.  Its start marker was stamped by the copy's engine, so
+ * that what follows has waited for the context's turn, too, for any part of a round.  Whoever is ready to run gets one
+ * slice of a round at least; beyond that the learnt cost decides. */
+static inline uint64_t gs_own_behind_copy_ns(const struct gs_slices *slices, const struct gs_seen *seen)
+{
+    uint64_t n = gs_contexts(seen->busy_milli), round = slices->round_ns[n], elapsed = seen->elapsed_ns;
+    uint64_t least = elapsed > round ? (elapsed - round) / n : 0;
+
+    if (seen->busy_milli <= GS_MILLI + 50 || seen->learnt_ns > elapsed)
+        return elapsed;
+    return seen->learnt_ns < least ? least : seen->learnt_ns;
+}
+
+/* Work that began `elapsed_ns` ago and still runs: what the others say they had is not ours, but whoever is ready to
+ * run gets one slice of a round at least. */
+static inline uint64_t gs_running_own_ns(uint64_t elapsed_ns, uint64_t others_ns, uint32_t busy_milli)
+{
+    uint64_t least = elapsed_ns * GS_MILLI / (busy_milli > GS_MILLI ? busy_milli : GS_MILLI);
+    uint64_t rest = elapsed_ns > others_ns ? elapsed_ns - others_ns : 0;
+
+    return rest > least ? rest : least;
 }
 
 /* -------- idle -------- */

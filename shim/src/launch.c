@@ -29,7 +29,7 @@ static void open_window(struct gs_stream *stream, struct gs_cost *cost, int64_t 
         window_ns = cost_ns * stream->trust;
     int64_t granted_ns = gs_gate_pass(stream->device, cost_ns, window_ns);
 
-    if (alone || stream->idle)
+    if (alone || stream->idle || stream->apart)
         gs_meter_begin(stream, alone);
     if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0) {
         stream->open_cost = cost;
@@ -76,6 +76,15 @@ CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
                            __atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) <= 0))
         gs_meter_mark(stream);
     return result;
+}
+
+void gs_launch_apart(CUstream handle)
+{
+    struct gs_stream *stream = gs_stream_known(handle);
+
+    if (stream != NULL &&
+        (__atomic_load_n(&gs_captures, __ATOMIC_RELAXED) == 0 || !gs_meter_capturing(handle)))
+        gs_meter_apart(stream);
 }
 
 /* -------- with attributes -------- */

@@ -54,6 +54,9 @@ struct gs_launch {
 struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bool alone);
 CUresult gs_launch_end(const struct gs_launch *launch, CUresult result);
 
+/* Before something in a stream that takes no GPU time, and that what follows waits for. */
+void gs_launch_apart(CUstream handle);
+
 /* A launch into a default stream names none; which one that is depends on the spelling of the function. */
 static inline CUstream gs_legacy(CUstream handle)
 {

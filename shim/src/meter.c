@@ -57,19 +57,7 @@ static void leave(struct gs_meter_context *context, int *mode)
     __atomic_store_n(&context->taken, false, __ATOMIC_RELEASE);
 }
 
-/* -------- charging -------- */
-
-static void charge(struct gs_meter_device *device, uint64_t learnt_ns, uint64_t own_ns, uint32_t launches)
-{
-    const struct gs_region *region = device->region;
-    struct gs_slot_device *slot = &region->own->device[device->index];
-
-    __atomic_add_fetch(device->spent_ns, (int64_t)(own_ns - learnt_ns), __ATOMIC_RELAXED);
-    __atomic_sub_fetch(&device->in_flight_ns, (int64_t)learnt_ns, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&slot->gpu_ns, own_ns, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&slot->launches, launches, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&region->own_activity->device[device->index].gpu_ns, own_ns, __ATOMIC_RELAXED);
-}
+/* -------- measuring -------- */
 
 /* Event times are milliseconds in 32-bit floats. */
 static bool elapsed(CUevent from, CUevent to, int64_t *elapsed_ns)
@@ -112,6 +100,9 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
 {
     int64_t from = place_start(context, stream), to = from + elapsed_ns;
     uint64_t end = on_host(context, to, now_ns), others_ns = 0;
+
+    stream->through_ns = end;
+    __atomic_store_n(&stream->device->through_ns, end, __ATOMIC_RELAXED);
     uint64_t fresh = gs_union_add(&context->charged, from, to);
     uint32_t busy = gs_history_busy(&context->history, end - (uint64_t)elapsed_ns, end, &others_ns);
     struct gs_seen seen = {
@@ -121,7 +112,8 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
         .others_ns = window->contiguous ? others_ns : 0,
         .busy_milli = busy,
     };
-    uint64_t own = gs_own_ns(&context->slices, &seen);
+    uint64_t own = window->start != NULL ? gs_own_behind_copy_ns(&context->slices, &seen)
+                                         : gs_own_ns(&context->slices, &seen);
     uint64_t submit_ns = window->closed_ns - window->opened_ns;
 
     stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
@@ -154,6 +146,11 @@ static void retire_start(struct gs_meter_context *context, struct gs_stream *str
     stream->start_at_ns = at_ns;
 }
 
+static bool is_open(const struct gs_stream *stream)
+{
+    return __atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) != 0;
+}
+
 static void harvest(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
 {
     for (; stream->head != stream->tail; stream->head++) {
@@ -163,15 +160,17 @@ static void harvest(struct gs_meter_context *context, struct gs_stream *stream, 
 
         if (result == CUDA_ERROR_NOT_READY)
             return;
+        if (window->start != NULL)
+            retire_start(context, stream, window->start, GS_NOT_PLACED);
         uint64_t own = window->learnt_ns; /* a failed context, or no start marker: what was prepaid stands */
         if (result == CUDA_SUCCESS && elapsed(stream->start, window->end, &elapsed_ns)) {
             own = measure(context, stream, window, elapsed_ns, now_ns);
             end_at_ns = stream->start_at_ns + elapsed_ns;
         }
-        charge(stream->device, window->learnt_ns, own, window->launches);
+        gs_charge(context, stream->device, window->learnt_ns, own, window->launches);
         retire_start(context, stream, window->end, end_at_ns);
     }
-    if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0)
+    if (!is_open(stream))
         stream->idle = true;
 }
 
@@ -215,17 +214,17 @@ static uint64_t take_used(struct gs_stream *stream)
 
 static void close_window(struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
 {
-    if (__atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0 ||
-        stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
+    if (!is_open(stream) || stream->tail - stream->head == GS_WINDOWS || !may_mark(stream))
         return;
     uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
     CUevent end = record(context, stream);
     if (end == NULL) {
-        charge(stream->device, learnt_ns, learnt_ns, launches);
+        gs_charge(NULL, stream->device, learnt_ns, learnt_ns, launches);
         return;
     }
     stream->window[stream->tail % GS_WINDOWS] = (struct gs_window){
+        .start = stream->own_start,
         .end = end,
         .learnt_ns = learnt_ns,
         .opened_ns = stream->marked_ns,
@@ -234,6 +233,7 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
         .launches = launches,
         .contiguous = stream->head != stream->tail,
     };
+    stream->own_start = NULL;
     stream->marked_ns = now_ns;
     stream->tail++;
 }
@@ -248,8 +248,19 @@ void gs_meter_mark(struct gs_stream *stream)
     uint64_t now_ns = gs_now();
     gs_busy_look(context, now_ns);
     harvest(context, stream, now_ns);
+    gs_running_charge(context, now_ns);
     close_window(context, stream, now_ns);
     leave(context, &mode);
+}
+
+void gs_meter_apart(struct gs_stream *stream)
+{
+    if (!is_open(stream) && stream->head == stream->tail) {
+        stream->idle = true;
+        return;
+    }
+    gs_meter_mark(stream);
+    stream->apart = !is_open(stream);
 }
 
 void gs_meter_begin(struct gs_stream *stream, bool alone)
@@ -263,12 +274,16 @@ void gs_meter_begin(struct gs_stream *stream, bool alone)
     harvest(context, stream, now_ns);
     if (alone)
         close_window(context, stream, now_ns);
-    if (stream->head == stream->tail && __atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED) == 0 &&
-        may_mark(stream)) {
+    bool first = stream->head == stream->tail;
+    if ((first || stream->apart) && !is_open(stream) && may_mark(stream)) {
         gs_busy_look(context, now_ns);
-        retire_start(context, stream, record(context, stream), GS_NOT_PLACED);
+        CUevent start = record(context, stream);
+        gs_event_give(context, stream->own_start);
+        stream->own_start = first ? NULL : start;
+        if (first)
+            retire_start(context, stream, start, GS_NOT_PLACED);
         stream->marked_ns = now_ns;
-        stream->idle = false;
+        stream->idle = stream->apart = false;
     }
     leave(context, &mode);
 }
@@ -295,6 +310,7 @@ uint32_t gs_meter_settle(struct gs_meter_device *device)
         }
         if (in_flight > 0)
             gs_busy_look(context, now_ns);
+        gs_running_charge(context, now_ns);
         leave(context, &mode);
     }
     if (in_flight == 0)
@@ -307,7 +323,7 @@ void gs_meter_give_up(struct gs_stream *stream)
     uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
 
-    charge(stream->device, learnt_ns, learnt_ns, launches);
+    gs_charge(NULL, stream->device, learnt_ns, learnt_ns, launches);
 }
 
 void gs_meter_all_done(struct gs_meter_context *context)
@@ -330,13 +346,15 @@ void gs_meter_abandon(struct gs_meter_context *context)
         gs_meter_give_up(stream);
         for (; stream->head != stream->tail; stream->head++) {
             const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
-            charge(stream->device, window->learnt_ns, window->learnt_ns, window->launches);
+            gs_charge(NULL, stream->device, window->learnt_ns, window->learnt_ns, window->launches);
         }
         stream->handle = NULL;
-        stream->start = NULL;
+        stream->start = stream->own_start = NULL;
     }
     context->spare_count = 0; /* the driver destroys the events with the context */
     context->anchor = NULL;
+    context->running_ns = context->shown_ns =
+        0; /* what ran until now was charged by the clock, and that stands */
     context->charged.count = 0;
     context->history.count = 0;
 }

@@ -17,7 +17,7 @@
 #include "hooks.h"
 #include "region.h"
 
-#define GS_WINDOWS          16u       /* closed and not through yet, per stream */
+#define GS_WINDOWS          32u       /* closed and not through yet, per stream */
 #define GS_WINDOW_NS        10000000u /* of work, while alone on the device */
 #define GS_SHARED_WINDOW_NS 400000u   /* less than half a slice: what slice decoding needs */
 #define GS_FIRST_TRUST      4         /* launches in a window, at first and after a surprise */
@@ -32,7 +32,10 @@ struct gs_meter_device {
     uint32_t index;
     int64_t *spent_ns;    /* the tenant's token bucket */
     int64_t in_flight_ns; /* prepaid, not measured yet */
+    int64_t ahead_ns;     /* published, and not measured yet */
     bool closed;          /* the gate, until resume_ns is available */
+    bool leaving;         /* what is in flight is the last of our turn */
+    uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
     uint32_t busy;        /* contexts on the device, at the last look */
     uint32_t waiting;     /* host threads inside the driver's own waits */
     struct gs_line line;  /* the last good one */
@@ -40,12 +43,13 @@ struct gs_meter_device {
 };
 
 struct gs_window {
+    CUevent start; /* NULL: the end of the window before */
     CUevent end;
     uint64_t learnt_ns;
     uint64_t opened_ns, closed_ns; /* host time of its two markers */
     struct gs_cost *cost;          /* of its first launch */
     uint32_t launches;
-    bool contiguous; /* its start marker was not through when it closed: the stream cannot have run dry */
+    bool contiguous; /* what was before it was not through when it closed: the stream cannot have run dry */
 };
 
 /* One stream of a context.  Its open window has prepaid for some work: a launch takes its learnt cost from the
@@ -58,6 +62,7 @@ struct gs_stream {
     int32_t launches_most;     /* what launches_left began with; 0: no window is open */
     int32_t trust;             /* the same for the next window: grows while windows take what was expected */
     bool idle;                 /* nothing is in flight: the next launch needs a start marker */
+    bool apart;                /* so does it behind something that is none of the GPU's work */
     struct gs_cost *open_cost; /* of the launch that began the open window */
     int64_t margin_ns;         /* prepaid beyond the credit, for the last launch of the window */
     int64_t granted_ns;        /* prepaid in all */
@@ -69,9 +74,13 @@ struct gs_stream {
     struct gs_stream *next;        /* of the same context */
     struct gs_stream *next_bucket; /* of the same hash */
 
+    CUevent own_start;   /* of the open window, unless it begins where the one before ends */
     CUevent start;       /* the marker before the oldest window that is not through; NULL: unknown */
     int64_t start_at_ns; /* on the context's GPU clock; GS_NOT_PLACED until somebody asks */
     uint64_t marked_ns;  /* host time of the newest marker */
+    uint64_t through_ns; /* host time at which the newest window that was read had ended */
+    uint64_t used_ns;    /* by the oldest window that is not through, until seen_ns, by the clock */
+    uint64_t seen_ns;
     uint64_t longest_ns; /* of recent windows */
     uint32_t head, tail; /* closed windows: [head, tail) modulo GS_WINDOWS */
     struct gs_window window[GS_WINDOWS];
@@ -89,12 +98,26 @@ struct gs_meter_context {
     CUevent anchor; /* origin of its GPU clock, renewed now and then: event times are 32-bit floats */
     int64_t anchor_at_ns;
     int64_t host_offset_ns; /* host clock less GPU clock: the least seen, creeping up */
+    uint64_t shown_ns;      /* published of what still runs, by the clock */
+    uint64_t running_ns;    /* charged of it, beyond what was prepaid */
     struct gs_union charged;
     struct gs_history history;
     struct gs_slices slices;
 };
 
 uint64_t gs_now(void);
+
+/* How long what is in flight should take from now on, if nobody else runs. */
+static inline uint64_t gs_remaining_ns(const struct gs_meter_device *device, uint64_t now_ns)
+{
+    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    int64_t since = (int64_t)(now_ns - __atomic_load_n(&device->through_ns, __ATOMIC_RELAXED));
+
+    return in_flight <= 0      ? 0
+           : since <= 0        ? (uint64_t)in_flight
+           : in_flight > since ? (uint64_t)(in_flight - since)
+                               : 0;
+}
 
 /* -------- windows (meter.c) -------- */
 
@@ -105,7 +128,11 @@ void gs_meter_begin(struct gs_stream *stream, bool alone);
 /* Ends the open window, if any, and reads the markers that are through. */
 void gs_meter_mark(struct gs_stream *stream);
 
-/* The same for all streams of a device.  Returns the number of launches still in flight, as far as anything is
+/* Before something that takes no GPU time and that the stream waits for: ends the open window, and the next one has a
+ * start marker of its own. */
+void gs_meter_apart(struct gs_stream *stream);
+
+/* As gs_meter_mark, for all streams of a device.  Returns the number of launches still in flight, as far as anything is
  * known to tell when they end. */
 uint32_t gs_meter_settle(struct gs_meter_device *device);
 
@@ -128,10 +155,26 @@ extern uint32_t gs_captures;
 /* Before the driver begins one, so that nobody finds none while there is one. */
 void gs_meter_capture_begins(void);
 
+/* -------- what still runs (running.c) -------- */
+
+/* With the context taken: charges by the clock what is in flight for longer than it has prepaid.  Whoever comes by
+ * does so; the end marker puts right what was guessed. */
+void gs_running_charge(struct gs_meter_context *context, uint64_t now_ns);
+
+/* A window is through and took `own_ns`: replaces its prepayment, and what was charged by the clock. */
+void gs_charge(struct gs_meter_context *context, struct gs_meter_device *device, uint64_t learnt_ns,
+               uint64_t own_ns, uint32_t launches);
+
+/* The helper thread comes by, which calls no driver function. */
+void gs_running_tick(struct gs_meter_device *device, uint64_t now_ns);
+
 /* -------- neighbours (busy.c) -------- */
 
 /* Notes who is busy now, and publishes that we are, for as long as what is in flight should take. */
 void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns);
+
+/* Until when a tenant says that it is busy on a device; the past: it is not. */
+uint64_t gs_busy_until(const struct gs_device_activity *words);
 
 /* Publishes that nothing of ours is in flight. */
 void gs_busy_drop(struct gs_meter_device *device);
@@ -176,5 +219,8 @@ void gs_event_give(struct gs_meter_context *context, CUevent event);
 
 /* The stream of a handle, or NULL: not metered. */
 struct gs_stream *gs_stream_find(CUstream handle);
+
+/* The same for one that something has been launched into; NULL: nothing has. */
+struct gs_stream *gs_stream_known(CUstream handle);
 
 #endif

@@ -185,6 +185,7 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
     __atomic_store_n(&stream->handle, handle, __ATOMIC_RELAXED);
     stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
     stream->idle = true;
+    stream->apart = false;
     stream->longest_ns = 0;
     stream->trust = GS_FIRST_TRUST;
     stream->next_bucket = *bucket_of(handle);
@@ -216,6 +217,18 @@ struct gs_stream *gs_stream_find(CUstream handle)
     }
     if (stream != NULL)
         self->stream = stream;
+    return stream;
+}
+
+struct gs_stream *gs_stream_known(CUstream handle)
+{
+    struct gs_meter_context *context = gs_meter_current();
+
+    if (context == NULL || gs_thread.stream->handle == handle)
+        return context == NULL ? NULL : gs_thread.stream;
+    pthread_mutex_lock(&tables);
+    struct gs_stream *stream = look_up(handle, context);
+    pthread_mutex_unlock(&tables);
     return stream;
 }
 

@@ -1,10 +1,9 @@
 /* sync.c -- waits for the GPU, during which what has been launched can be measured; and what changes the meaning of
  * a thread's launches: its current context, and the end of a stream. */
 #include "reserve.h"
-#include "launch.h"
+#include "sync.h"
 
-/* Before a wait: an end marker behind everything that is in flight, so that the tail is measured at once. */
-static struct gs_meter_context *wait_begins(void)
+struct gs_meter_context *gs_wait_begins(void)
 {
     struct gs_meter_context *context = gs_launch_unlimited() ? NULL : gs_meter_current();
 
@@ -16,19 +15,24 @@ static struct gs_meter_context *wait_begins(void)
     return context;
 }
 
+void gs_wait_ends(struct gs_meter_context *context)
+{
+    if (context == NULL)
+        return;
+    gs_busy_wait_end(context->device);
+    gs_meter_settle(context->device);
+}
+
 static CUresult wait_ends(struct gs_meter_context *context, CUresult result)
 {
     gs_after_wait();
-    if (context == NULL)
-        return result;
-    gs_busy_wait_end(context->device);
-    gs_meter_settle(context->device);
+    gs_wait_ends(context);
     return result;
 }
 
 GSHARE_HOOK(cuCtxSynchronize, (void))
 {
-    struct gs_meter_context *context = wait_begins();
+    struct gs_meter_context *context = gs_wait_begins();
     CUresult result = wait_ends(context, REAL(cuCtxSynchronize)());
 
     if (context != NULL && result == CUDA_SUCCESS)
@@ -38,28 +42,28 @@ GSHARE_HOOK(cuCtxSynchronize, (void))
 
 GSHARE_HOOK(cuCtxSynchronize_v2, (CUcontext ctx))
 {
-    struct gs_meter_context *context = wait_begins();
+    struct gs_meter_context *context = gs_wait_begins();
 
     return wait_ends(context, REAL(cuCtxSynchronize_v2)(ctx));
 }
 
 GSHARE_HOOK(cuStreamSynchronize, (CUstream hStream))
 {
-    struct gs_meter_context *context = wait_begins();
+    struct gs_meter_context *context = gs_wait_begins();
 
     return wait_ends(context, REAL(cuStreamSynchronize)(hStream));
 }
 
 GSHARE_HOOK(cuStreamSynchronize_ptsz, (CUstream hStream))
 {
-    struct gs_meter_context *context = wait_begins();
+    struct gs_meter_context *context = gs_wait_begins();
 
     return wait_ends(context, REAL(cuStreamSynchronize_ptsz)(hStream));
 }
 
 GSHARE_HOOK(cuEventSynchronize, (CUevent hEvent))
 {
-    struct gs_meter_context *context = wait_begins();
+    struct gs_meter_context *context = gs_wait_begins();
 
     return wait_ends(context, REAL(cuEventSynchronize)(hEvent));
 }

@@ -68,6 +68,17 @@ KINDS = {
     "one at a time": ("kernel", MS, 1),
     "copies that wait": ("copy", 300 * US, 3, 50),
     "long kernels": ("kernel", 40 * MS),
+    "uploads between kernels": ("upload", 200 * US, 50),
+    "calls of the host between kernels": ("host", 200 * US, 20),
+}
+# Moves inside the device, of so many bytes.  Their data is moved here, too: sizes and times are short.
+MOVES = {
+    "memsets": ("memset", 4 << 10),
+    "memsets in the per-thread stream": ("memset_ptsz", 4 << 10),
+    "copies": ("inside", 64 << 10),
+    "copies in the per-thread stream": ("inside_ptsz", 4 << 10),
+    "copies between addresses of any kind": ("unified", 4 << 10),
+    "rectangles": ("box", 4 << 10),
 }
 
 
@@ -75,8 +86,30 @@ KINDS = {
 def test_every_kind_of_launch_counts(make_virtual_device: Make, name: str) -> None:
     device = make_virtual_device(30)
     programs = settled(device, (0, *KINDS[name]))
-    # Copies that wait are charged for a twentieth more than they use: 28.6 %.
-    assert near(device.shares(programs, SECONDS), [30], 2 if name == "copies that wait" else 1)
+    assert near(device.shares(programs, SECONDS), [30])
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_inside_the_device_count(make_virtual_device: Make, name: str) -> None:
+    device = make_virtual_device(30)
+    device.start(0, *MOVES[name], seconds=1)
+    assert device.clock is not None
+    device.clock.wait()
+    truth = device.truth()
+    assert near([100 * sum(p["gpu_ns"] for p in truth["processes"]) / 1e9], [30])
+
+
+@pytest.mark.parametrize(("cap", "kind"), [(15, "upload"), (10, "copy")])
+def test_copies_over_the_bus_are_not_charged_beside_a_neighbour(
+    make_virtual_device: Make, cap: int, kind: str
+) -> None:
+    """What follows such a copy waits for its turn, which is not its tenant's time either."""
+    device = make_virtual_device(cap, 100)
+    programs = settled(device, (0, kind, 200 * US, 10, 50), (1, "kernel", 200 * US))
+    before, used = device.charged_ns(0), device.truth()["processes"][0]["gpu_ns"]
+    assert near(device.shares(programs, 5)[:1], [cap], 3)
+    used = device.truth()["processes"][0]["gpu_ns"] - used
+    assert device.charged_ns(0) - before == pytest.approx(used, rel=0.1)
 
 
 @pytest.mark.parametrize(("first_ns", "second_ns"), [(200 * US, 200 * US), (50 * US, MS), (4 * MS, 50 * US)])
