@@ -260,6 +260,7 @@ int gs_pool_grow(struct gs_growth *growth)
     struct pool *pool;
     int done = 0;
 
+    growth->bound = growth->bytes;
     if (growth->device < 0)
         return 0;
     for (int asked = 0; !done && asked < 2; asked++) {

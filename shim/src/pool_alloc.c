@@ -73,7 +73,7 @@ GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStr
     if (!from_current_pool(&growth, dptr, bytesize, hStream))
         return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bytes);
+        return gs_refuse(__func__, growth.device, growth.bound);
     result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
@@ -87,7 +87,7 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
     if (!from_current_pool(&growth, dptr, bytesize, stream))
         return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bytes);
+        return gs_refuse(__func__, growth.device, growth.bound);
     result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
@@ -103,7 +103,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bytes);
+        return gs_refuse(__func__, growth.device, growth.bound);
     result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
@@ -120,7 +120,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bytes);
+        return gs_refuse(__func__, growth.device, growth.bound);
     result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
