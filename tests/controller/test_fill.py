@@ -1,4 +1,4 @@
-"""What is lent: nobody loses its guarantee, nothing that somebody wants is left over, weights divide the rest."""
+"""What is lent: nobody loses its guarantee, nothing that is wanted is left over, weights divide the rest."""
 
 from hypothesis import given
 from hypothesis import strategies as st

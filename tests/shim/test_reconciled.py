@@ -98,8 +98,11 @@ class Audit:
         return sample
 
 
+LONG = pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(300)])
+
+
 @pytest.mark.parametrize("pause_s", ["0.02", "0"], ids=["slow", "fast"])
-@pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["short", "long"])
+@pytest.mark.parametrize("long", [False, LONG], ids=["short", "long"])
 def test_all_kinds_of_allocations_leave_no_residue(tenant: Tenant, pause_s: str, long: bool) -> None:
     tenant.limits.set_memory_limit(0, 16 << 30)
     audit = Audit(tenant)
