@@ -1,0 +1,313 @@
+"""One device with tenants on it who have limits and loads, on the real clock or a virtual one.
+
+The tenants' files are written here and not by a controller: what is measured is what programs make of them, and on
+the virtual clock there is no controller.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gshare.benchmarks.driver import SPIN_PTX
+from gshare.benchmarks.share_stats import Sample
+from gshare.controller.devices import REAL, Found, real_devices, simulated_devices
+from gshare.controller.errors import GshareError
+from gshare.controller.region import BURST_NS, IN_FLIGHT_NS, RESUME_NS
+from gshare.shim import abi, preload_environment, sim
+from gshare.shim.sim.virtual import VirtualClock
+
+QUANTUM_NS = 10_000_000
+LOW_IN_FLIGHT_NS = 500_000
+START_S = 0.001
+START_TIMEOUT_S = 60.0
+PROFILE = "h200"
+
+LATENCIES = 16384
+BOARD = struct.Struct("<5Q")
+BOARD_BYTES = BOARD.size + 8 * LATENCIES
+"""struct board of programs/share_load.c."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """What one tenant may have and what its program does (options of programs/share_load.c)."""
+
+    load: Mapping[str, Any]
+    cap: float | None = 100.0
+    """Percent; None: it runs without gshare."""
+    asked: float | None = None
+    """Percent that it must get, if any."""
+    turn: float = 0.0
+    """Percent of each period of turns."""
+    low: bool = False
+    """Has what the tenants that are not low leave."""
+    starts: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the benchmark runs."""
+
+    directory: Path
+    program: Path
+    simulated: bool
+    virtual: bool
+    by_work: bool
+    """The truth is the sum of what kernels take alone, which is all that a real GPU tells."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Board:
+    """What a load says of itself, and is told."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(BOARD_BYTES))
+        self.path = path
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), BOARD_BYTES)
+
+    def close(self) -> None:
+        self._map.close()
+
+    def _word(self, index: int) -> int:
+        return int(BOARD.unpack_from(self._map)[index])
+
+    @property
+    def ready(self) -> bool:
+        return self._word(0) != 0
+
+    @property
+    def done_ns(self) -> int:
+        return self._word(2)
+
+    def tell(self, word: int) -> None:
+        """1: go; 2: leave."""
+        struct.pack_into("<Q", self._map, 8, word)
+
+    def latencies_ns(self, since: int = 0) -> list[int]:
+        """Of the requests from that one on, by their number."""
+        count = self._word(4)
+        kept = range(max(since, count - LATENCIES), count)
+        return [struct.unpack_from("<Q", self._map, BOARD.size + 8 * (i % LATENCIES))[0] for i in kept]
+
+
+class Stage:
+    """`with Stage(place, tenants) as stage:` and all tenants are ready; `go`, `wait`, `sample`."""
+
+    def __init__(
+        self, place: Place, tenants: Sequence[Tenant], *, turns: bool = False, slice_ns: int = 0
+    ) -> None:
+        self.place = place
+        self.tenants = tenants
+        self.clock: VirtualClock | None = None
+        self._folder = _new_folder(place.directory)
+        self._machine = str(self._folder / "machine") if place.simulated else REAL
+        self._programs: list[list[subprocess.Popen[str]]] = [[] for _ in tenants]
+        self._boards: list[list[Board]] = [[] for _ in tenants]
+        if place.simulated:
+            self._make_machine(slice_ns)
+        self.device = _device(self._machine)
+        abi.create_activity(self._folder / "activity")
+        self.activity = abi.Activity(self._folder / "activity")
+        self.limits: list[abi.Limits] = []
+        self.usage: list[abi.Usage] = []
+        for index, tenant in enumerate(tenants):
+            self._make_files(index, tenant, turns)
+        if turns:
+            self.take_turns([tenant.turn for tenant in tenants])
+        self._started_ns = self.now_ns()
+        self._is_full = sum(t.cap or 100.0 for t in tenants if "batch" not in t.load) >= 100
+
+    def _make_machine(self, slice_ns: int) -> None:
+        before = os.environ.get("SIMGPU_SLICE_NS")
+        if slice_ns:
+            os.environ["SIMGPU_SLICE_NS"] = str(slice_ns)
+        try:
+            if self.place.virtual:
+                self.clock = VirtualClock(self._machine, PROFILE)
+            else:
+                sim.start(self._machine, PROFILE)
+        finally:
+            if slice_ns:
+                os.environ.pop("SIMGPU_SLICE_NS")
+                if before is not None:
+                    os.environ["SIMGPU_SLICE_NS"] = before
+
+    def _make_files(self, index: int, tenant: Tenant, turns: bool) -> None:
+        own = self._folder / f"tenant-{index}"
+        own.mkdir()
+        limits = abi.DeviceLimits(
+            uuid=uuid.UUID(self.device.uuid.removeprefix("GPU-")).bytes,
+            device_memory_bytes=self.device.memory_bytes,
+            memory_limit_bytes=self.device.memory_bytes,
+            cap_ppm=round((100.0 if tenant.cap is None else tenant.cap) * 10_000),
+            burst_ns=BURST_NS,
+            resume_ns=0 if turns else RESUME_NS,
+            in_flight_ns=LOW_IN_FLIGHT_NS if tenant.low else IN_FLIGHT_NS,
+        )
+        abi.create_limits(
+            own / "limits",
+            f"t{index}",
+            index,
+            [limits],
+            now_ns=self.now_ns(),
+            tenants_bound=len(self.tenants),
+        )
+        abi.create_usage(own / "usage")
+        os.link(self._folder / "activity", own / "activity")
+        self.limits.append(abi.Limits(own / "limits", writable=True))
+        self.usage.append(abi.Usage(own / "usage"))
+        if tenant.low:
+            self.limits[index].set_above([i for i, other in enumerate(self.tenants) if not other.low])
+
+    def take_turns(self, percents: Sequence[float]) -> None:
+        """A place each, as long as its percents of the period."""
+        period_ns = QUANTUM_NS * len(percents)
+        begins = [round(sum(percents[:i]) / 100 * period_ns) for i in range(len(percents))]
+        for limits in self.limits:
+            limits.set_turns(0, period_ns, list(zip(begins, range(len(begins)), strict=True)))
+
+    def set_cap(self, tenant: int, percent: float) -> None:
+        self.limits[tenant].set_cap(
+            0, round(percent * 10_000), self.now_ns(), spent_ns=self.usage[tenant].device(0).spent_ns
+        )
+
+    def __enter__(self) -> Stage:
+        try:
+            for index, tenant in enumerate(self.tenants):
+                if tenant.starts:
+                    self.prepare(index)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.clock:
+            self.clock.close()
+        for program in (program for programs in self._programs for program in programs):
+            if program.poll() is None:
+                program.kill()
+            if not self.clock:
+                program.communicate()
+        for file in (*self.limits, *self.usage, self.activity):
+            file.close()
+        for board in (board for boards in self._boards for board in boards):
+            board.close()
+        if self.place.simulated:
+            with suppress(sim.SimulationError):
+                sim.stop(self._machine)
+
+    # -------- programs --------
+
+    def prepare(self, index: int) -> None:
+        """Start a tenant's program; it waits for `go`."""
+        tenant = self.tenants[index]
+        board = Board(self._folder / f"board-{index}-{len(self._boards[index])}")
+        self._boards[index].append(board)
+        options = {"seed": index + 1, "count": int(self.place.by_work), **tenant.load}
+        command = [str(self.place.program), str(SPIN_PTX), str(board.path)]
+        command += [f"{name}={value}" for name, value in options.items()]
+        environ = dict(self.place.environment)
+        if self.place.simulated:
+            environ |= sim.environment(self._machine)
+        if tenant.cap is not None:
+            environ = preload_environment(self._folder / f"tenant-{index}", environ)
+        pipe = subprocess.PIPE
+        program: subprocess.Popen[str] = (
+            self.clock.start(command, environ)
+            if self.clock
+            else subprocess.Popen(
+                command, env=environ, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+            )
+        )
+        self._programs[index].append(program)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while not board.ready:
+            self.wait(START_S)
+            if program.poll() is not None or time.monotonic() > give_up:
+                program.kill()
+                said = program.communicate()[1].strip()
+                raise GshareError("gshare bench shares", "a load did not start", said)
+
+    def go(self, *indices: int) -> None:
+        """Let the prepared loads of these tenants begin (default: of all)."""
+        for index in indices or range(len(self.tenants)):
+            for board in self._boards[index][-1:]:
+                board.tell(1)
+
+    def leave(self, index: int) -> None:
+        """Let a tenant's program end by itself."""
+        self._boards[index][-1].tell(2)
+
+    def kill(self, index: int) -> None:
+        """Kill -9."""
+        program = self._programs[index][-1]
+        if self.clock:
+            self.clock.kill(program)
+        else:
+            program.kill()
+
+    def latencies_ns(self, index: int, since: int = 0) -> list[int]:
+        return self._boards[index][-1].latencies_ns(since)
+
+    # -------- time and truth --------
+
+    def now_ns(self) -> int:
+        return self.clock.now_ns if self.clock else time.monotonic_ns()
+
+    def wait(self, seconds: float) -> None:
+        if self.clock:
+            self.clock.run(seconds)
+        else:
+            time.sleep(seconds)
+
+    def sample(self) -> Sample:
+        charged = tuple(self.activity.device(i, 0).gpu_ns for i in range(len(self.tenants)))
+        if self.place.by_work:
+            gpu_ns = tuple(sum(board.done_ns for board in boards) for boards in self._boards)
+            elapsed_ns = self.now_ns() - self._started_ns
+            left_ns = sum(gpu_ns) if self._is_full else elapsed_ns  # switches are not seen
+            return Sample(elapsed_ns, left_ns, sum(gpu_ns), gpu_ns, charged)
+        stat = self.clock.stat() if self.clock else sim.stat(self._machine)
+        device = stat["devices"][0]
+        used = {process["pid"]: process["gpu_ns"] for process in device["processes"]}
+        gpu_ns = tuple(sum(used.get(p.pid, 0) for p in programs) for programs in self._programs)
+        left_ns = device["elapsed_ns"] - device["switch_ns"]
+        return Sample(device["elapsed_ns"], left_ns, device["busy_ns"], gpu_ns, charged)
+
+    def watch(self, seconds: float, step_s: float = 0.1) -> list[Sample]:
+        """Samples over that time, the first one now."""
+        samples = [self.sample()]
+        for _ in range(round(seconds / step_s)):
+            self.wait(step_s)
+            samples.append(self.sample())
+        return samples
+
+
+def _new_folder(directory: Path) -> Path:
+    number = len(list(directory.glob("stage-*")))
+    folder = directory / f"stage-{number}"
+    folder.mkdir()
+    return folder
+
+
+def _device(machine: str) -> Found:
+    found = simulated_devices(machine) if machine else real_devices()
+    if not found:
+        raise GshareError("gshare bench shares", "no GPU is found", "add --sim")
+    return found[0]
