@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -139,6 +140,7 @@ static void start_asker(void)
         _exit(9);
     asker.pid = fork();
     if (asker.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(question[1]);
         _exit(ask(question[0], answer[1]));
     }
@@ -173,7 +175,8 @@ static pid_t begin(unsigned int seed)
     pid_t pid = fork();
 
     if (pid == 0) {
-        close(asker.question); /* which ends with ours */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also where a check fails */
+        close(asker.question);            /* its end is for the one to hear */
         _exit(work(seed));
     }
     return pid;
