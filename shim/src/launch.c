@@ -65,15 +65,28 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
     }
     __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&stream->launches_left, 1, __ATOMIC_RELAXED);
+    launch.cost_ns = cost_ns;
     return launch;
+}
+
+/* The driver has refused it: as if it had not been. */
+static void take_back(const struct gs_launch *launch)
+{
+    struct gs_stream *stream = launch->stream;
+
+    __atomic_fetch_add(&stream->credit_ns, launch->cost_ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stream->launches_left, 1, __ATOMIC_RELAXED);
+    gs_meter_cancel(stream);
 }
 
 CUresult gs_launch_end(const struct gs_launch *launch, CUresult result)
 {
     struct gs_stream *stream = launch->stream;
 
-    if (stream != NULL && (launch->alone || __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) < 0 ||
-                           __atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) <= 0))
+    if (stream != NULL && result != CUDA_SUCCESS)
+        take_back(launch);
+    else if (stream != NULL && (launch->alone || __atomic_load_n(&stream->credit_ns, __ATOMIC_RELAXED) < 0 ||
+                                __atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) <= 0))
         gs_meter_mark(stream);
     return result;
 }

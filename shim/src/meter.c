@@ -94,6 +94,14 @@ static uint64_t on_host(struct gs_meter_context *context, int64_t at_ns, uint64_
     return (uint64_t)(at_ns + context->host_offset_ns);
 }
 
+static void usual_learn(struct gs_meter_device *device, uint64_t ns)
+{
+    int64_t usual_ns = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED), new_ns = (int64_t)ns + 1;
+
+    new_ns = usual_ns == 0 ? new_ns : usual_ns + (new_ns - usual_ns) / 8;
+    __atomic_store_n(&device->usual_ns, new_ns, __ATOMIC_RELAXED);
+}
+
 /* Our own part of a window between its start marker and its end marker. */
 static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stream, struct gs_window *window,
                         int64_t elapsed_ns, uint64_t now_ns)
@@ -122,6 +130,8 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
     gs_longest_learn(&stream->longest_ns, own);
+    if (window->launches > 0)
+        usual_learn(stream->device, own / window->launches);
     if (own > 2 * window->learnt_ns)
         stream->trust = GS_FIRST_TRUST;
     else if (stream->trust < GS_MOST_TRUST)
@@ -251,6 +261,16 @@ void gs_meter_mark(struct gs_stream *stream)
     gs_running_charge(context, now_ns);
     close_window(context, stream, now_ns);
     leave(context, &mode);
+}
+
+void gs_meter_cancel(struct gs_stream *stream)
+{
+    if (__atomic_load_n(&stream->launches_left, __ATOMIC_RELAXED) !=
+        __atomic_load_n(&stream->launches_most, __ATOMIC_RELAXED))
+        return;
+    take_launches(stream);
+    take_used(stream);
+    stream->idle = stream->head == stream->tail;
 }
 
 void gs_meter_apart(struct gs_stream *stream)

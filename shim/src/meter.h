@@ -33,6 +33,7 @@ struct gs_meter_device {
     int64_t *spent_ns;    /* the tenant's token bucket */
     int64_t in_flight_ns; /* prepaid, not measured yet */
     int64_t ahead_ns;     /* published, and not measured yet */
+    int64_t usual_ns;     /* what a launch has taken lately; 0: nothing has been measured */
     bool closed;          /* the gate, until resume_ns is available */
     bool leaving;         /* what is in flight is the last of our turn */
     uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
@@ -127,6 +128,9 @@ void gs_meter_begin(struct gs_stream *stream, bool alone);
 
 /* Ends the open window, if any, and reads the markers that are through. */
 void gs_meter_mark(struct gs_stream *stream);
+
+/* The open window, if nothing has been launched in it, never was. */
+void gs_meter_cancel(struct gs_stream *stream);
 
 /* Before something that takes no GPU time and that the stream waits for: ends the open window, and the next one has a
  * start marker of its own. */

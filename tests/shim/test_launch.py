@@ -67,6 +67,33 @@ def test_a_capture_sees_nothing_of_us(make_device: Make, mode: int) -> None:
     assert finish(program) == []
 
 
+MOVES = """cuda.cuMemsetD8Async(here, 1, 4096, u64(other))
+        cuda.cuMemcpyDtoDAsync_v2(here, there, 4096, u64(other))
+        cuda.cuMemcpyHtoDAsync_v2(here, data, 4096, u64(other))
+        cuda.cuMemcpyAsync(here, there, 4096, u64(other))"""
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2], ids=["global", "thread-local", "relaxed"])
+def test_nor_of_copies_and_fills(make_device: Make, mode: int) -> None:
+    """Those of the other thread, and those that are captured."""
+    device = make_device(50)
+    code = CAPTURE.format(mode=mode, more=MOVES).replace(
+        "codes += [spin(MS, stream) for _ in range(50)]", CAPTURED
+    )
+    program = device.python(0, NEW_LAST + code.replace("start()\n", BUFFERS, 1))
+    assert finish(program) == []
+
+
+BUFFERS = """start()
+here, there = (u64(new("cuMemAlloc_v2", 4096)[1]) for _ in range(2))
+data = ctypes.create_string_buffer(4096)
+"""
+CAPTURED = """for _ in range(10):
+        codes += [spin(MS, stream), cuda.cuMemsetD32Async(here, 1, 1024, u64(stream))]
+        codes += [cuda.cuMemcpyDtoDAsync_v2(here, there, 4096, u64(stream)), spin(MS, stream)]
+        codes.append(cuda.cuMemcpyAsync(here, there, 4096, u64(stream)))"""
+
+
 def test_an_event_query_of_the_program_does_break_a_global_capture(make_device: Make) -> None:
     """The control: what the test above looks for is there to be seen."""
     device = make_device(50)

@@ -1,0 +1,109 @@
+"""Programs that try to get more than their share, or that a meter may get wrong: the cap holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from share_core import US
+from sharing import Device, near
+
+Make = Callable[..., Device]
+START_S = 2
+
+PREPARE = """
+import random
+US = 1000
+choose = random.Random(7)
+def ns():
+    return choose.choice((100 * US, 5 * MS))
+def launch(ns, x=1, y=1, threads=1):
+    value = u64(ns)
+    params = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+    return cuda.cuLaunchKernel(kernel(), x, y, 1, threads, 1, 1, 0, None, params, None)
+def recorded(*kernels):
+    must("cuStreamBeginCapture_v2", stream, 2)
+    for ns in kernels:
+        assert spin(ns, stream) == 0
+    graph = u64()
+    must("cuStreamEndCapture", stream, ctypes.byref(graph))
+    return graph.value
+def made(graph):
+    return new("cuGraphInstantiateWithFlags", graph, 0)[1]
+class Params(ctypes.Structure):
+    _fields_ = [("function", u64), ("shape", ctypes.c_uint * 7), ("params", u64), ("extra", u64)]
+start()
+stream = new("cuStreamCreate", 1)[1]
+"""
+PROGRAMS = {
+    "grids that no device has": """
+while True:
+    assert launch(200 * US, 1, 2**31 - 1) == 1 and launch(200 * US, 2**31 - 1) == 0
+""",
+    "launches that the driver refuses": """
+while True:
+    assert launch(200 * US, threads=5000) == 1 and launch(200 * US) == 0
+""",
+    "one function that takes 100 us or 5 ms": """
+while True:
+    assert launch(ns()) == 0
+""",
+    "a thousand graphs": """
+execs = [made(recorded(50 * US, 50 * US)) for _ in range(1000)]
+while True:
+    for each in execs:
+        must("cuGraphLaunch", each, stream)
+""",
+    "a graph whose kernel is given other parameters": """
+graph = recorded(100 * US)
+node, count = u64(), u64(1)
+must("cuGraphGetNodes", graph, ctypes.byref(node), ctypes.byref(count))
+each = made(graph)
+while True:
+    value = u64(ns())
+    values = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+    params = Params(kernel(), (1,) * 6 + (0,), ctypes.addressof(values))
+    must("cuGraphExecKernelNodeSetParams", each, node, ctypes.byref(params))
+    must("cuGraphLaunch", each, stream)
+""",
+    "a graph that is updated": """
+graphs = {ns: recorded(ns) for ns in (100 * US, 5 * MS)}
+each = made(graphs[100 * US])
+error, result = u64(), u64()
+while True:
+    must("cuGraphExecUpdate", each, graphs[ns()], ctypes.byref(error), ctypes.byref(result))
+    must("cuGraphLaunch", each, stream)
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_alone(make_virtual_device: Make, name: str) -> None:
+    device = make_virtual_device(30)
+    program = device.python(0, PREPARE + PROGRAMS[name])
+    device.wait(START_S)
+    assert near(device.shares([program], 5), [30], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("launches that the driver refuses", 3),
+        ("a thousand graphs", 3),
+        ("one function that takes 100 us or 5 ms", 4),
+        ("a graph whose kernel is given other parameters", 4),
+    ],
+)
+def test_beside_a_saturating_tenant(make_virtual_device: Make, name: str, points: float) -> None:
+    device = make_virtual_device(30, 100)
+    program = device.python(0, PREPARE + PROGRAMS[name])
+    device.start(1, "kernel", 200 * US)
+    device.wait(START_S)
+    assert near(device.shares([program], 5), [30], points)
+
+
+def test_kernels_of_200_ms_at_one_percent(make_virtual_device: Make) -> None:
+    device = make_virtual_device(1)
+    program = device.start(0, "kernel", 200_000 * US, seconds=300)
+    device.wait(60)
+    assert near(device.shares([program], 200), [1], 0.2)
