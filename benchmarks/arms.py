@@ -16,17 +16,26 @@ from gshare.cli.sandbox import Sandbox
 from gshare.controller.errors import GshareError
 
 TIMEOUT_S = 600
+LOOPS = (sys.executable, "-m", "gshare.benchmarks.loops")
 
 Instructions = dict[tuple[str, str], float]
 """By object and function."""
 
 
 class Arm:
-    """`python -m gshare.benchmarks.loops …` bare (limits None), or as a tenant with `limits`."""
+    """`python -m gshare.benchmarks.loops …` bare (limits None), or as a tenant with `limits`.
 
-    def __init__(self, sandbox: Sandbox, limits: Sequence[str] | None) -> None:
+    `others` processes hold memory meanwhile, of the same tenant; busy ones allocate and free without end.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, limits: Sequence[str] | None, others: int = 0, busy: bool = False
+    ) -> None:
         self.sandbox = sandbox
         self.limits = limits
+        self.company = (
+            [*LOOPS, "company", f"--processes={others}", *["--busy"] * busy, "--"] if others else []
+        )
         self.environment = dict(sandbox.environment)
         if limits is None and sandbox.simulated:
             from gshare.shim import sim
@@ -36,7 +45,7 @@ class Arm:
 
     def loops(self, *case: str) -> dict[str, Any]:
         """Run one case of the loops, and return what it printed."""
-        return self._run([sys.executable, "-m", "gshare.benchmarks.loops", *case])
+        return self._run([*LOOPS, *case])
 
     def ns(self, *case: str) -> float:
         """Median nanoseconds of one call in this case, over the batches of one process."""
@@ -47,13 +56,13 @@ class Arm:
         """Instructions per counted call, by object and function; the program runs under callgrind."""
         with tempfile.TemporaryDirectory(prefix="gshare-") as directory:
             profile = Path(directory) / "callgrind.out"
-            loop = [sys.executable, "-m", "gshare.benchmarks.loops", *case]
-            count = self._run([*callgrind.prefix(profile), *loop])["count"]
+            count = self._run([*callgrind.prefix(profile), *LOOPS, *case])["count"]
             with profile.open() as lines:
                 sums = callgrind.instructions(lines)
         return {where: total / count for where, total in sums.items()}
 
     def _run(self, command: Sequence[str]) -> dict[str, Any]:
+        command = [*self.company, *command]
         if self.limits is not None:
             command = self.sandbox.run(self.limits, command)
         done = subprocess.run(

@@ -19,6 +19,9 @@ NOT_READY = 600
 _STREAM_NON_BLOCKING = 1
 _EVENT_DEFAULT, _EVENT_DISABLE_TIMING = 0, 2
 _CAPTURE_THREAD_LOCAL = 1
+_PINNED, _ON_DEVICE = 1, 1
+POOL_RESERVED = 5
+"""CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT."""
 
 ffi = FFI()
 ffi.cdef(
@@ -33,7 +36,16 @@ ffi.cdef(
     typedef struct CUevent_st *CUevent;
     typedef struct CUgraph_st *CUgraph;
     typedef struct CUgraphExec_st *CUgraphExec;
+    typedef struct CUmemPoolHandle_st *CUmemoryPool;
     typedef struct { char bytes[16]; } CUuuid;
+    typedef struct {
+        int allocType, handleTypes;
+        struct { int type, id; } location;
+        void *win32SecurityAttributes;
+        size_t maxSize;
+        unsigned short usage;
+        unsigned char reserved[54];
+    } CUmemPoolProps;
 
     CUresult cuInit(unsigned int flags);
     CUresult cuDriverGetVersion(int *version);
@@ -53,6 +65,9 @@ ffi.cdef(
     CUresult cuMemFree_v2(CUdeviceptr pointer);
     CUresult cuMemsetD8_v2(CUdeviceptr pointer, unsigned char value, size_t bytes);
     CUresult cuMemcpyDtoH_v2(void *host, CUdeviceptr device, size_t bytes);
+    CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props);
+    CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void *value);
+    CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool, CUstream stream);
     CUresult cuModuleLoadData(CUmodule *module, const void *image);
     CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name);
     CUresult cuLaunchKernel(CUfunction function,
@@ -176,6 +191,16 @@ class Device:
 
     def free(self, pointer: int) -> None:
         self.driver.call("cuMemFree_v2", pointer)
+
+    def pool(self, held_bytes: int) -> Any:
+        """A memory pool of its own that an allocation keeps alive."""
+        props = ffi.new("CUmemPoolProps *")
+        props.allocType, props.location.type, props.location.id = _PINNED, _ON_DEVICE, self.handle
+        out, pointer = ffi.new("CUmemoryPool *"), ffi.new("CUdeviceptr *")
+        self.driver.call("cuMemPoolCreate", out, props)
+        self.driver.call("cuMemAllocFromPoolAsync", pointer, held_bytes, out[0], ffi.NULL)
+        self.synchronize()
+        return out[0]
 
     def synchronize(self) -> None:
         self.driver.call("cuCtxSynchronize")

@@ -6,8 +6,10 @@
  * to count: callgrind collects inside these only. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +22,7 @@ typedef int (*launch_fn)(void *function, unsigned gx, unsigned gy, unsigned gz, 
 typedef int (*sync_fn)(void *stream);
 typedef int (*alloc_fn)(uint64_t *pointer, uint64_t bytes);
 typedef int (*free_fn)(uint64_t pointer);
+typedef int (*query_fn)(void *pool, int attribute, void *value);
 
 /* Mirrored in loops.py. */
 struct loops_kernel {
@@ -144,6 +147,89 @@ EXPORT int loops_alloc_free(alloc_fn alloc, free_fn free_, uint64_t bytes, uint6
         out_ns[i] = (double)(now_ns() - start) / (double)batch;
     }
     return result;
+}
+
+/* out_ns[i]: nanoseconds of an allocation that is refused with `refusal`, in batch i. */
+EXPORT int loops_refused(alloc_fn alloc, uint64_t bytes, int refusal, uint64_t batches, uint64_t batch,
+                         double *out_ns)
+{
+    uint64_t pointer;
+    int result = refusal;
+
+    for (uint64_t i = 0; i < batches && result == refusal; i++) {
+        uint64_t start = now_ns();
+
+        for (uint64_t j = 0; j < batch && result == refusal; j++)
+            result = alloc(&pointer, bytes);
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+    }
+    return result == refusal ? 0 : result ? result : -1;
+}
+
+/* The same of asking a pool for an attribute. */
+EXPORT int loops_query(query_fn query, void *pool, int attribute, uint64_t batches, uint64_t batch,
+                       double *out_ns)
+{
+    uint64_t value;
+    int result = 0;
+
+    for (uint64_t i = 0; i < batches && !result; i++) {
+        uint64_t start = now_ns();
+
+        for (uint64_t j = 0; j < batch && !result; j++)
+            result = query(pool, attribute, &value);
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+    }
+    return result;
+}
+
+/* Takes memory, says so, and lives as long as its parent: quiet, or allocating and freeing without end. */
+static void keep_company(uint64_t bytes, int busy, int say)
+{
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+    int (*init)(unsigned) = driver ? (int (*)(unsigned))dlsym(driver, "cuInit") : NULL;
+    int (*retain)(void **, int) =
+        driver ? (int (*)(void **, int))dlsym(driver, "cuDevicePrimaryCtxRetain") : NULL;
+    int (*enter)(void *) = driver ? (int (*)(void *))dlsym(driver, "cuCtxSetCurrent") : NULL;
+    alloc_fn alloc = driver ? (alloc_fn)dlsym(driver, "cuMemAlloc_v2") : NULL;
+    free_fn free_ = driver ? (free_fn)dlsym(driver, "cuMemFree_v2") : NULL;
+    uint64_t pointer;
+    void *context;
+
+    if (!init || !retain || !enter || !alloc || !free_ || init(0) || retain(&context, 0) || enter(context) ||
+        alloc(&pointer, bytes) || write(say, "", 1) != 1)
+        return;
+    while (!busy || !pairs(alloc, free_, bytes, 1000))
+        if (!busy)
+            pause();
+}
+
+/* `processes` children, each of which holds `bytes` and a context of the first device until this process ends.  The
+ * caller must not have touched the driver. */
+EXPORT int loops_company(uint64_t processes, uint64_t bytes, int busy)
+{
+    int said[2];
+    char byte;
+
+    if (pipe(said))
+        return -1;
+    for (uint64_t i = 0; i < processes; i++) {
+        pid_t child = fork();
+
+        if (child < 0)
+            return -1;
+        if (!child) {
+            close(said[0]);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            keep_company(bytes, busy, said[1]);
+            _exit(1);
+        }
+    }
+    close(said[1]);
+    for (uint64_t i = 0; i < processes; i++)
+        if (read(said[0], &byte, 1) != 1) /* all that have not said so have ended */
+            return -1;
+    return 0;
 }
 
 /* Load the driver and initialise it, as a program does; the nanoseconds it took, or a negative error. */

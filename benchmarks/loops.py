@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from cffi import FFI
 
-from gshare.benchmarks.driver import CudaError, Device, Driver, NoDriver
+from gshare.benchmarks.driver import OUT_OF_MEMORY, POOL_RESERVED, CudaError, Device, Driver, NoDriver
 
 LIBRARY = Path(__file__).with_name("libloops.so")
 COUNTED = "loops_count_*"  # the functions that hold nothing but the calls to count
+
+_POOL_BYTES = _COMPANY_BYTES = 1 << 20
 
 _ffi = FFI()
 _ffi.cdef(
@@ -30,6 +33,11 @@ _ffi.cdef(
     int loops_fill(void *alloc, uint64_t bytes, uint64_t count, uint64_t *pointers);
     int loops_alloc_free(void *alloc, void *free_, uint64_t bytes, uint64_t batches, uint64_t batch,
                          double *out_ns);
+    int loops_refused(void *alloc, uint64_t bytes, int refusal, uint64_t batches, uint64_t batch,
+                      double *out_ns);
+    int loops_query(void *query, void *pool, int attribute, uint64_t batches, uint64_t batch,
+                    double *out_ns);
+    int loops_company(uint64_t processes, uint64_t bytes, int busy);
     int loops_init(uint64_t processes, double *out_ns);
     """
 )
@@ -70,6 +78,23 @@ class Loops:
         self._run("loops_alloc_free", alloc, free, size_bytes, batches, batch, out)
         return list(out)
 
+    def refused(self, pools: int, batches: int, batch: int) -> list[float]:
+        """One byte too many for this process, that would fit if the others had none."""
+        held = [self.device.pool(_POOL_BYTES) for _ in range(pools)]
+        out = _ffi.new("double[]", batches)
+        free_bytes, _ = self.device.memory_info()
+        alloc = self._pointer("cuMemAlloc_v2")
+        self._run("loops_refused", alloc, free_bytes + 1, OUT_OF_MEMORY, batches, batch, out)
+        assert len(held) == pools
+        return list(out)
+
+    def query(self, batches: int, batch: int) -> list[float]:
+        pool, out = _foreign(self.device.pool(_POOL_BYTES)), _ffi.new("double[]", batches)
+        self._run(
+            "loops_query", self._pointer("cuMemPoolGetAttribute"), pool, POOL_RESERVED, batches, batch, out
+        )
+        return list(out)
+
     def _kernel(self, kernel_ns: int) -> Any:
         spin, self._stream = self.device.spin(), self.device.stream()
         spin.set_duration(kernel_ns)
@@ -105,6 +130,14 @@ def init(processes: int) -> list[float]:
     return list(out)
 
 
+def company(processes: int, busy: bool, command: list[str]) -> int:
+    """Run the command while that many other processes of its tenant hold memory."""
+    library: Any = _ffi.dlopen(str(LIBRARY))
+    if library.loops_company(processes, _COMPANY_BYTES, busy):
+        raise OSError(f"could not have {processes} processes hold memory")
+    return subprocess.run(command, check=False).returncode
+
+
 def _resident_bytes() -> int:
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
@@ -137,6 +170,18 @@ def parser() -> argparse.ArgumentParser:
     pairs.add_argument("--bytes", type=int, default=4096)
     pairs.add_argument("--batches", type=int, default=100)
     pairs.add_argument("--batch", type=int, default=100)
+    refused = cases.add_parser("refused", help="allocations that are over the quota")
+    refused.add_argument("--pools", type=int, default=0, help="that hold memory")
+    asked = cases.add_parser("query", help="how much a pool has reserved")
+    for case in (refused, asked):
+        case.add_argument("--batches", type=int, default=100)
+        case.add_argument("--batch", type=int, default=100)
+    others = cases.add_parser(
+        "company", help="no loop: other processes that hold memory while a command runs"
+    )
+    others.add_argument("--processes", type=int, required=True)
+    others.add_argument("--busy", action="store_true", help="which allocate and free without end")
+    others.add_argument("command", nargs="+")
     cases.add_parser("device", help="no loop: which device and driver this is")
     storm = cases.add_parser("init", help="cuInit in many processes at the same moment")
     storm.add_argument("--processes", type=int, default=200)
@@ -153,12 +198,18 @@ def measure(options: argparse.Namespace) -> tuple[int, list[float]]:
     if options.case == "launch-paced":
         kernel_ns, period_ns = round(options.kernel_us * 1e3), round(options.period_us * 1e3)
         return count, loops.launch_paced(options.batches, options.batch, options.ahead, kernel_ns, period_ns)
+    if options.case == "refused":
+        return count, loops.refused(options.pools, options.batches, options.batch)
+    if options.case == "query":
+        return count, loops.query(options.batches, options.batch)
     return count, loops.alloc_free(options.live, options.bytes, options.batches, options.batch)
 
 
 def main() -> int:
     options = parser().parse_args()
     try:
+        if options.case == "company":
+            return company(options.processes, options.busy, options.command)
         if options.case == "device":
             driver = Driver()
             answer: dict[str, Any] = {"device": Device(driver).name, "driver": driver.version}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gshare.benchmarks import __main__ as command
-from gshare.benchmarks import overhead
+from gshare.benchmarks import memory, overhead
 from gshare.benchmarks.results import Row
 from gshare.cli import bench as cli_bench
 
@@ -21,15 +21,16 @@ def test_the_command_line_knows_every_benchmark() -> None:
 
 
 def test_a_smoke_run_forgives_the_clock_and_not_the_instructions() -> None:
-    assert overhead._row("init", 15.0, smoke=True).within is True
-    assert overhead._row("init", 15.0, smoke=False).within is False
-    assert overhead._row("init", 21.0, smoke=True).within is False
-    assert overhead._row("launch_unlimited", 16, smoke=True).within is False
-    assert overhead._row("launch_unlimited", 15, smoke=True).within is True
+    assert memory.BUDGETS.row("init", 15.0, smoke=True).within is True
+    assert memory.BUDGETS.row("init", 15.0, smoke=False).within is False
+    assert memory.BUDGETS.row("init", 21.0, smoke=True).within is False
+    assert overhead.BUDGETS.row("launch_unlimited", 16, smoke=True).within is False
+    assert overhead.BUDGETS.row("launch_unlimited", 15, smoke=True).within is True
+    assert memory.BUDGETS.row("alloc_free_live", 1.3, smoke=True).within is False
 
 
 def test_what_was_not_measured_is_not_within_the_budget() -> None:
-    row = overhead._row("launch_unlimited", None, smoke=False, note="not measured: no counter")
+    row = overhead.BUDGETS.row("launch_unlimited", None, smoke=False, note="not measured: no counter")
     assert row.value is None
     assert row.within is None
 
