@@ -97,14 +97,18 @@ static void destroy(const struct twin *twin)
 static void keep(const struct twin *twin, CUcontext context)
 {
     const struct gs_entry entry = {.owner = (uint64_t)context, .device = GS_NO_DEVICE, .kind = GS_ARRAY};
+    enum gs_noted noted = GS_NOT_NOTED;
     struct gs_entry stale;
 
     gs_lock(&lock);
-    if (kept_count < MOST_KEPT && gs_ledger_put(twin->handle, &entry, &stale) != GS_NOT_NOTED) {
+    if (kept_count < MOST_KEPT && (noted = gs_ledger_put(twin->handle, &entry, &stale)) != GS_NOT_NOTED) {
         kept[kept_count] = *twin;
         __atomic_store_n(&kept_count, kept_count + 1, __ATOMIC_RELAXED);
     }
     gs_unlock(&lock);
+    if (noted == GS_NOTED_OVER &&
+        gs_is_charge(&stale)) /* its context is going, and the address is given out again */
+        gs_quota_release(stale.device, stale.kind, stale.bytes);
 }
 
 /* Takes one that is the context's to destroy; forgets those that have gone with theirs. */

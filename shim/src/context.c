@@ -242,50 +242,80 @@ GSHARE_HOOK(cuVDPAUCtxCreate_v2, (CUcontext * pCtx, unsigned int flags, CUdevice
 
 /* -------- and destroys -------- */
 
-static CUresult destroyed(CUresult result, CUcontext context)
-{
+/* Once it is destroyed, another thread may get its address for anything: so its entry is taken before. */
+struct ending {
     struct gs_entry entry;
+    int known;
+};
 
-    if (!result) {
-        if (gs_ledger_take((uint64_t)context, &entry))
-            gs_context_leave(entry.device, entry.bytes);
-        gs_context_gone(context);
-    }
+/* The lock is held from here on. */
+static struct ending ends(CUcontext context)
+{
+    struct ending ending;
+
+    gs_lock(&gs_context_lock);
+    ending.known = gs_ledger_take((uint64_t)context, &ending.entry);
+    return ending;
+}
+
+static void stays(const struct ending *ending, CUcontext context)
+{
+    struct gs_entry stale;
+
+    if (ending->known)
+        gs_ledger_put((uint64_t)context, &ending->entry, &stale); /* room for it was there a moment ago */
     gs_unlock(&gs_context_lock);
-    return result;
+}
+
+static CUresult destroyed(CUresult result, const struct ending *ending, CUcontext context)
+{
+    if (result) {
+        stays(ending, context);
+        return result;
+    }
+    if (ending->known)
+        gs_context_leave(ending->entry.device, ending->entry.bytes);
+    gs_context_gone(context);
+    gs_unlock(&gs_context_lock);
+    return CUDA_SUCCESS;
 }
 
 GSHARE_HOOK(cuCtxDestroy_v2, (CUcontext ctx))
 {
+    struct ending ending;
+
     if (!gs_region())
         return REAL(cuCtxDestroy_v2)(ctx);
-    gs_lock(&gs_context_lock);
+    ending = ends(ctx);
     gs_meter_context_gone(ctx);
-    return destroyed(REAL(cuCtxDestroy_v2)(ctx), ctx);
+    return destroyed(REAL(cuCtxDestroy_v2)(ctx), &ending, ctx);
 }
 
 GSHARE_HOOK(cuCtxDestroy, (CUcontext ctx))
 {
+    struct ending ending;
+
     if (!gs_region())
         return REAL(cuCtxDestroy)(ctx);
-    gs_lock(&gs_context_lock);
+    ending = ends(ctx);
     gs_meter_context_gone(ctx);
-    return destroyed(REAL(cuCtxDestroy)(ctx), ctx);
+    return destroyed(REAL(cuCtxDestroy)(ctx), &ending, ctx);
 }
 
 /* The last of its users to go destroys it: then the driver does not know it any more. */
 GSHARE_HOOK(cuCtxDetach, (CUcontext ctx))
 {
+    struct ending ending;
     unsigned int version;
     CUresult result;
 
     if (!gs_region())
         return REAL(cuCtxDetach)(ctx);
-    gs_lock(&gs_context_lock);
+    ending = ends(ctx);
     result = REAL(cuCtxDetach)(ctx);
     if (!result && REAL(cuCtxGetApiVersion)(ctx, &version))
-        return destroyed(result, ctx);
-    gs_unlock(&gs_context_lock);
+        return destroyed(result, &ending, ctx);
+    stays(&ending, ctx);
     return result;
 }
 

@@ -59,8 +59,9 @@ static bool note_allocation(struct walk *walk, CUgraphNode node)
     CUDA_MEM_ALLOC_NODE_PARAMS params = {0};
     struct address *address;
 
-    if (REAL(cuGraphMemAllocNodeGetParams)(node, &params) ||
-        params.poolProps.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+    if (REAL(cuGraphMemAllocNodeGetParams)(node, &params))
+        return false;
+    if (params.poolProps.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
         return true;
     address = note(walk, params.dptr);
     if (!address)
@@ -79,7 +80,7 @@ static bool note_free(struct walk *walk, CUgraphNode node)
     CUdeviceptr start;
 
     if (REAL(cuGraphMemFreeNodeGetParams)(node, &start))
-        return true;
+        return false;
     address = note(walk, start);
     if (address)
         address->balance--;
@@ -94,35 +95,36 @@ static bool walk_node(struct walk *walk, CUgraphNode node)
     int type;
 
     if (REAL(cuGraphNodeGetType)(node, &type))
-        return true;
+        return false;
     switch (type) {
     case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
         return note_allocation(walk, node);
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
         return note_free(walk, node);
     case CU_GRAPH_NODE_TYPE_GRAPH:
-        return REAL(cuGraphChildGraphNodeGetGraph)(node, &inner) || walk_graph(walk, inner);
+        return !REAL(cuGraphChildGraphNodeGetGraph)(node, &inner) && walk_graph(walk, inner);
     default:
         return true;
     }
 }
 
-/* A graph that the driver does not know has no nodes. */
+/* What the driver says of a graph that it does not know, it will say again; of one that it knows all must be told. */
 static bool walk_graph(struct walk *walk, CUgraph graph)
 {
     size_t count = 0;
     CUgraphNode *nodes;
-    bool done = true;
+    CUresult result = REAL(cuGraphGetNodes)(graph, NULL, &count);
+    bool done;
 
-    if (REAL(cuGraphGetNodes)(graph, NULL, &count) || !count)
-        return true;
+    if (result || !count)
+        return result != CUDA_ERROR_OUT_OF_MEMORY;
     nodes = mmap(NULL, count * sizeof *nodes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (nodes == MAP_FAILED)
         return false;
     size_t mapped_bytes = count * sizeof *nodes;
-    if (REAL(cuGraphGetNodes)(graph, nodes, &count) == CUDA_SUCCESS)
-        for (size_t i = 0; done && i < count; i++)
-            done = walk_node(walk, nodes[i]);
+    done = !REAL(cuGraphGetNodes)(graph, nodes, &count);
+    for (size_t i = 0; done && i < count; i++)
+        done = walk_node(walk, nodes[i]);
     munmap(nodes, mapped_bytes);
     return done;
 }

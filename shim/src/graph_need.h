@@ -35,7 +35,7 @@ struct gs_graph_need {
     struct gs_graph_use use[];
 };
 
-/* NULL: no memory nodes.  False: no memory to note them down. */
+/* NULL: no memory nodes.  False: the driver does not tell of all, or there is no memory to note them down. */
 bool gs_graph_need_of(CUgraph graph, struct gs_graph_need **need);
 
 void gs_graph_need_free(struct gs_graph_need *need);

@@ -265,7 +265,7 @@ static inline int is_captured(CUstream stream)
 GSHARE_HOOK(cuMemFreeAsync, (CUdeviceptr dptr, CUstream hStream))
 {
     struct gs_entry entry;
-    int known = gs_region() && !is_captured(hStream) && gs_ledger_take(dptr, &entry);
+    int known = !is_captured(hStream) && take(dptr, &entry);
 
     return freed(REAL(cuMemFreeAsync)(dptr, hStream), known, dptr, &entry, hStream);
 }
@@ -274,7 +274,7 @@ GSHARE_HOOK(cuMemFreeAsync_ptsz, (CUdeviceptr dptr, CUstream hStream))
 {
     CUstream stream = hStream ? hStream : CU_STREAM_PER_THREAD;
     struct gs_entry entry;
-    int known = gs_region() && !is_captured(stream) && gs_ledger_take(dptr, &entry);
+    int known = !is_captured(stream) && take(dptr, &entry);
 
     return freed(REAL(cuMemFreeAsync_ptsz)(dptr, hStream), known, dptr, &entry, stream);
 }

@@ -180,24 +180,24 @@ static CUdevice ordinal_of(CUcontext primary)
 
 GSHARE_HOOK(cuGreenCtxDestroy, (CUgreenCtx hCtx))
 {
-    struct gs_entry entry;
+    struct gs_entry entry, stale;
     CUcontext context;
     CUresult result;
 
     if (!gs_region())
         return REAL(cuGreenCtxDestroy)(hCtx);
     gs_lock(&gs_context_lock);
-    if (REAL(cuCtxFromGreenCtx)(&context, hCtx) || !gs_ledger_find((uint64_t)context, &entry)) {
+    if (REAL(cuCtxFromGreenCtx)(&context, hCtx) || !gs_ledger_take((uint64_t)context, &entry)) {
         result = REAL(cuGreenCtxDestroy)(hCtx);
         gs_unlock(&gs_context_lock);
         return result;
     }
     gs_meter_context_gone(context);
     result = REAL(cuGreenCtxDestroy)(hCtx);
-    if (!result) {
-        gs_ledger_take((uint64_t)context, &entry);
+    if (result)
+        gs_ledger_put((uint64_t)context, &entry, &stale); /* room for it was there a moment ago */
+    else
         gs_ledger_hand_on((uint64_t)context, entry.owner);
-    }
     return left(result, ordinal_of((CUcontext)entry.owner), 0);
 }
 
