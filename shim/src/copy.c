@@ -39,13 +39,18 @@ static __attribute__((noinline)) CUresult end(const struct copying *copying, CUr
     return result;
 }
 
+/* In two functions, of which the unlimited one goes on by a jump, its arguments where they are. */
 #define METERED(name, params, args)                                                                          \
-    GSHARE_HOOK(name, params)                                                                                \
+    static __attribute__((noinline)) CUresult metered_##name params                                          \
     {                                                                                                        \
-        if (gs_launch_unlimited())                                                                           \
+        if (gs_meter_current() == NULL)                                                                      \
             return REAL(name) args;                                                                          \
         struct copying copying = begin(OF_##name args);                                                      \
         return end(&copying, REAL(name) args);                                                               \
+    }                                                                                                        \
+    GSHARE_HOOK(name, params)                                                                                \
+    {                                                                                                        \
+        return gs_launch_unlimited() ? REAL(name) args : metered_##name args;                                \
     }
 #define NOT_HERE(name, params, args)
 
