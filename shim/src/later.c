@@ -1,7 +1,5 @@
 /* later.c -- linear memory freed in stream order stays charged until an event behind the free has passed. */
-#define _GNU_SOURCE /* mremap */
-#include <sys/mman.h>
-
+#include "grow.h"
 #include "hooks.h"
 #include "later.h"
 #include "lock.h"
@@ -17,26 +15,9 @@ struct release {
 };
 
 static struct gs_lock lock;
-static struct release *releases; /* grown by mremap, as the ledger's memory: never the program's malloc */
-static uint32_t count;           /* read without the lock, to see that there is nothing to do */
+static struct release *releases;
+static uint32_t count; /* read without the lock, to see that there is nothing to do */
 static uint32_t room;
-
-static int make_room(void)
-{
-    uint32_t wanted = room ? 2 * room : GS_PAGE / sizeof *releases;
-    void *grown;
-
-    if (count < room)
-        return 1;
-    grown = room ? mremap(releases, room * sizeof *releases, wanted * sizeof *releases, MREMAP_MAYMOVE)
-                 : mmap(NULL, wanted * sizeof *releases, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                        -1, 0);
-    if (grown == MAP_FAILED)
-        return 0;
-    releases = grown;
-    room = wanted;
-    return 1;
-}
 
 int gs_later_release(const struct gs_entry *entry, CUstream stream)
 {
@@ -46,7 +27,8 @@ int gs_later_release(const struct gs_entry *entry, CUstream stream)
     if (REAL(cuEventCreate)(&event, CU_EVENT_DISABLE_TIMING))
         return 0;
     gs_lock(&lock);
-    if (!REAL(cuEventRecord)(event, stream) && make_room()) {
+    if (!REAL(cuEventRecord)(event, stream) &&
+        (count < room || gs_grow(&releases, &room, sizeof *releases))) {
         releases[count] = (struct release){event, entry->bytes, entry->device, entry->kind};
         __atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);
         done = 1;
