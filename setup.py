@@ -87,7 +87,13 @@ MODULES = [
     Extension(
         "gshare.shim.hooks", ["shim/hooks.pyx"], include_dirs=["shim/src"], depends=["shim/src/hooks.def"]
     ),
-    Extension("gshare.controller.fill", ["controller/fill.pyx"]),
+    Extension("gshare.controller.fill", ["controller/fill.pyx"], depends=["controller/fill.pxi"]),
+    Extension(
+        "gshare.controller.balance",
+        ["controller/balance.pyx"],
+        include_dirs=["shim/src"],
+        depends=["controller/fill.pxi", "shim/abi.pxi", *files(["shim/src"], ".h")],
+    ),
     Extension(
         "gshare.shim.sim.machine",
         ["shim/sim/machine.pyx", *files(MACHINE, ".c")],

@@ -17,6 +17,8 @@ COMMANDS = {
     "status": "Show the controller and the devices.",
     "devices": "List the GPUs, and what is promised of them.",
     "set": "Change a running tenant's limits.",
+    "pause": "Stop what a tenant does on the GPU.",
+    "resume": "Let it go on.",
     "quota": "Permanent quotas: set, show, rm.",
     "controller": "Start and stop the controller by hand.",
     "sim": "The simulated GPU: start, stat, stop.",
@@ -26,7 +28,7 @@ COMMANDS = {
 }
 """Each command is a module of gshare.cli; the click command there has the same name, or is called COMMAND."""
 
-NOT_YET = {"--weight", "--priority", "--mode", "--wait", "--strict"}
+NOT_YET = {"--wait", "--strict"}
 """Options of `run` that are designed and not built: they get an answer of their own."""
 
 
@@ -82,9 +84,7 @@ def _usage_error(given: Sequence[str], error: click.ClickException) -> UsageErro
     command = " ".join(["gshare", *(word for word in given[:1] if word in COMMANDS)])
     name = getattr(error, "option_name", "") or ""
     if given[:1] == ["run"] and name in NOT_YET:
-        return UsageError(
-            name, "not supported yet", "supported are --mem, --compute, --share, --gpu and --tenant"
-        )
+        return UsageError(name, "not supported yet", "gshare run --help")
     return UsageError(
         command.removeprefix("gshare ") or "gshare", error.format_message(), f"{command} --help"
     )

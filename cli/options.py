@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from gshare.controller import host
 from gshare.controller.errors import UsageError
@@ -11,70 +12,95 @@ from gshare.controller.protocol import Change, Limits
 from gshare.controller.units import (
     FULL_PPM,
     LIFT,
+    MODES,
+    PRIORITIES,
     Memory,
     MemoryAsked,
+    parse_choice,
+    parse_compute,
     parse_fraction,
     parse_memory,
     parse_memory_each,
-    parse_percent,
+    parse_weight,
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def limit_options(function: Function) -> Function:
-    """Add --mem, --compute and --host-mem."""
-    pinned = "Pinned memory of the host, as 8G, or as 10% of the machine's."
-    function = click.option("--host-mem", metavar="SIZE|PCT", help=pinned)(function)
-    function = click.option("--compute", metavar="PCT", help="Share of GPU time, as 30%.")(function)
-    mem = click.option(
-        "--mem", metavar="SIZE|PCT", help="Device memory, as 8G or 30%; for each GPU, as 0=8G,1=4G."
-    )
-    return mem(function)
+    """Add the options that say what a tenant may have: see `limits` for what becomes of them."""
+    for name, metavar, text in reversed(_LIMIT_OPTIONS):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return function
+
+
+_LIMIT_OPTIONS = (
+    ("--mem", "SIZE|PCT", "Device memory, as 8G or 30%; for each GPU, as 0=8G,1=4G."),
+    ("--compute", "PCT[..PCT]", "Share of GPU time: 30% at most; 30%..60%: guaranteed, and at most."),
+    ("--weight", "N", "Part of the GPU time that nobody is guaranteed or uses."),
+    ("--priority", "high|normal|low", "Runs only while nobody of higher priority does."),
+    ("--mode", "auto|concurrent|turns", "Whether the GPU's tenants overlap, or run one at a time."),
+    ("--host-mem", "SIZE|PCT", "Pinned memory of the host, as 8G, or as 10% of the machine's."),
+)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def limits(
-    mem: str | None,
-    compute: str | None,
-    host_mem: str | None,
+    mem: str | None = None,
+    compute: str | None = None,
+    weight: str | None = None,
+    priority: str | None = None,
+    mode: str | None = None,
+    host_mem: str | None = None,
     share: str | None = None,
     *,
     lift: bool = False,
 ) -> Limits:
-    """What --mem, --compute, --host-mem and --share ask for."""
+    """What limit_options and --share ask for."""
     pinned = None if host_mem is None else parse_memory(host_mem, "--host-mem").on(host.memory_bytes())
     memory = MemoryAsked(None, {}) if mem is None else parse_memory_each(mem, lift=lift)
-    compute_ppm = None if compute is None else parse_percent(compute, "--compute")
+    guarantee, ceiling = (None, None) if compute is None else parse_compute(compute)
+    asked = Limits(
+        memory=memory.each,
+        compute_ppm=guarantee,
+        memory_on=memory.on,
+        host_memory_bytes=pinned,
+        ceiling_ppm=ceiling,
+        weight=None if weight is None else parse_weight(weight),
+        priority=None if priority is None else parse_choice(priority, PRIORITIES, "--priority"),
+        mode=None if mode is None else parse_choice(mode, MODES, "--mode"),
+    )
     if share is None:
-        return Limits(memory.each, compute_ppm, memory.on, pinned)
+        return asked
     for option, value in (("--mem", mem), ("--compute", compute)):
         if value is not None:
             raise UsageError(f"--share {share}", f"{option} {value} is given too", "--share sets both")
     ppm = parse_fraction(share)
-    return Limits(Memory(None, ppm), min(ppm, FULL_PPM), host_memory_bytes=pinned)
+    return msgspec.structs.replace(asked, memory=Memory(None, ppm), compute_ppm=min(ppm, FULL_PPM))
 
 
-def change(mem: str | None, compute: str | None, host_mem: str | None) -> Change:
-    """What --mem, --compute and --host-mem change; `none` takes the limit away."""
-    if mem is None and compute is None and host_mem is None:
-        raise UsageError(
-            "nothing to set",
-            "none of --mem, --compute and --host-mem is given",
-            "as --mem 8G --compute 30%",
-        )
-    mem_asked, compute_asked, host_asked = (
-        None if text == LIFT else text for text in (mem, compute, host_mem)
-    )
-    asked = limits(mem_asked, compute_asked, host_asked, lift=True)
+LIFTABLE = ("mem", "compute", "weight", "host_mem")
+
+
+def change(**given: str | None) -> Change:
+    """What limit_options change; `none` takes a limit away."""
+    if all(text is None for text in given.values()):
+        raise UsageError("nothing to set", "no limit is given", "as --mem 8G --compute 30%")
+    lifted = {name for name in LIFTABLE if given.get(name) == LIFT}
+    asked = limits(**{name: text for name, text in given.items() if name not in lifted}, lift=True)
     return Change(
-        asked.memory,
-        asked.compute_ppm,
-        mem == LIFT,
-        compute == LIFT,
-        asked.memory_on,
-        asked.host_memory_bytes,
-        host_mem == LIFT,
+        memory=asked.memory,
+        compute_ppm=asked.compute_ppm,
+        lift_memory="mem" in lifted,
+        lift_compute="compute" in lifted,
+        memory_on=asked.memory_on,
+        host_memory_bytes=asked.host_memory_bytes,
+        lift_host_memory="host_mem" in lifted,
+        ceiling_ppm=asked.ceiling_ppm,
+        weight=asked.weight,
+        lift_weight="weight" in lifted,
+        priority=asked.priority,
+        mode=asked.mode,
     )

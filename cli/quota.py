@@ -18,9 +18,9 @@ def quota() -> None:
 @limit_options
 @json_option
 @click.argument("name", metavar="NAME")
-def set_quota(name: str, mem: str | None, compute: str | None, host_mem: str | None, as_json: bool) -> None:
+def set_quota(name: str, as_json: bool, **wanted: str | None) -> None:
     """Write a quota down; a tenant that runs gets it at once.  `none` takes a limit away."""
-    _ask(SetQuota(parse_tenant(name, "quota set"), change(mem, compute, host_mem)), as_json)
+    _ask(SetQuota(parse_tenant(name, "quota set"), change(**wanted)), as_json)
 
 
 @quota.command("show")

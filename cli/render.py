@@ -8,7 +8,13 @@ import msgspec
 
 from gshare.controller import protocol
 from gshare.controller.protocol import Admitted, Device, LimitsSet, Process, Quota, QuotaOn
-from gshare.controller.units import Memory, format_memory_each, format_percent, format_size
+from gshare.controller.units import (
+    Memory,
+    format_compute,
+    format_memory_each,
+    format_percent,
+    format_size,
+)
 
 NOTHING = "-"
 
@@ -59,28 +65,40 @@ def print_quotas(quotas: Sequence[Quota]) -> None:
         (
             quota.tenant,
             quota_memory(quota),
-            share(quota.compute_ppm),
+            compute(quota.guarantee_ppm, quota.ceiling_ppm, quota.weight),
+            quota.priority or NOTHING,
             NOTHING if quota.host_memory_bytes is None else format_size(quota.host_memory_bytes),
             "yes" if quota.running else "no",
         )
         for quota in quotas
     ]
-    print_table(("TENANT", "MEM", "COMPUTE", "HOST-MEM", "RUNNING"), rows)
+    print_table(("TENANT", "MEM", "COMPUTE", "PRIORITY", "HOST-MEM", "RUNNING"), rows)
 
 
 def print_change(change: LimitsSet) -> None:
     """`gshare set`: what was read back, old and new."""
     count = f"{change.processes} process{'' if change.processes == 1 else 'es'}"
+    everywhere = []
     old_host, new_host = change.old_host_memory_bytes, change.new_host_memory_bytes
     if old_host != new_host:
-        click.echo(f"{change.tenant}: host-mem {size(old_host)} -> {size(new_host)} ({count})")
+        everywhere.append(f"host-mem {size(old_host)} -> {size(new_host)}")
+    if change.old_weight != change.new_weight:
+        everywhere.append(f"weight {change.old_weight or NOTHING} -> {change.new_weight or NOTHING}")
+    if change.old_priority != change.new_priority:
+        everywhere.append(f"priority {change.old_priority} -> {change.new_priority}")
+    if change.old_mode != change.new_mode:
+        everywhere.append(f"mode {change.old_mode} -> {change.new_mode}")
+    if everywhere:
+        click.echo(f"{change.tenant}: {', '.join(everywhere)} ({count})")
     for device in change.devices:
         parts = []
         if device.old_memory_bytes != device.new_memory_bytes:
             parts.append(f"mem {size(device.old_memory_bytes)} -> {size(device.new_memory_bytes)}")
-        if device.old_compute_ppm != device.new_compute_ppm:
-            parts.append(f"compute {share(device.old_compute_ppm)} -> {share(device.new_compute_ppm)}")
-        if parts or old_host == new_host:
+        old = compute(device.old_compute_ppm, device.old_ceiling_ppm)
+        new = compute(device.new_compute_ppm, device.new_ceiling_ppm)
+        if old != new:
+            parts.append(f"compute {old} -> {new}")
+        if parts or not everywhere:
             click.echo(f"{change.tenant}: {', '.join(parts) or 'unchanged'} on GPU {device.index} ({count})")
 
 
@@ -94,9 +112,13 @@ def print_admission(decision: Admitted, environment: dict[str, str], *, as_json:
     else:
         click.echo(f"# {'joins' if decision.joined else 'would be'} tenant {decision.tenant}")
     for device in decision.devices:
-        limits = f"mem {size(device.memory_bytes)}, compute {share(device.compute_ppm)}"
+        share = compute(device.compute_ppm, device.ceiling_ppm, decision.weight)
+        limits = f"mem {size(device.memory_bytes)}, compute {share}"
         context = f"a context takes up to {format_size(device.context_bytes)}"
         click.echo(f"# GPU {device.index} {device.uuid}: {limits}; {context}")
+    for what, word in (("priority", decision.priority), ("mode", decision.mode)):
+        if word is not None:
+            click.echo(f"# {what} {word}")
     if decision.host_memory_bytes is not None:
         click.echo(f"# host: pinned memory {format_size(decision.host_memory_bytes)}")
     for name, value in sorted(environment.items()):
@@ -108,9 +130,11 @@ def size(size_bytes: int | None) -> str:
     return "no limit" if size_bytes is None else format_size(size_bytes)
 
 
-def share(ppm: int | None) -> str:
-    """A compute limit, or that there is none."""
-    return "no limit" if ppm is None else format_percent(ppm)
+def compute(guarantee_ppm: int | None, ceiling_ppm: int | None, weight: int | None = None) -> str:
+    """A share of GPU time and a weight, or that there is no limit."""
+    parts = [] if guarantee_ppm is None else [format_compute(guarantee_ppm, ceiling_ppm)]
+    parts += [] if weight is None else [f"weight {weight}"]
+    return " ".join(parts) or "no limit"
 
 
 def quota_memory(quota: Quota) -> str:
@@ -126,7 +150,8 @@ def _memory(amount: Quota | QuotaOn) -> Memory | None:
 
 def _process_row(process: Process) -> tuple[str, ...]:
     got = NOTHING if process.compute_ppm is None else f"{process.compute_ppm / 10_000:.0f}%"
-    limit = "" if process.compute_limit_ppm is None else f"/{format_percent(process.compute_limit_ppm)}"
+    asked = compute(process.guarantee_ppm, process.ceiling_ppm, process.weight).replace(" ", ":")
+    limit = f"/{asked}" if process.guarantee_ppm or process.weight else ""
     return (
         process.tenant,
         str(process.pid),

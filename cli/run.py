@@ -59,10 +59,6 @@ class PrefixCommand(click.Command):
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...")
 def run(
-    mem: str | None,
-    compute: str | None,
-    host_mem: str | None,
-    share: str | None,
     gpu: str | None,
     tenant: str | None,
     sim: str | None,
@@ -70,6 +66,7 @@ def run(
     dry_run: bool,
     as_json: bool,
     command: tuple[str, ...],
+    **wanted: str | None,
 ) -> None:
     """Run a program under limits; signals, terminal and exit code are the program's own.
 
@@ -77,7 +74,7 @@ def run(
     """
     if as_json and not dry_run:
         raise UsageError("run --json", "the output is the program's", "with --dry-run it prints the decision")
-    asked = limits(mem, compute, host_mem, share)
+    asked = limits(lift=False, **wanted)
     gpus = parse_gpus(gpu) if gpu is not None else []
     if tenant is not None:
         parse_tenant(tenant)

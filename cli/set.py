@@ -12,15 +12,13 @@ from gshare.controller.protocol import LimitsSet, SetLimits
 @limit_options
 @json_option
 @click.argument("target", metavar="TENANT|PID")
-def set_limits(
-    target: str, mem: str | None, compute: str | None, host_mem: str | None, as_json: bool
-) -> None:
+def set_limits(target: str, as_json: bool, **wanted: str | None) -> None:
     """Change the limits of a running tenant, named or by the pid of one of its processes.
 
     Its programs see the new limits at once; `none` takes a limit away.  What is printed was read back.
     A permanent quota stays what it is: `gshare quota set` changes both.
     """
-    reply = Client().ask(SetLimits(target, change(mem, compute, host_mem)), ADMISSION_TIMEOUT_S)
+    reply = Client().ask(SetLimits(target, change(**wanted)), ADMISSION_TIMEOUT_S)
     assert isinstance(reply, LimitsSet)
     if as_json:
         print_json(reply)

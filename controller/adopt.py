@@ -31,5 +31,5 @@ def adopt(tenants: Tenants) -> list[str]:
             else:
                 region.remove_tenant(directory / name)
     tenants.sweep()
-    tenants.meter_neighbours()
+    tenants.apportion()
     return list(tenants.by_name)

@@ -4,11 +4,12 @@ import time
 
 import zmq
 
-from gshare.controller import protocol
+from gshare.controller import wire
 from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.lock import controller_lives, controller_pid
 from gshare.controller.paths import Runtime, runtime
-from gshare.controller.protocol import BadMessage, Fault, Reply, Request
+from gshare.controller.protocol import Fault, Reply, Request
+from gshare.controller.wire import BadMessage
 
 REQUEST_TIMEOUT_S = 5.0
 ADMISSION_TIMEOUT_S = 40.0
@@ -38,7 +39,7 @@ class Client:
                 self._start_one()
             reply = self._ask_once(message, request, deadline)
             if isinstance(reply, Fault):
-                raise protocol.error_of(reply)
+                raise wire.error_of(reply)
             if reply is not None:
                 return reply
         raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.log}")
@@ -57,16 +58,16 @@ class Client:
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RECONNECT_IVL, 10)
-            socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+            socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
             socket.connect(f"ipc://{self.runtime.socket}")
-            socket.send(protocol.pack(message, request))
+            socket.send(wire.pack(message, request))
             while time.monotonic() < deadline:
                 if not socket.poll(POLL_MS):
                     if not controller_lives(self.runtime.lock):
                         return None
                     continue
                 try:
-                    number, reply = protocol.unpack_reply(socket.recv())
+                    number, reply = wire.unpack_reply(socket.recv())
                 except BadMessage as error:
                     hint = "gshare controller stop; tenants keep their limits"
                     raise GshareError("controller", str(error), hint) from None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import zmq
 
-from gshare.controller import protocol
+from gshare.controller import wire
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.protocol import Events, GetEvents
@@ -30,7 +30,7 @@ def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         socket.connect(f"ipc://{client.runtime.events}")
         newest, shown = latest(client, 1), latest(client, most, tenant)

@@ -9,18 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
+from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Change, Limits
 from gshare.controller.units import FULL_PPM, Memory, format_percent, format_size
-
-BURST_NS = 20_000_000
-"""GPU time that an idle tenant saves at most."""
-
-RESUME_NS = 5_000_000
-"""A closed gate opens again once this much GPU time is available."""
-
-IN_FLIGHT_NS = 2_000_000
-"""Work that a capped tenant may have queued and unfinished."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +25,11 @@ class Capacity:
 
 
 class Grant(NamedTuple):
-    """What a tenant may have on one device: None is no limit, memory 0 is no access."""
+    """What a tenant is promised on one device: None is no limit, memory 0 is no access."""
 
     memory_bytes: int | None
     compute_ppm: int | None
+    """Its guarantee."""
 
 
 NO_ACCESS = Grant(0, None)
@@ -140,12 +132,25 @@ def check_host(limits: Limits, host_bytes: int) -> None:
         )
 
 
-def is_metered(grants: Iterable[Grant]) -> bool:
-    """Whether tenants without a share must be measured all the same, given what all have on a device.
+def check_weight(limits: Limits) -> None:
+    """Raise UsageError for a weight that could have no effect."""
+    if limits.weight is not None and limits.compute_ppm is not None and limits.ceiling_ppm is None:
+        cap = format_percent(limits.compute_ppm)
+        raise UsageError(
+            f"--weight {limits.weight}",
+            f"a hard cap of {cap} borrows nothing that a weight could divide",
+            f"give a range, as {cap}..100%, or only the weight",
+        )
 
-    A capped tenant tells its own GPU time from that of its neighbours by what these say of theirs.
-    """
-    return any(grant.compute_ppm is not None for grant in grants)
+
+def check_mode(device: Capacity, mode: str | None, others: Mapping[str, str | None]) -> None:
+    """Raise GshareError where another tenant on the device insists on the other mode."""
+    opposite = {"turns": "concurrent", "concurrent": "turns"}.get(mode or "")
+    if opposite:
+        for name, other in others.items():
+            if other == opposite:
+                why = f"tenant {name} on GPU {device.index} asked for {opposite}"
+                raise GshareError(f"--mode {mode}", why, "leave it out, or change the other one's")
 
 
 def check_promises(
@@ -184,19 +189,18 @@ def changed(limits: Limits, change: Change) -> Limits:
     An amount for every device replaces what some devices had of their own.
     """
     anew = change.lift_memory or change.memory is not None
+    compute_anew = change.lift_compute or change.compute_ppm is not None
+    host_anew = change.lift_host_memory or change.host_memory_bytes is not None
+    weight_anew = change.lift_weight or change.weight is not None
     return Limits(
-        change.memory if anew else limits.memory,
-        None
-        if change.lift_compute
-        else change.compute_ppm
-        if change.compute_ppm is not None
-        else limits.compute_ppm,
-        {**({} if anew else limits.memory_on), **change.memory_on},
-        None
-        if change.lift_host_memory
-        else change.host_memory_bytes
-        if change.host_memory_bytes is not None
-        else limits.host_memory_bytes,
+        memory=change.memory if anew else limits.memory,
+        compute_ppm=change.compute_ppm if compute_anew else limits.compute_ppm,
+        memory_on={**({} if anew else limits.memory_on), **change.memory_on},
+        host_memory_bytes=change.host_memory_bytes if host_anew else limits.host_memory_bytes,
+        ceiling_ppm=change.ceiling_ppm if compute_anew else limits.ceiling_ppm,
+        weight=change.weight if weight_anew else limits.weight,
+        priority=change.priority or limits.priority,
+        mode=change.mode or limits.mode,
     )
 
 

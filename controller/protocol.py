@@ -1,7 +1,7 @@
 """What the command line and the controller say to each other, and, byte for byte, what `--json` prints.
 
-A message is MessagePack of `[version, number, body]`; the body is one of the structs below, told by its tag.
-A reply has its schema id for a tag, so that what is on the wire and what is printed cannot differ.
+Requests and replies are told by their tags.  A reply's is its schema id, so that what is on the wire
+(wire.py) and what is printed cannot differ.
 Memory is bytes, times are CLOCK_MONOTONIC nanoseconds, shares are ppm of a device.
 """
 
@@ -9,11 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.errors import GshareError, error_from_code
 from gshare.controller.units import Memory
 
-VERSION = 3
-MAX_MESSAGE_BYTES = 1 << 20
+VERSION = 4
 
 DRY_RUN = "gshare/dry-run/v1"
 """Schema of an admission that was only asked about, printed with the environment."""
@@ -24,12 +22,17 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `memory_on` has the devices for which other amounts hold, by index or UUID; None there is no limit.
     Without `memory`, only these are granted.  `host_memory_bytes` is for pinned memory of the host.
+    `compute_ppm` is a guarantee, and without `ceiling_ppm` all that there is; `weight` divides what is lent.
     """
 
     memory: Memory | None = None
     compute_ppm: int | None = None
     memory_on: dict[str, Memory | None] = {}
     host_memory_bytes: int | None = None
+    ceiling_ppm: int | None = None
+    weight: int | None = None
+    priority: str | None = None
+    mode: str | None = None
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,6 +46,12 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """Other amounts for some devices, by index or UUID; None takes the limit away there."""
     host_memory_bytes: int | None = None
     lift_host_memory: bool = False
+    ceiling_ppm: int | None = None
+    """Goes with `compute_ppm`; that alone takes the ceiling away."""
+    weight: int | None = None
+    lift_weight: bool = False
+    priority: str | None = None
+    mode: str | None = None
 
 
 class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,6 +110,13 @@ class SetLimits(msgspec.Struct, frozen=True, tag="set"):
     change: Change
 
 
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """Let a tenant launch nothing more on any GPU, or let it go on; `target` as in SetLimits."""
+
+    target: str
+    paused: bool
+
+
 class SetQuota(msgspec.Struct, frozen=True, tag="quota-set"):
     """Write down a permanent quota, and give it to the tenant if it runs."""
 
@@ -132,6 +148,7 @@ Request = (
     | GetEvents
     | GetDevices
     | SetLimits
+    | Pause
     | SetQuota
     | GetQuotas
     | RemoveQuota
@@ -159,6 +176,7 @@ class Granted(msgspec.Struct, frozen=True):
     memory_bytes: int | None
     compute_ppm: int | None
     context_bytes: int
+    ceiling_ppm: int | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field="schema"):
@@ -172,6 +190,9 @@ class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field
     """The machine has devices that are not granted."""
     host_memory_bytes: int | None = None
     """Pinned memory of the host; None is no limit."""
+    weight: int | None = None
+    priority: str | None = None
+    mode: str | None = None
 
 
 class ControllerInfo(msgspec.Struct, frozen=True):
@@ -200,6 +221,8 @@ class Device(msgspec.Struct, frozen=True):
     promised_compute_ppm: int
     used_bytes: int
     tenants: list[str]
+    mode: str = "concurrent"
+    """Or `turns`: one tenant runs at a time."""
 
 
 class Devices(msgspec.Struct, frozen=True, tag="gshare/devices/v1", tag_field="schema"):
@@ -235,6 +258,7 @@ class Process(msgspec.Struct, frozen=True):
     """What of that no process was charged for."""
     memory_limit_bytes: int | None
     compute_limit_ppm: int | None
+    """Its ceiling."""
     compute_ppm: int | None
     """Share got over the last sample, about a second; None before there is one."""
     gpu_ns: int
@@ -246,6 +270,10 @@ class Process(msgspec.Struct, frozen=True):
     host_used_bytes: int = 0
     """Pinned memory of the host, which is no device's: the same in each of the process's rows."""
     host_memory_limit_bytes: int | None = None
+    guarantee_ppm: int | None = None
+    ceiling_ppm: int | None = None
+    weight: int | None = None
+    priority: str = "normal"
 
 
 class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="schema"):
@@ -294,6 +322,8 @@ class Changed(msgspec.Struct, frozen=True):
     new_memory_bytes: int | None
     old_compute_ppm: int | None
     new_compute_ppm: int | None
+    old_ceiling_ppm: int | None = None
+    new_ceiling_ppm: int | None = None
 
 
 class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="schema"):
@@ -304,6 +334,20 @@ class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="sch
     devices: list[Changed]
     old_host_memory_bytes: int | None = None
     new_host_memory_bytes: int | None = None
+    old_weight: int | None = None
+    new_weight: int | None = None
+    old_priority: str = "normal"
+    new_priority: str = "normal"
+    old_mode: str = "auto"
+    new_mode: str = "auto"
+
+
+class Paused(msgspec.Struct, frozen=True, tag="gshare/pause/v1", tag_field="schema"):
+    """Whether a tenant is paused now."""
+
+    tenant: str
+    paused: bool
+    processes: int
 
 
 class QuotaOn(msgspec.Struct, frozen=True):
@@ -324,6 +368,11 @@ class Quota(msgspec.Struct, frozen=True):
     running: bool
     devices: list[QuotaOn] = []
     host_memory_bytes: int | None = None
+    guarantee_ppm: int | None = None
+    ceiling_ppm: int | None = None
+    weight: int | None = None
+    priority: str | None = None
+    mode: str | None = None
 
 
 class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):
@@ -338,62 +387,16 @@ class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="sch
     pid: int
 
 
-Reply = Fault | Admitted | Devices | Status | Processes | MemoryUse | Events | LimitsSet | Quotas | Stopping
-
-
-# -------- on the wire
-
-
-class _Envelope(msgspec.Struct, array_like=True, frozen=True):
-    version: int
-    message: int
-    """Chosen by the client and given back with the reply, so that a late reply is not taken for another."""
-    body: msgspec.Raw
-
-
-class BadMessage(Exception):
-    """Not a message of ours; `message` is its number where that much could be read."""
-
-    def __init__(self, why: str, message: int = 0) -> None:
-        super().__init__(why)
-        self.message = message
-
-
-def pack(message: int, body: Request | Reply, version: int = VERSION) -> bytes:
-    """Encode one message."""
-    return msgspec.msgpack.encode((version, message, body))
-
-
-def unpack_request(data: bytes) -> tuple[int, Request]:
-    """Decode what a client sent; raise BadMessage for anything that is not a request of this version."""
-    return _unpack(data, Request)
-
-
-def unpack_reply(data: bytes) -> tuple[int, Reply]:
-    """Decode what the controller sent; raise BadMessage for anything that is not a reply of this version."""
-    return _unpack(data, Reply)
-
-
-def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
-    try:
-        envelope = msgspec.msgpack.decode(data, type=_Envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"not a gshare message: {error}") from None
-    if envelope.version != VERSION:
-        raise BadMessage(
-            f"speaks protocol {envelope.version}, this gshare speaks {VERSION}", envelope.message
-        )
-    try:
-        return envelope.message, msgspec.msgpack.decode(envelope.body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"not understood: {error}", envelope.message) from None
-
-
-def fault(error: GshareError) -> Fault:
-    """The reply that carries an error."""
-    return Fault(error.code, error.what, error.why, error.hint)
-
-
-def error_of(reply: Fault) -> GshareError:
-    """The error that a reply carries."""
-    return error_from_code(reply.code, reply.what, reply.why, reply.hint)
+Reply = (
+    Fault
+    | Admitted
+    | Devices
+    | Status
+    | Processes
+    | MemoryUse
+    | Events
+    | LimitsSet
+    | Paused
+    | Quotas
+    | Stopping
+)

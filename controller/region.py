@@ -12,14 +12,18 @@ import msgspec
 from gshare.controller.errors import GshareError
 from gshare.controller.files import cannot_write, write_json
 from gshare.controller.paths import Runtime
-from gshare.controller.policy import BURST_NS, IN_FLIGHT_NS, NO_ACCESS, RESUME_NS, Capacity, Grant
+from gshare.controller.policy import NO_ACCESS, Capacity, Grant
 from gshare.controller.processes import Run, members
 from gshare.controller.protocol import Limits
+from gshare.controller.shares import BURST_NS, IN_FLIGHT_NS, RESUME_NS, UNBOUNDED_PPM, Share
 from gshare.shim import abi
 
 NOTE = "tenant.json"
 
 UNCAPPED = (abi.NO_CAP_PPM, abi.METERED_PPM)
+
+Turns = list[tuple[int, int]]
+"""From when on in each period a device is whose: see abi.Limits.set_turns."""
 
 NO_DEVICE = bytes(16)
 """UUID of an entry of the device table that stands for nothing."""
@@ -56,6 +60,7 @@ class TenantFiles:
     def __init__(self, directory: Path) -> None:
         """Open them; raise GshareError for files that are damaged or of another gshare."""
         self.directory = directory
+        self._turns: dict[int, tuple[int, Turns]] = {}
         try:
             self.limits = abi.Limits(directory / "limits", writable=True)
             try:
@@ -73,11 +78,16 @@ class TenantFiles:
 
     def grant(self, row: int) -> Grant:
         """What the tenant may have on the device in `row` of the table, read back from shared memory."""
-        quota_bytes, cap_ppm = self._quota_bytes(row), self.limits.device(row).cap_ppm
+        quota_bytes, device = self._quota_bytes(row), self.limits.device(row)
         return Grant(
             None if quota_bytes == abi.NO_LIMIT_BYTES else quota_bytes,
-            None if cap_ppm in UNCAPPED else cap_ppm,
+            None if device.cap_ppm in UNCAPPED else device.guarantee_ppm,
         )
+
+    def ceiling_ppm(self, row: int) -> int | None:
+        """The most that the tenant may use of a device's time, read back from shared memory."""
+        cap_ppm = self.limits.device(row).cap_ppm
+        return None if cap_ppm in UNCAPPED else cap_ppm
 
     def grants(self) -> dict[str, Grant]:
         """What the tenant may have, by UUID, on every device it has access to."""
@@ -120,13 +130,58 @@ class TenantFiles:
             limit_bytes = max(quota_bytes - residue_bytes, 1)
         self.limits.set_memory_limit(row, limit_bytes, quota_bytes)
 
-    def change(self, row: int, grant: Grant) -> None:
-        """Give the tenant another grant on one device; its running programs see it at once."""
+    def compute(self) -> tuple[int | None, int | None]:
+        """The guarantee and the ceiling, which are the same on every device that is granted."""
+        rows = [self.rows()[uuid] for uuid in self.grants()][:1]
+        return next(((self.grant(row).compute_ppm, self.ceiling_ppm(row)) for row in rows), (None, None))
+
+    def change_memory(self, row: int, grant: Grant) -> None:
+        """Give the tenant another amount on one device; its running programs see it at once."""
         self._set_memory(row, _limit_bytes(grant), self.residue_bytes(row))
-        before = self.grant(row).compute_ppm
-        if grant.compute_ppm == before:
+
+    def change_share(self, row: int, share: Share) -> None:
+        """Give the tenant another share of one device's time; what it has saved or owes stays.
+
+        A line that was not in force says nothing of that, nor does one that a controller left half written.
+        """
+        device, torn = self.limits.device(row), self.limits.is_torn(row)
+        guarantee_ppm = 0 if share.cap_ppm == abi.NO_CAP_PPM else share.guarantee_ppm
+        wanted = (share.cap_ppm, guarantee_ppm, share.in_flight_ns, share.resume_ns)
+        if not torn and wanted == (
+            device.cap_ppm,
+            device.guarantee_ppm,
+            device.in_flight_ns,
+            device.resume_ns,
+        ):
             return
-        self._set_cap(row, abi.NO_CAP_PPM if grant.compute_ppm is None else grant.compute_ppm, before is None)
+        afresh = torn or device.cap_ppm == abi.NO_CAP_PPM or device.guarantee_ppm == UNBOUNDED_PPM
+        self.limits.set_cap(
+            row,
+            share.cap_ppm,
+            now_ns(),
+            spent_ns=self.usage.device(row).spent_ns if afresh else None,
+            rate_ppm=guarantee_ppm,
+            burst_ns=BURST_NS,
+            resume_ns=share.resume_ns,
+            in_flight_ns=share.in_flight_ns,
+        )
+
+    def change_order(self, above: set[int], *, below: bool) -> None:
+        """Tell the tenant which others go first, and whether some come after it."""
+        if set(self.limits.above) != above:
+            self.limits.set_above(above)
+        if self.limits.below != below:
+            self.limits.set_below(below)
+
+    def change_turns(self, row: int, period_ns: int, table: Turns) -> None:
+        """Tell the tenant whose turn it is when; at first in any case: the table may be half written."""
+        if self._turns.get(row) != (period_ns, table):
+            self.limits.set_turns(row, period_ns, table)
+            self._turns[row] = (period_ns, table)
+
+    def takes_turns(self, row: int) -> bool:
+        """Whether tenants run one at a time on a device."""
+        return self.limits.turns(row)[0] != 0
 
     @property
     def host_memory_bytes(self) -> int | None:
@@ -137,23 +192,6 @@ class TenantFiles:
     @host_memory_bytes.setter
     def host_memory_bytes(self, limit: int | None) -> None:
         self.limits.set_memory_limit(abi.HOST_ROW, abi.NO_LIMIT_BYTES if limit is None else limit)
-
-    def meter(self, row: int, metered: bool) -> None:
-        """Measure the tenant on one device where it has no share there, or stop measuring it."""
-        cap_ppm = abi.METERED_PPM if metered else abi.NO_CAP_PPM
-        if self.limits.device(row).cap_ppm in UNCAPPED and self.limits.device(row).cap_ppm != cap_ppm:
-            self._set_cap(row, cap_ppm, True)
-
-    def _set_cap(self, row: int, cap_ppm: int, from_none: bool) -> None:
-        self.limits.set_cap(
-            row,
-            cap_ppm,
-            now_ns(),
-            spent_ns=self.usage.device(row).spent_ns if from_none else None,
-            burst_ns=BURST_NS,
-            resume_ns=RESUME_NS,
-            in_flight_ns=IN_FLIGHT_NS,
-        )
 
     def close(self) -> None:
         """Unmap; the tenant's programs keep their own mappings."""

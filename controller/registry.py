@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gshare.controller import host, policy
+from gshare.controller.answers import admitted, check_no_other, no_device, no_quota, quota_row
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
@@ -18,8 +19,8 @@ from gshare.controller.protocol import (
     Granted,
     Limits,
     LimitsSet,
-    Quota,
-    QuotaOn,
+    Pause,
+    Paused,
     Quotas,
     RemoveQuota,
     SetLimits,
@@ -27,10 +28,8 @@ from gshare.controller.protocol import (
 )
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenant, Tenants
-from gshare.controller.units import Memory, format_memory_each, format_percent, format_size
 
 NOTHING_ASKED = Limits()
-NO_AMOUNT = Memory(None, None)
 
 
 @dataclass
@@ -94,22 +93,23 @@ class Registry:
             )
         limits = request.limits if quota == NOTHING_ASKED else quota
         policy.check_host(limits, host.memory_bytes())
+        policy.check_weight(limits)
         known = self._with_capacity(self._devices(request))
         if not known:
             if limits != NOTHING_ASKED or request.gpus or machine != REAL:
-                raise _no_device(machine, request)
+                raise no_device(machine, request)
             return Admitted("", "", False, [])
         limits = policy.on_devices(limits, _capacities(known))
         if quota != NOTHING_ASKED:
-            _check_no_other(request, limits, known)
+            check_no_other(request, limits, _capacities(known))
         grants = self._grants(known, request.gpus, limits)
         name = self._free_name(request)
         if not request.dry_run:
             self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
         directory = str(self.tenants.runtime.tenants / name)
-        granted = self._granted(known, grants)
+        granted = self._granted(known, grants, limits)
         restricted = len(grants) < len(known)
-        return Admitted(name, directory, False, granted, restricted, limits.host_memory_bytes)
+        return admitted(name, directory, granted, limits, joined=False, restricted=restricted)
 
     def set_limits(self, request: SetLimits) -> LimitsSet:
         """Change a running tenant's limits and read them back."""
@@ -124,6 +124,7 @@ class Registry:
         """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
         limits = policy.changed(self._quota(request.tenant), request.change)
         policy.check_host(limits, host.memory_bytes())
+        policy.check_weight(limits)
         if limits == NOTHING_ASKED:
             raise UsageError(
                 f"quota set {request.tenant}",
@@ -139,23 +140,34 @@ class Registry:
         self.store.put(request.tenant, limits)
         if plan:
             self._apply(plan)
-        return Quotas([self._quota_row(request.tenant, limits)])
+        return Quotas([quota_row(request.tenant, limits, running=request.tenant in self.tenants.by_name)])
 
     def quotas(self, request: GetQuotas) -> Quotas:
         """The permanent quotas, or the one asked for."""
         quotas = self.store.load()
         if request.tenant and request.tenant not in quotas:
-            raise _no_quota(request.tenant)
+            raise no_quota(request.tenant)
         names = [request.tenant] if request.tenant else sorted(quotas)
-        return Quotas([self._quota_row(name, quotas[name]) for name in names])
+        return Quotas([quota_row(name, quotas[name], running=name in self.tenants.by_name) for name in names])
 
     def remove_quota(self, request: RemoveQuota) -> Quotas:
         """Forget a permanent quota; the reply tells what it was."""
         limits = self.store.load().get(request.tenant)
         if limits is None:
-            raise _no_quota(request.tenant)
+            raise no_quota(request.tenant)
         self.store.remove(request.tenant)
-        return Quotas([self._quota_row(request.tenant, limits)])
+        return Quotas([quota_row(request.tenant, limits, running=request.tenant in self.tenants.by_name)])
+
+    def pause(self, request: Pause) -> Paused:
+        """Let a tenant launch nothing, or go on."""
+        what = "pause" if request.paused else "resume"
+        tenant = self._find(request.target, what)
+        if tenant.files.limits.paused != request.paused:
+            tenant.files.limits.set_paused(request.paused)
+            self.tenants.apportion()
+            self.tenants.on_change(f"{what}d", tenant.name)
+        processes = len(self.tenants.processes()[tenant.name])
+        return Paused(tenant.name, tenant.files.limits.paused, processes)
 
     def machine_of(self, request: SetLimits | SetQuota) -> str:
         """The machine on which a change will take effect."""
@@ -177,7 +189,7 @@ class Registry:
             )
         known = self._known(machine)
         if request.limits != NOTHING_ASKED:
-            _check_no_other(request, tenant.limits, known)
+            check_no_other(request, tenant.limits, _capacities(known))
         if request.gpus and request.gpus != tenant.gpus:
             has = ",".join(tenant.gpus) or "all"
             raise UsageError(
@@ -185,9 +197,9 @@ class Registry:
             )
         if not request.dry_run:
             tenant.update(runs=[*tenant.runs, Run(request.pid, request.start_ticks)])
-        granted = self._granted(known, tenant.files.grants())
+        granted = self._granted(known, tenant.files.grants(), tenant.limits)
         directory, restricted = str(tenant.files.directory), len(granted) < len(known)
-        return Admitted(tenant.name, directory, True, granted, restricted, tenant.files.host_memory_bytes)
+        return admitted(tenant.name, directory, granted, tenant.limits, joined=True, restricted=restricted)
 
     def _forget_run(self, run: Run) -> None:
         """A process is in one tenant: where it asks twice, the first admission is void."""
@@ -197,6 +209,7 @@ class Registry:
 
     def _plan(self, tenant: Tenant, limits: Limits) -> Plan:
         policy.check_host(limits, host.memory_bytes())
+        policy.check_weight(limits)
         held = tenant.files.grants()
         granted: dict[str, Grant] = {}
         for device, capacity in self._known(tenant.machine):
@@ -205,6 +218,7 @@ class Registry:
             grant = granted[device.uuid] = policy.granted(limits, capacity)
             others = self.tenants.grants(device.uuid, but=tenant.name)
             policy.check_promises(capacity, _raised(grant, held[device.uuid]), others, self.overcommit)
+            policy.check_mode(capacity, limits.mode, self.tenants.modes(device.uuid, but=tenant.name))
         if not granted:
             raise GshareError(
                 f"tenant {tenant.name}", "none of its devices is there any more", "end its programs"
@@ -214,22 +228,38 @@ class Registry:
     def _apply(self, plan: Plan) -> LimitsSet:
         tenant, rows = plan.tenant, plan.tenant.files.rows()
         index = {device.uuid: device.index for device, _ in self._known(tenant.machine)}
+        files, before = tenant.files, tenant.limits
+        old = {uuid: (*files.grant(rows[uuid]), files.ceiling_ppm(rows[uuid])) for uuid in plan.grants}
+        old_host = files.host_memory_bytes
         tenant.update(limits=plan.limits)
-        changes = []
         for uuid, grant in plan.grants.items():
-            old = tenant.files.grant(rows[uuid])
-            tenant.files.change(rows[uuid], grant)
-            new = tenant.files.grant(rows[uuid])
-            changes.append(Changed(index[uuid], uuid, old[0], new[0], old[1], new[1]))
-        old_host = tenant.files.host_memory_bytes
-        tenant.files.host_memory_bytes = plan.limits.host_memory_bytes
-        new_host = tenant.files.host_memory_bytes
-        self.tenants.meter_neighbours()
+            files.change_memory(rows[uuid], grant)
+        files.host_memory_bytes = plan.limits.host_memory_bytes
+        self.tenants.apportion()
+        new = {uuid: (*files.grant(rows[uuid]), files.ceiling_ppm(rows[uuid])) for uuid in plan.grants}
         self.tenants.on_change("limits", tenant.name)
-        processes = len(self.tenants.processes()[tenant.name])
-        return LimitsSet(tenant.name, processes, changes, old_host, new_host)
+        return LimitsSet(
+            tenant=tenant.name,
+            processes=len(self.tenants.processes()[tenant.name]),
+            devices=[
+                Changed(
+                    index[uuid],
+                    uuid,
+                    *(word for both in zip(old[uuid], new[uuid], strict=True) for word in both),
+                )
+                for uuid in plan.grants
+            ],
+            old_host_memory_bytes=old_host,
+            new_host_memory_bytes=files.host_memory_bytes,
+            old_weight=before.weight,
+            new_weight=tenant.limits.weight,
+            old_priority=before.priority or "normal",
+            new_priority=tenant.limits.priority or "normal",
+            old_mode=before.mode or "auto",
+            new_mode=tenant.limits.mode or "auto",
+        )
 
-    def _find(self, target: str) -> Tenant:
+    def _find(self, target: str, command: str = "set") -> Tenant:
         """A running tenant by its name, or by the pid of one of its processes."""
         if target in self.tenants.by_name:
             return self.tenants.by_name[target]
@@ -239,8 +269,8 @@ class Registry:
             for name, pids in self.tenants.processes().items():
                 if int(target) in pids and name in self.tenants.by_name:
                     return self.tenants.by_name[name]
-            raise NoSuchThing(f"set {target}", "no process of a tenant has this pid", "see gshare ps")
-        raise NoSuchThing(f"set {target}", "no tenant of this name runs", "see gshare ps")
+            raise NoSuchThing(f"{command} {target}", "no process of a tenant has this pid", "see gshare ps")
+        raise NoSuchThing(f"{command} {target}", "no tenant of this name runs", "see gshare ps")
 
     def _check_possible(self, limits: Limits) -> None:
         """Refuse a quota that no device here could ever hold; without devices nothing can be said."""
@@ -267,6 +297,7 @@ class Registry:
             grants[capacity.uuid] = policy.granted(limits, capacity)
             others = self.tenants.grants(capacity.uuid)
             policy.check_promises(capacity, grants[capacity.uuid], others, self.overcommit)
+            policy.check_mode(capacity, limits.mode, self.tenants.modes(capacity.uuid))
         return grants
 
     def _known(self, machine: str) -> list[tuple[Found, Capacity]]:
@@ -283,23 +314,19 @@ class Registry:
     def _with_capacity(self, devices: list[Found]) -> list[tuple[Found, Capacity]]:
         return [(device, self.capacity(device)) for device in devices]
 
-    def _granted(self, known: list[tuple[Found, Capacity]], grants: dict[str, Grant]) -> list[Granted]:
+    def _granted(
+        self, known: list[tuple[Found, Capacity]], grants: dict[str, Grant], limits: Limits
+    ) -> list[Granted]:
         return [
-            Granted(device.index, device.uuid, *grants[device.uuid], capacity.context_bytes)
+            Granted(
+                device.index, device.uuid, *grants[device.uuid], capacity.context_bytes, limits.ceiling_ppm
+            )
             for device, capacity in known
             if device.uuid in grants
         ]
 
     def _quota(self, tenant: str) -> Limits:
         return self.store.load().get(tenant, NOTHING_ASKED)
-
-    def _quota_row(self, name: str, limits: Limits) -> Quota:
-        memory = limits.memory or NO_AMOUNT
-        devices = [QuotaOn(gpu, *(amount or NO_AMOUNT)) for gpu, amount in limits.memory_on.items()]
-        running = name in self.tenants.by_name
-        return Quota(
-            name, memory.bytes, memory.ppm, limits.compute_ppm, running, devices, limits.host_memory_bytes
-        )
 
     def _free_name(self, request: Admit) -> str:
         """The tenant's name: as asked, or made of the program's, and not one that is in use."""
@@ -328,41 +355,3 @@ def _raised(new: Grant, old: Grant) -> Grant:
 
 def _capacities(known: list[tuple[Found, Capacity]]) -> list[Capacity]:
     return [capacity for _, capacity in known]
-
-
-def _check_no_other(request: Admit, limits: Limits, known: list[tuple[Found, Capacity]]) -> None:
-    """A run that joins a tenant may repeat the tenant's limits, not bring others."""
-    asked = policy.on_devices(request.limits, _capacities(known))
-    if (
-        (asked.memory is not None and asked.memory != limits.memory)
-        or (asked.compute_ppm is not None and asked.compute_ppm != limits.compute_ppm)
-        or (asked.memory_on and asked.memory_on != limits.memory_on)
-        or (asked.host_memory_bytes is not None and asked.host_memory_bytes != limits.host_memory_bytes)
-    ):
-        raise UsageError(
-            f"--tenant {request.tenant}",
-            "has other limits than these",
-            f"leave them out; gshare set {request.tenant} or gshare quota set {request.tenant} changes them",
-        )
-
-
-def _no_device(machine: str, request: Admit) -> GshareError:
-    if machine != REAL:
-        return GshareError(f"simulated machine {machine}", "does not run", "gshare sim start")
-    limits = request.limits
-    asked = (
-        f"--mem {format_memory_each(limits.memory, limits.memory_on)}"
-        if limits.memory or limits.memory_on
-        else f"--compute {format_percent(limits.compute_ppm)}"
-        if limits.compute_ppm
-        else f"--host-mem {format_size(limits.host_memory_bytes)}"
-        if limits.host_memory_bytes
-        else f"--gpu {','.join(request.gpus)}"
-        if request.gpus
-        else f"--tenant {request.tenant}"
-    )
-    return GshareError(asked, "there is no GPU on this machine", "--sim runs on a simulated one")
-
-
-def _no_quota(tenant: str) -> NoSuchThing:
-    return NoSuchThing(f"quota {tenant}", "no such quota", "see gshare quota show")

@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 import zmq
 import zmq.asyncio
 
-from gshare.controller import protocol, views
+from gshare.controller import views, wire
 from gshare.controller.charges import charges
 from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
 from gshare.controller.paths import Runtime
 from gshare.controller.protocol import (
     Admit,
-    BadMessage,
     Events,
     Fault,
     GetDevices,
@@ -27,6 +26,7 @@ from gshare.controller.protocol import (
     GetProcesses,
     GetQuotas,
     GetStatus,
+    Pause,
     RemoveQuota,
     Reply,
     Request,
@@ -39,6 +39,7 @@ from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
+from gshare.controller.wire import BadMessage
 
 AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
 
@@ -93,6 +94,7 @@ class Server:
             for tenant in self.registry.tenants.by_name.values():
                 for run in tenant.runs:
                     self._watch(run.pid)
+            self.registry.tenants.apportioner.lender.start()
             ready()
             receiving = asyncio.create_task(self._receive(requests))
             ticking = asyncio.create_task(self._tick())
@@ -114,7 +116,7 @@ class Server:
 
     def _bind(self, socket: AnySocket, path: str) -> AnySocket:
         socket.setsockopt(zmq.LINGER, LINGER_MS)
-        socket.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
         socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
         try:
@@ -136,7 +138,7 @@ class Server:
     async def _answer(self, requests: zmq.asyncio.Socket, client: bytes, data: bytes) -> None:
         message, reply = 0, None
         try:
-            message, request = protocol.unpack_request(data)
+            message, request = wire.unpack_request(data)
             reply = await self._carry_out(request)
         except BadMessage as error:
             message = error.message
@@ -144,12 +146,12 @@ class Server:
                 "failed", "controller", str(error), "gshare controller stop; tenants keep their limits"
             )
         except GshareError as error:
-            reply = protocol.fault(error)
+            reply = wire.fault(error)
         except Exception as error:
             log.exception("request failed")
             reply = Fault("failed", "controller", f"fault in gshare: {error!r}", f"see {self.runtime.log}")
         with suppress(zmq.ZMQError):  # the client has gone, or does not read
-            await requests.send_multipart([client, protocol.pack(message, reply)])
+            await requests.send_multipart([client, wire.pack(message, reply)])
         if isinstance(reply, Stopping):
             self._stopping.set()
 
@@ -165,6 +167,8 @@ class Server:
                 if isinstance(request, SetLimits)
                 else registry.set_quota(request)
             )
+        if isinstance(request, Pause):
+            return registry.pause(request)
         if isinstance(request, GetProcesses):
             return views.processes(registry, self.sampler)
         if isinstance(request, GetMemory):
@@ -216,6 +220,7 @@ class Server:
         while True:
             await asyncio.sleep(TICK_S)
             tenants.sweep()
+            tenants.reconsider()
             self.sampler.take(tenants.by_name.values(), now_ns())
             self._collect()
             if tenants.by_name or self._tasks:

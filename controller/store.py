@@ -6,7 +6,7 @@ from typing import Any
 from gshare.controller.errors import GshareError
 from gshare.controller.files import read_json, write_json
 from gshare.controller.protocol import Limits
-from gshare.controller.units import FULL_PPM, MAX_BYTES, Memory
+from gshare.controller.units import FULL_PPM, MAX_BYTES, MAX_WEIGHT, MODES, PRIORITIES, Memory
 
 SCHEMA = "gshare/quotas/v1"
 
@@ -47,6 +47,10 @@ class QuotaStore:
             row = {
                 **_amount(limits.memory),
                 "compute_ppm": limits.compute_ppm,
+                "ceiling_ppm": limits.ceiling_ppm,
+                "weight": limits.weight,
+                "priority": limits.priority,
+                "mode": limits.mode,
                 "host_memory_bytes": limits.host_memory_bytes,
             }
             rows[name] = {key: value for key, value in row.items() if value is not None}
@@ -61,18 +65,33 @@ class QuotaStore:
         if not isinstance(row, dict):
             raise damaged
         devices = row.get("devices", {})
-        every = {key: value for key, value in row.items() if key != "devices"}
+        every = {key: value for key, value in row.items() if key not in ("devices", *_WORDS)}
+        words = {key: row[key] for key in _WORDS if key in row}
         if not isinstance(devices, dict) or not all(
             _is_sound(amount, _AMOUNT) for amount in devices.values()
         ):
             raise damaged
-        if not _is_sound(every, {**_AMOUNT, "compute_ppm": FULL_PPM, "host_memory_bytes": MAX_BYTES}):
+        sound = _is_sound(every, _HIGHEST) and all(word in _WORDS[key] for key, word in words.items())
+        if not sound or every.get("ceiling_ppm", FULL_PPM + 1) <= every.get("compute_ppm", FULL_PPM):
             raise damaged
         on = {gpu: _memory(amount) for gpu, amount in devices.items()}
-        return Limits(_memory(every), every.get("compute_ppm"), on, every.get("host_memory_bytes"))
+        return Limits(
+            memory=_memory(every),
+            memory_on=on,
+            **{key: value for key, value in every.items() if key not in _AMOUNT},
+            **words,
+        )
 
 
 _AMOUNT = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM}
+_HIGHEST = {
+    **_AMOUNT,
+    "compute_ppm": FULL_PPM,
+    "ceiling_ppm": FULL_PPM,
+    "weight": MAX_WEIGHT,
+    "host_memory_bytes": MAX_BYTES,
+}
+_WORDS = {"priority": PRIORITIES, "mode": MODES}
 
 
 def _is_sound(row: object, highest: dict[str, int]) -> bool:

@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from gshare.controller import region
+from gshare.controller.apportion import Apportioner, Party
 from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
 from gshare.controller.paths import Runtime
-from gshare.controller.policy import Capacity, Grant, is_metered
+from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run, members
 from gshare.controller.protocol import Limits
 from gshare.controller.region import Note, TenantFiles
@@ -77,12 +79,21 @@ class Tenants:
         self.on_change: Callable[[str, str], None] = lambda what, tenant: None
         self.on_ending: Callable[[Tenant], None] = lambda tenant: None
         """Called while a tenant's files are still there."""
+        self.apportioner = Apportioner()
         self._activity: abi.Activity | None = None
 
     def grants(self, uuid: str, *, but: str = "") -> dict[str, Grant]:
         """What each tenant, except one, may have on a device."""
         held = {name: tenant.files.grants().get(uuid) for name, tenant in self.by_name.items() if name != but}
         return {name: grant for name, grant in held.items() if grant is not None}
+
+    def modes(self, uuid: str, *, but: str = "") -> dict[str, str | None]:
+        """What mode each tenant on a device, except one, has asked for."""
+        return {
+            name: tenant.limits.mode
+            for name, tenant in self.by_name.items()
+            if name != but and uuid in tenant.files.grants()
+        }
 
     def create(
         self, name: str, machine: str, gpus: list[str], limits: Limits, grants: dict[str, Grant],
@@ -106,7 +117,7 @@ class Tenants:
         tenant = Tenant(name, machine, gpus, limits, files, [run])
         self.by_name[name] = tenant
         self._tell_bound()
-        self.meter_neighbours()
+        self.apportion()
         self.on_change("started", name)
         return tenant
 
@@ -116,7 +127,13 @@ class Tenants:
         for uuid, row in files.rows().items():
             self.table.keep(row, uuid)
         note = files.note()
-        limits = msgspec.structs.replace(note.limits, host_memory_bytes=files.host_memory_bytes)
+        compute_ppm, ceiling_ppm = files.compute()
+        limits = msgspec.structs.replace(
+            note.limits,
+            host_memory_bytes=files.host_memory_bytes,
+            compute_ppm=compute_ppm,
+            ceiling_ppm=ceiling_ppm if ceiling_ppm != compute_ppm else None,
+        )
         tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs)
         self.by_name[name] = tenant
         self._tell_bound()
@@ -154,11 +171,12 @@ class Tenants:
         tenant.files.close()
         region.remove_tenant(self.runtime.tenants / name)
         self._tell_bound()
-        self.meter_neighbours()
+        self.apportion()
         self.on_change("ended", name)
 
     def close(self) -> None:
         """Let go of all files; tenants and their limits stay."""
+        self.apportioner.lender.close()
         for tenant in self.by_name.values():
             tenant.files.close()
         if self._activity:
@@ -170,13 +188,27 @@ class Tenants:
             self._activity = region.open_activity(self.runtime)
         return self._activity
 
-    def meter_neighbours(self) -> None:
-        """Measure tenants without a share on the devices where another one has a share, and only there."""
-        for uuid in {uuid for tenant in self.by_name.values() for uuid in tenant.files.grants()}:
-            metered = is_metered(self.grants(uuid).values())
-            for tenant in self.by_name.values():
-                if uuid in tenant.files.grants():
-                    tenant.files.meter(tenant.files.rows()[uuid], metered)
+    def apportion(self) -> None:
+        """Give every tenant its share of each of its devices, as it follows from what all have asked for."""
+        if self.by_name and self._activity is None:
+            with suppress(abi.AbiError):  # then nothing is lent: who borrowed could not be seen
+                self._activity = abi.Activity(self.runtime.activity, writable=True)
+        self.apportioner.apply(self._parties(), self._activity)
+
+    def reconsider(self) -> None:
+        """Look, once a second, whether tenants had better take turns, where they leave that to gshare."""
+        if self._activity and self.apportioner.reconsider(self._parties(), self._activity, region.now_ns()):
+            self.apportion()
+
+    def _parties(self) -> list[Party]:
+        return [
+            Party(
+                tenant.files,
+                tenant.limits,
+                {uuid: tenant.files.rows()[uuid] for uuid in tenant.files.grants()},
+            )
+            for tenant in self.by_name.values()
+        ]
 
     def _tell_bound(self) -> None:
         """Tell every tenant how far it has to look for neighbours."""

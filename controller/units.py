@@ -12,6 +12,9 @@ from gshare.controller.errors import UsageError
 FULL_PPM = 1_000_000
 """The whole device."""
 
+MAX_WEIGHT = 1000
+"""Nothing is shared out more unequally than that."""
+
 MAX_BYTES = 1 << 62
 """Nothing larger is taken for a size: it leaves room for sums in signed 64-bit words."""
 
@@ -20,7 +23,7 @@ _SIZE = re.compile(r"(\d+)(?:\.(\d+))?(?:([KMGT])(iB)?)?", re.ASCII | re.IGNOREC
 _DECIMAL_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])B", re.ASCII | re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+)(?:\.(\d+))?(%?)", re.ASCII)
 _FRACTION = re.compile(r"(\d*)\.?(\d*)", re.ASCII)
-_RANGE = re.compile(r"[\d.]+%?\.\.[\d.]+%?", re.ASCII)
+_WEIGHT = re.compile(r"\d{1,9}", re.ASCII)
 _GPU_INDEX = re.compile(r"\d{1,3}", re.ASCII)
 _GPU_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Fa-f-]{4,36}", re.ASCII)
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -112,8 +115,6 @@ def parse_size(text: str, option: str) -> int:
 def parse_percent(text: str, option: str) -> int:
     """Parse `30%`, `30` or `12.5%` to ppm of the device; above zero, 100 % at most."""
     what = f"{option} {text}"
-    if _RANGE.fullmatch(text):
-        raise UsageError(what, "borrowing above a share is not supported yet", "give one hard cap, as 30%")
     if text.startswith("-"):
         raise UsageError(what, "a share must be above zero", "as 30%")
     match = _PERCENT.fullmatch(text)
@@ -129,6 +130,47 @@ def parse_percent(text: str, option: str) -> int:
     if ppm > FULL_PPM:
         raise UsageError(what, "more than there is", "100% at most")
     return ppm
+
+
+class ComputeAsked(NamedTuple):
+    """A share of GPU time; `ceiling_ppm` is None where nothing may be borrowed above it."""
+
+    guarantee_ppm: int
+    ceiling_ppm: int | None
+
+
+def parse_compute(text: str, option: str = "--compute") -> ComputeAsked:
+    """Parse `30%`, a hard cap, or `30%..60%`, a guarantee and a ceiling."""
+    low, is_range, high = text.partition("..")
+    if not is_range:
+        return ComputeAsked(parse_percent(text, option), None)
+    try:
+        guarantee, ceiling = parse_percent(low, option), parse_percent(high, option)
+    except UsageError as error:
+        raise UsageError(f"{option} {text}", error.why, "as 30%..60%") from None
+    if guarantee > ceiling:
+        raise UsageError(f"{option} {text}", "the guarantee is above the ceiling", "as 30%..60%")
+    return ComputeAsked(guarantee, ceiling if ceiling > guarantee else None)
+
+
+def parse_weight(text: str, option: str = "--weight") -> int:
+    """Parse a weight, a whole number."""
+    weight = int(text) if _WEIGHT.fullmatch(text) else 0
+    if not 1 <= weight <= MAX_WEIGHT:
+        raise UsageError(f"{option} {text}", "not a weight", f"a whole number from 1 to {MAX_WEIGHT}")
+    return weight
+
+
+PRIORITIES = ("high", "normal", "low")
+MODES = ("auto", "concurrent", "turns")
+
+
+def parse_choice(text: str, choices: tuple[str, ...], option: str) -> str:
+    """Check that `text` is one of `choices`."""
+    if text not in choices:
+        *others, last = choices
+        raise UsageError(f"{option} {text}", f"not one of {', '.join(others)} and {last}")
+    return text
 
 
 def parse_fraction(text: str, option: str = "--share") -> int:
@@ -185,6 +227,12 @@ def format_size(size_bytes: int) -> str:
 def format_percent(ppm: int) -> str:
     """Print ppm for people: `30%`, `12.5%`, `0.01%`."""
     return f"{_trimmed(ppm, 10_000)}%"
+
+
+def format_compute(guarantee_ppm: int, ceiling_ppm: int | None) -> str:
+    """Print a share as it could be typed again."""
+    share = format_percent(guarantee_ppm)
+    return share if ceiling_ppm in (None, guarantee_ppm) else f"{share}..{format_percent(ceiling_ppm or 0)}"
 
 
 def format_memory(memory: Memory) -> str:

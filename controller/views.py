@@ -120,7 +120,7 @@ def _on_device(
     share, throttled = sampler.share(
         (tenant.name, slot.pid, row), Sample(at_ns, used.gpu_ns, used.throttled_ns)
     )
-    grant = tenant.files.grant(row)
+    grant, ceiling_ppm = tenant.files.grant(row), tenant.files.ceiling_ppm(row)
     return Process(
         tenant=tenant.name,
         pid=slot.pid,
@@ -132,22 +132,27 @@ def _on_device(
         tenant_used_bytes=tenant.files.used_bytes(row),
         tenant_residue_bytes=tenant.files.residue_bytes(row),
         memory_limit_bytes=grant.memory_bytes,
-        compute_limit_ppm=grant.compute_ppm,
+        compute_limit_ppm=ceiling_ppm,
         compute_ppm=share,
         gpu_ns=used.gpu_ns,
         launches=used.launches,
         throttled_ns=used.throttled_ns,
         denied=used.denied,
-        state="throttled" if throttled else "busy" if share else "idle",
+        state=_state(tenant, "throttled" if throttled else "busy" if share else "idle"),
         command=command(slot.pid),
         host_used_bytes=slot.devices[abi.HOST_ROW].held_bytes,
         host_memory_limit_bytes=tenant.files.host_memory_bytes,
+        guarantee_ppm=grant.compute_ppm,
+        ceiling_ppm=ceiling_ppm,
+        weight=tenant.limits.weight,
+        priority=tenant.limits.priority or "normal",
     )
 
 
 def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
     grants = set(tenant.files.grants().values())
     alike = grants.pop() if len(grants) == 1 else Grant(None, None)
+    guarantee_ppm, ceiling_ppm = tenant.files.compute()
     return Process(
         tenant=tenant.name,
         pid=pid,
@@ -159,24 +164,33 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         tenant_used_bytes=0,
         tenant_residue_bytes=0,
         memory_limit_bytes=alike.memory_bytes,
-        compute_limit_ppm=alike.compute_ppm,
+        compute_limit_ppm=ceiling_ppm,
         compute_ppm=None,
         gpu_ns=0,
         launches=0,
         throttled_ns=0,
         denied=0,
-        state=state,
+        state=_state(tenant, state),
         command=command(pid),
         host_memory_limit_bytes=tenant.files.host_memory_bytes,
+        guarantee_ppm=guarantee_ppm,
+        ceiling_ppm=ceiling_ppm,
+        weight=tenant.limits.weight,
+        priority=tenant.limits.priority or "normal",
     )
+
+
+def _state(tenant: Tenant, state: str) -> str:
+    return "paused" if tenant.files.limits.paused else state
 
 
 def _device(registry: Registry, device: Found) -> Device:
     grants = registry.tenants.grants(device.uuid)
-    used = 0
+    used, turning = 0, False
     for tenant in registry.tenants.by_name.values():
         row = tenant.files.rows().get(device.uuid)
         used += tenant.files.used_bytes(row) if row is not None else 0
+        turning |= row is not None and tenant.files.takes_turns(row)
     return Device(
         index=device.index,
         uuid=device.uuid,
@@ -189,4 +203,5 @@ def _device(registry: Registry, device: Found) -> Device:
         promised_compute_ppm=sum(grant.compute_ppm or 0 for grant in grants.values()),
         used_bytes=used,
         tenants=sorted(grants),
+        mode="turns" if turning else "concurrent",
     )

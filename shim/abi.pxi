@@ -88,7 +88,7 @@ cdef extern from "abi.h":
         gs_header header
         gs_device_activity device[0]
 
-cdef extern from *:
+cdef extern from * nogil:
     """
     #include <fcntl.h>
 

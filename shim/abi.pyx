@@ -21,6 +21,7 @@ MAX_DEVICES = GS_MAX_DEVICES
 MAX_SLOTS = GS_MAX_SLOTS
 MAX_TENANTS = GS_MAX_TENANTS
 MAX_LANES = GS_MAX_LANES
+MAX_TURNS = GS_MAX_TURNS
 MAX_REFUSALS = GS_REFUSALS
 HOST_ROW = GS_HOST_ROW
 ROWS = GS_ROWS
@@ -64,6 +65,8 @@ class DeviceLimits(NamedTuple):
     in_flight_ns: int = 0
     memory_quota_bytes: int | None = None
     """What was granted; None where a limit is made: as much as the limit."""
+    guarantee_ppm: int | None = None
+    """The rate without what is lent; None where a limit is made: the cap."""
 
 
 class Line(NamedTuple):
@@ -193,11 +196,17 @@ cdef class _File:
             PyBuffer_Release(&self._buffer)
             self._exported = False
         if self._map is not None:
-            self._map.close()
+            with suppress(BufferError):  # then it is unmapped with the last view of it
+                self._map.close()
             self._map = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def memory(self):
+        """The mapped bytes; they stay mapped for as long as somebody looks at them."""
+        self._check_open()
+        return memoryview(self._map)
 
     def __enter__(self):
         return self
@@ -276,7 +285,7 @@ cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     to.device_memory_bytes = device.device_memory_bytes
     to.context_bytes = device.context_bytes
     to.cap_ppm = device.cap_ppm
-    to.rate_ppm = _rate_ppm(device.cap_ppm)
+    to.rate_ppm = _rate_ppm(device.cap_ppm) if device.guarantee_ppm is None else device.guarantee_ppm
     to.guarantee_ppm = to.rate_ppm
     to.t0_ns = now_ns
     to.burst_ns = device.burst_ns
@@ -393,7 +402,12 @@ cdef class Limits(_File):
             resume_ns=load64(&row.resume_ns),
             in_flight_ns=load64(&row.in_flight_ns),
             memory_quota_bytes=load64(&row.memory_quota_bytes),
+            guarantee_ppm=load32(&row.guarantee_ppm),
         )
+
+    def is_torn(self, index):
+        """Whether a writer died while it changed the line; nobody else may be writing now."""
+        return bool(load32(&self._device(index).line_seq) & 1)
 
     def line(self, index):
         """One device's compute allowance."""
@@ -459,6 +473,77 @@ cdef class Limits(_File):
         store64(&row.in_flight_ns, in_flight)
         store32(&row.line_seq, sequence + 1)
         store32(&row.cap_ppm, cap_ppm)  # last: whoever sees the cap sees its line
+
+    def set_paused(self, paused):
+        """Whether the tenant may launch anything, on devices where it is metered."""
+        self._check_writable()
+        store32(&self._limits.paused, bool(paused))
+
+    @property
+    def paused(self):
+        self._check_open()
+        return bool(load32(&self._limits.paused))
+
+    def set_above(self, tenants):
+        """The indices of the tenants while which are busy this one may launch nothing."""
+        self._check_writable()
+        words = [0] * (GS_MAX_TENANTS // 64)
+        for tenant in tenants:
+            if not 0 <= tenant < GS_MAX_TENANTS:
+                raise IndexError(f"tenant {tenant} of {GS_MAX_TENANTS}")
+            words[tenant // 64] |= 1 << tenant % 64
+        for i, word in enumerate(words):
+            store64(&self._limits.above[<int> i], word)
+
+    @property
+    def above(self):
+        """The tenants of set_above, in order."""
+        self._check_open()
+        return [i for i in range(GS_MAX_TENANTS) if load64(&self._limits.above[<int> i // 64]) >> i % 64 & 1]
+
+    def set_below(self, below):
+        """Whether there are tenants of lower priority."""
+        self._check_writable()
+        store32(&self._limits.below, bool(below))
+
+    @property
+    def below(self):
+        self._check_open()
+        return bool(load32(&self._limits.below))
+
+    def turns(self, index):
+        """The period and the order of turns on one device, as in set_turns; nobody may be writing them."""
+        self._check_open()
+        _check_device(index, GS_MAX_DEVICES)
+        cdef const gs_turns *table = &self._limits.turns[<int> index]
+        cdef int i
+        order = [(load64(&table.turn[i].from_ns), load32(&table.turn[i].tenant_index)) for i in range(table.count)]
+        return load64(&table.period_ns), order if table.period_ns else []
+
+    def set_turns(self, index, period_ns, turns):
+        """The order of turns on one device: (from_ns, tenant index) each, the first from 0; none: tenants overlap."""
+        self._check_writable()
+        _check_device(index, GS_MAX_DEVICES)
+        begins = [from_ns for from_ns, _ in turns]
+        if len(turns) > GS_MAX_TURNS:
+            raise ValueError(f"{len(turns)} turns; the most is {GS_MAX_TURNS}")
+        if turns and (begins[0] != 0 or begins != sorted(set(begins)) or max(begins) >= period_ns):
+            raise ValueError(f"turns at {begins} of {period_ns}")
+        cdef gs_turns *table = &self._limits.turns[<int> index]
+        cdef uint32_t sequence = table.seq | 1
+        cdef int i
+        store32_then_fence(&table.seq, sequence)
+        store32(&table.count, len(turns))
+        for i in range(len(turns)):
+            store64(&table.turn[i].from_ns, turns[i][0])
+            store32(&table.turn[i].tenant_index, turns[i][1])
+        store64(&table.period_ns, period_ns if turns else 0)
+        store32(&table.seq, sequence + 1)
+
+    cdef _check_writable(self):
+        self._check_open()
+        if not self._writable:
+            raise ValueError(f"{self.path}: opened for reading")
 
 
 cdef class Usage(_File):

@@ -31,8 +31,8 @@ RUN = (
     (["--compute", "-5%"], "--compute -5%: a share must be above zero (as 30%)"),
     (["--compute", "101%"], "--compute 101%: more than there is (100% at most)"),
     (
-        ["--compute", "30%..60%"],
-        "--compute 30%..60%: borrowing above a share is not supported yet (give one hard cap, as 30%)",
+        ["--compute", "60%..30%"],
+        "--compute 60%..30%: the guarantee is above the ceiling (as 30%..60%)",
     ),
     (["--share", "30%"], "--share 30%: a fraction is meant here (did you mean --share 0.3)"),
     (["--share", "2"], "--share 2: a fraction must be above 0 and at most 1 (as 0.3)"),
@@ -49,14 +49,16 @@ RUN = (
         "--tenant nobody: no such tenant"
         " (give --mem, --compute or --host-mem, or first gshare quota set nobody --mem SIZE)",
     ),
+    (["--compute", "30%.."], "--compute 30%..: not a percentage (as 30%..60%)"),
+    (["--weight", "0"], "--weight 0: not a weight (a whole number from 1 to 1000)"),
     (
-        ["--weight", "3"],
-        "--weight: not supported yet (supported are --mem, --compute, --share, --gpu and --tenant)",
+        ["--weight", "3", "--compute", "30%"],
+        "--weight 3: a hard cap of 30% borrows nothing that a weight could divide"
+        " (give a range, as 30%..100%, or only the weight)",
     ),
-    (
-        ["--priority", "high"],
-        "--priority: not supported yet (supported are --mem, --compute, --share, --gpu and --tenant)",
-    ),
+    (["--priority", "urgent"], "--priority urgent: not one of high, normal and low"),
+    (["--mode", "turn"], "--mode turn: not one of auto, concurrent and turns"),
+    (["--wait"], "--wait: not supported yet (gshare run --help)"),
     (["--nonsense"], "run: No such option '--nonsense'. (gshare run --help)"),
     (["--json"], "run --json: the output is the program's (with --dry-run it prints the decision)"),
 )
@@ -91,7 +93,7 @@ OTHERS = (
     (
         ["set", "nobody"],
         2,
-        "nothing to set: none of --mem, --compute and --host-mem is given (as --mem 8G --compute 30%)",
+        "nothing to set: no limit is given (as --mem 8G --compute 30%)",
     ),
     (["set", "nobody", "--mem", "8GB"], 2, "--mem 8GB: GB means 10^9 bytes to some and 2^30 to others"),
     (["quota", "set", "a", "--compute", "0.3"], 2, "--compute 0.3: a percentage is meant here"),

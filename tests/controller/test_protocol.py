@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gshare.controller import protocol
+from gshare.controller import protocol, wire
 from gshare.controller.errors import OverCapacity
 from gshare.controller.protocol import (
     Admit,
     Admitted,
-    BadMessage,
     Change,
     GetStatus,
     Granted,
@@ -19,6 +18,7 @@ from gshare.controller.protocol import (
     Simulated,
 )
 from gshare.controller.units import Memory
+from gshare.controller.wire import BadMessage
 
 REQUESTS = [
     Admit(1, 2, "python train.py", Limits(Memory(None, 5), 6), ["0"], "team", Simulated("/m", "t4"), True),
@@ -32,48 +32,48 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
 def test_a_request_comes_out_as_it_went_in(request_: protocol.Request) -> None:
-    assert protocol.unpack_request(protocol.pack(7, request_)) == (7, request_)
+    assert wire.unpack_request(wire.pack(7, request_)) == (7, request_)
 
 
 def test_a_reply_comes_out_as_it_went_in_and_prints_its_schema_first() -> None:
     reply = Admitted("t", "/d", False, [Granted(0, "GPU-1", 5, None, 3)])
-    assert protocol.unpack_reply(protocol.pack(1, reply)) == (1, reply)
+    assert wire.unpack_reply(wire.pack(1, reply)) == (1, reply)
     assert msgspec.json.encode(reply).startswith(b'{"schema":"gshare/admission/v1",')
 
 
 def test_an_error_comes_out_as_it_went_in() -> None:
     error = OverCapacity("a", "b", "c")
-    reply = protocol.unpack_reply(protocol.pack(1, protocol.fault(error)))[1]
+    reply = wire.unpack_reply(wire.pack(1, wire.fault(error)))[1]
     assert isinstance(reply, protocol.Fault)
-    assert type(protocol.error_of(reply)) is OverCapacity
-    assert str(protocol.error_of(reply)) == str(error)
+    assert type(wire.error_of(reply)) is OverCapacity
+    assert str(wire.error_of(reply)) == str(error)
 
 
 def test_another_version_is_named_and_keeps_its_number() -> None:
     other, own = protocol.VERSION + 1, protocol.VERSION
     with pytest.raises(BadMessage, match=f"protocol {other}, this gshare speaks {own}") as caught:
-        protocol.unpack_request(protocol.pack(9, GetStatus(), version=other))
+        wire.unpack_request(wire.pack(9, GetStatus(), version=other))
     assert caught.value.message == 9
 
 
 def test_a_newer_body_does_not_matter_to_the_version_check() -> None:
     data = msgspec.msgpack.encode((protocol.VERSION + 1, 5, {"type": "of-tomorrow"}))
     with pytest.raises(BadMessage, match=f"protocol {protocol.VERSION + 1}"):
-        protocol.unpack_request(data)
+        wire.unpack_request(data)
 
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused(data: bytes) -> None:
     with pytest.raises(BadMessage):
-        protocol.unpack_request(data)
+        wire.unpack_request(data)
 
 
 @given(st.integers(0, 300), st.integers(0, 255))
 def test_a_damaged_request_is_refused_or_means_something(position: int, value: int) -> None:
-    data = bytearray(protocol.pack(1, REQUESTS[0]))
+    data = bytearray(wire.pack(1, REQUESTS[0]))
     data[position % len(data)] = value
     try:
-        _, request = protocol.unpack_request(bytes(data))
+        _, request = wire.unpack_request(bytes(data))
     except BadMessage:
         return
     assert isinstance(request, Admit)

@@ -199,15 +199,15 @@ def test_limits_change_while_it_runs_and_are_read_back(house: House) -> None:
     assert limits_of(admitted).cap_ppm == 500_000
 
 
-def test_beside_a_share_those_without_one_are_measured_and_not_capped(house: House) -> None:
+def test_beside_a_share_those_without_one_divide_what_is_left(house: House) -> None:
     free = house.registry.admit(house.request())
     capped = house.registry.admit(house.request(Limits(None, 300_000)))
     late = house.registry.admit(house.request())
     for admitted in (free, late):
         assert limits_of(admitted).cap_ppm == abi.METERED_PPM
-        with abi.Limits(Path(admitted.directory) / "limits") as limits:
-            assert limits.line(0).rate_ppm > abi.FULL_PPM
+        assert limits_of(admitted).guarantee_ppm == 350_000
     full = house.registry.admit(house.request(Limits(None, 700_000)))  # nothing is promised to the others
+    assert [limits_of(admitted).guarantee_ppm for admitted in (free, late)] == [5_000, 5_000]
     for admitted in (capped, full):
         house.registry.set_limits(SetLimits(admitted.tenant, Change(lift_compute=True)))
     for admitted in (free, capped, late, full):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from gshare.controller import protocol
+from gshare.controller import protocol, wire
 from gshare.controller.client import Client
 from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.launch import controller_environment, start_controller
@@ -155,7 +155,7 @@ def talk(where: Runtime, *messages: list[bytes]) -> list[tuple[int, protocol.Rep
         for message in messages:
             socket.send_multipart(message)
         while socket.poll(2000):
-            replies.append(protocol.unpack_reply(socket.recv()))
+            replies.append(wire.unpack_reply(socket.recv()))
             if replies[-1][0] == 99:
                 break
     return replies
@@ -163,13 +163,13 @@ def talk(where: Runtime, *messages: list[bytes]) -> list[tuple[int, protocol.Rep
 
 def test_nonsense_is_answered_or_ignored_and_hurts_nobody(where: Runtime) -> None:
     pid = status().controller.pid
-    good = protocol.pack(99, GetProcesses())
+    good = wire.pack(99, GetProcesses())
     replies = talk(
         where,
         [b""],
         [b"nonsense"],
         [b"a", b"b", b"c"],
-        [protocol.pack(7, GetStatus(), version=protocol.VERSION + 1)],
+        [wire.pack(7, GetStatus(), version=protocol.VERSION + 1)],
         [good],
     )
     faults = [reply for number, reply in replies if number == 0]
@@ -183,7 +183,7 @@ def test_nonsense_is_answered_or_ignored_and_hurts_nobody(where: Runtime) -> Non
 
 def test_a_message_too_large_is_dropped(where: Runtime) -> None:
     pid = status().controller.pid
-    assert talk(where, [b"x" * (protocol.MAX_MESSAGE_BYTES + 1)]) == []
+    assert talk(where, [b"x" * (wire.MAX_MESSAGE_BYTES + 1)]) == []
     assert status().controller.pid == pid
 
 
@@ -194,7 +194,7 @@ def test_a_client_that_does_not_read_makes_nobody_wait(where: Runtime) -> None:
         socket.setsockopt(zmq.RCVHWM, 1)
         socket.connect(f"ipc://{where.socket}")
         for _ in range(2000):
-            socket.send(protocol.pack(1, GetStatus()))
+            socket.send(wire.pack(1, GetStatus()))
         assert Client().ask(GetStatus(), timeout_s=DEADLINE_S)
 
 

@@ -83,8 +83,7 @@ def test_a_percentage_is_read(text: str, ppm: int) -> None:
         ("0.3", "did you mean 30% or --share 0.3"),
         ("0.305", "did you mean 30.5% or --share 0.305"),
         ("30.5.1%", "not a percentage"),
-        ("30%..60%", "not supported yet"),
-        ("30..60", "not supported yet"),
+        ("30%..60%", "not a percentage"),
         ("0", "above zero"),
         ("0%", "above zero"),
         ("-3%", "above zero"),
@@ -151,6 +150,51 @@ def test_gpu_lists_are_refused(text: str, words: str) -> None:
 @pytest.mark.parametrize("name", ["a", "team-a", "A.b_c-9", "x" * 63])
 def test_tenant_names_are_read(name: str) -> None:
     assert units.parse_tenant(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("30%", (300_000, None)),
+        ("30%..60%", (300_000, 600_000)),
+        ("12.5..100", (125_000, 1_000_000)),
+        ("30%..30%", (300_000, None)),
+    ],
+)
+def test_a_share_may_have_a_ceiling(text: str, asked: tuple[int, int | None]) -> None:
+    assert units.parse_compute(text) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("60%..30%", "the guarantee is above the ceiling"),
+        ("0%..60%", "a share must be above zero"),
+        ("30%..101%", "more than there is"),
+        ("30%..", "not a percentage"),
+        ("..60%", "not a percentage"),
+        ("30%...60%", "not a percentage"),
+        ("10%..20%..30%", "not a percentage"),
+    ],
+)
+def test_a_range_is_refused(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        units.parse_compute(text)
+    assert str(caught.value) == f"--compute {text}: {why} (as 30%..60%)"
+
+
+@given(st.integers(1, FULL_PPM), st.integers(1, FULL_PPM))
+def test_a_range_is_printed_as_it_is_read(one: int, other: int) -> None:
+    low, high = sorted((one, other))
+    asked = units.parse_compute(units.format_compute(low, high))
+    assert asked == (low, None if low == high else high)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "1001", "9" * 400, "", "x", "3%"])
+def test_a_weight_is_refused(text: str) -> None:
+    assert units.parse_weight("1000") == 1000
+    with pytest.raises(UsageError, match="not a weight"):
+        units.parse_weight(text)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".new", "-a", "a/b", "a b", "ü", "x" * 64, "a\n"])

@@ -1,0 +1,201 @@
+"""How the tenants of one device share its time: pure functions, time is an argument.
+
+A tenant that asked for a share has its guarantee.  Those without one have, by weight, what guarantees leave;
+who asked for nothing counts among them with weight 1 as soon as somebody beside it asked for something.
+What nobody uses is lent every few milliseconds: see balance.pyx.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from gshare.controller.fill import parts
+from gshare.controller.protocol import Limits
+from gshare.controller.units import FULL_PPM
+from gshare.shim import abi
+
+BURST_NS = 20_000_000
+"""GPU time that an idle tenant saves at most."""
+
+RESUME_NS = 5_000_000
+"""A closed gate opens again once this much GPU time is available; in turns, at once."""
+
+IN_FLIGHT_NS = 2_000_000
+"""Work that a tenant may have queued and unfinished while others are busy."""
+
+LOW_IN_FLIGHT_NS = 500_000
+"""The same for low priority, which must give way soon."""
+
+QUANTUM_NS = 10_000_000
+"""How long a turn lasts on average, and the least of one."""
+LEAST_TURN_NS = 4_000_000
+
+FLOOR_PPM = 10_000
+"""What those without a guarantee have together at least: nobody is to depend on a controller that lends."""
+
+UNBOUNDED_PPM = 10 * FULL_PPM
+"""A rate that no device can follow: measured only."""
+
+RANKS = {"high": 2, "normal": 1, "low": 0}
+
+HUNGRY = 0.8
+"""Who uses more than this of its share could use all of it."""
+
+STARVED_PPM = 50_000
+"""Waiting for longer than this part of the time is being throttled."""
+
+DOUBT_NS = 900_000_000
+"""A mode is changed when the other one was better for this long: about two looks, once a second."""
+
+
+class Asker(NamedTuple):
+    """A tenant, as far as sharing a device is concerned; `tenant` is its record in the activity file."""
+
+    tenant: int
+    limits: Limits
+    paused: bool = False
+
+
+class Share(NamedTuple):
+    """What a tenant's limits say of its time on one device, and what it may borrow."""
+
+    cap_ppm: int
+    guarantee_ppm: int = UNBOUNDED_PPM
+    ceiling_ppm: int = 0
+    weight: int = 0
+    """0: it borrows nothing."""
+    in_flight_ns: int = IN_FLIGHT_NS
+    resume_ns: int = RESUME_NS
+
+
+def rank(limits: Limits) -> int:
+    """Higher goes first."""
+    return RANKS[limits.priority or "normal"]
+
+
+def takes_turns(askers: Sequence[Asker], chosen: bool) -> bool:
+    """Whether the device is one tenant's at a time; `chosen`: that is what --mode auto would have."""
+    modes = {asker.limits.mode for asker in askers}
+    if not 2 <= len(askers) <= abi.MAX_TURNS or "concurrent" in modes:
+        return False
+    return "turns" in modes or (chosen and may_choose(askers))
+
+
+def may_choose(askers: Sequence[Asker]) -> bool:
+    """Whether --mode auto has a choice: only shares can be taken in turns, and priority is for at once."""
+    return _is_shared(askers) and len({rank(asker.limits) for asker in askers}) == 1
+
+
+def shares(askers: Sequence[Asker], turning: bool) -> list[Share]:
+    """Each tenant's share of a device, in their order."""
+    shared = turning or _is_shared(askers)
+    without = [asker for asker in askers if asker.limits.compute_ppm is None]
+    promised = sum(asker.limits.compute_ppm or 0 for asker in askers)
+    left = parts(max(FULL_PPM - promised, FLOOR_PPM), [_weight(asker) for asker in without])
+    part = {asker.tenant: ppm for asker, ppm in zip(without, left, strict=True)}
+    ranked = len({rank(asker.limits) for asker in askers}) > 1
+    found = []
+    for asker in askers:
+        share = _asked(asker)
+        if share is None and shared:
+            share = Share(abi.METERED_PPM, part[asker.tenant], FULL_PPM, _weight(asker))
+        elif share is None:
+            share = Share(abi.METERED_PPM if ranked or asker.paused else abi.NO_CAP_PPM)
+        found.append(
+            share._replace(
+                in_flight_ns=LOW_IN_FLIGHT_NS if asker.limits.priority == "low" else IN_FLIGHT_NS,
+                resume_ns=0 if turning else RESUME_NS,
+            )
+        )
+    return found
+
+
+def above(ranks: Mapping[int, int], devices: Iterable[Iterable[int]]) -> dict[int, set[int]]:
+    """Of each tenant, those of higher rank that share a device with it.
+
+    `ranks` are by the tenants' indices, `devices` the indices of the tenants on each.
+    """
+    found: dict[int, set[int]] = {index: set() for index in ranks}
+    for device in devices:
+        present = list(device)
+        for index in present:
+            found[index].update(other for other in present if ranks[other] > ranks[index])
+    return found
+
+
+def places(guarantees_ppm: Mapping[int, int]) -> tuple[int, list[tuple[int, int]]]:
+    """The period of turns, and from when in it on it is which tenant's: by what each is guaranteed.
+
+    The places fill the period, whatever the guarantees add up to, and none is too short for anything.
+    """
+    period_ns = QUANTUM_NS * len(guarantees_ppm)
+    lengths: dict[int, int] = {}
+    open_ = dict(guarantees_ppm)
+    while open_:
+        left = period_ns - sum(lengths.values())
+        total = sum(open_.values())
+        share = {index: left * ppm // total if total else left // len(open_) for index, ppm in open_.items()}
+        short = [index for index, length in share.items() if length < LEAST_TURN_NS]
+        lengths.update({index: LEAST_TURN_NS for index in short} if short else share)
+        open_ = {index: ppm for index, ppm in open_.items() if index not in lengths}
+    begin, table = 0, []
+    for index in guarantees_ppm:
+        table.append((begin, index))
+        begin += lengths[index]
+    return period_ns, table
+
+
+class Seen(NamedTuple):
+    """A tenant on a device over about a second, in ppm of that time."""
+
+    used_ppm: int
+    share_ppm: int
+    throttled_ppm: int
+
+
+def prefers_turns(seen: Iterable[Seen], turning: bool) -> bool:
+    """Whether at least two tenants could use all that they have: then overlapping only costs.
+
+    Where turns are taken, all wait, so that waiting tells nothing.
+    """
+    hungry = [
+        tenant.used_ppm >= HUNGRY * tenant.share_ppm or (not turning and tenant.throttled_ppm >= STARVED_PPM)
+        for tenant in seen
+    ]
+    return sum(hungry) >= 2
+
+
+class Mode(NamedTuple):
+    """What --mode auto has chosen for a device, and since when it has looked wrong."""
+
+    turning: bool = False
+    doubted_ns: int | None = None
+
+
+def reconsider(mode: Mode, better: bool, now_ns: int) -> Mode:
+    """The mode after another look; one look alone changes nothing."""
+    if better == mode.turning:
+        return Mode(mode.turning)
+    if mode.doubted_ns is None:
+        return Mode(mode.turning, now_ns)
+    return Mode(better) if now_ns - mode.doubted_ns >= DOUBT_NS else mode
+
+
+def _is_shared(askers: Sequence[Asker]) -> bool:
+    """Whether there is somebody to share with, and somebody who asked how."""
+    return len(askers) > 1 and any(
+        asker.limits.compute_ppm is not None or asker.limits.weight is not None for asker in askers
+    )
+
+
+def _weight(asker: Asker) -> int:
+    return asker.limits.weight or 1
+
+
+def _asked(asker: Asker) -> Share | None:
+    """What a guarantee comes to, with or without a ceiling above it."""
+    guarantee, ceiling = asker.limits.compute_ppm, asker.limits.ceiling_ppm
+    if guarantee is None:
+        return None
+    if ceiling is None:
+        return Share(guarantee, guarantee, guarantee)
+    return Share(ceiling, guarantee, ceiling, _weight(asker))
