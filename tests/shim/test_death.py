@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import select
 import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -401,3 +403,54 @@ out(0); sys.stdin.readline()
         assert line_of(program) == "0"
         other.finds_all()
         program.communicate("\n", timeout=60)
+
+
+# -------- anywhere --------
+
+
+@pytest.fixture(scope="session")
+def doors(build: Callable[..., Path]) -> Path:
+    """Random programs that take memory through every door."""
+    sources = sorted(path.name for path in (HERE.parent / "programs" / "doors").glob("*.c"))
+    folders = [f"-I{HERE.parents[1]}/shim/sim/{folder}" for folder in ("driver", "memory", "code")]
+    library = str(Path(sim.LIBRARY_DIR) / "libcuda.so.1")
+    return build("doors", *(f"doors/{name}" for name in sources), options=[*folders, library])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "kills"), [(5, 8), pytest.param(100, 20, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])]
+)
+def test_kills_among_calls_of_every_kind(
+    new_tenant: Callable[..., Tenant], doors: Path, rounds: int, kills: int
+) -> None:
+    """Programs of two threads are killed one by one, and others begin; each round ends with all of them."""
+    tenant = new_tenant(profile="h200", limit_bytes=8 * GIB)
+    other = Other(tenant)
+    chance = random.Random(rounds)
+
+    def begin() -> subprocess.Popen[str]:
+        command = [str(doors), str(chance.randrange(1 << 30)), "2", "-1", "-1"]
+        program = subprocess.Popen(command, env=tenant.environ, stdin=subprocess.PIPE, text=True)
+        assert program.stdin is not None
+        program.stdin.write("run 0 1000000\n")
+        program.stdin.flush()
+        return program
+
+    for _ in range(rounds):
+        running = [begin() for _ in range(4)]
+        for _ in range(kills):
+            time.sleep(chance.uniform(0.002, 0.03))
+            victim = chance.randrange(len(running))
+            assert running[victim].poll() is None, "it goes on until it is killed"
+            running[victim].kill()
+            running[victim].communicate()
+            running[victim] = begin()
+        most = tenant.usage.device(0).peak_bytes
+        for program in running:
+            program.kill()
+        for program in running:
+            program.communicate()
+        assert most > other.tenant.context_bytes[0], "they had some of it"
+        other.finds_all()
+        assert tenant.devices()[0]["used_bytes"] == tenant.context_bytes[0]
+    other.program.communicate(timeout=60)
