@@ -10,10 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "meter.h"
+#include "hold.h"
 
 #define LEASE_NS       10000000ull
 #define LEASE_FLOOR_NS 2000000ull
+#define MOMENT_NS      50000ull  /* a guess is no promise */
+#define LINGER_NS      300000ull /* a turn is kept while the host does something in between */
 #define TICK_NS        5000000ull
 #define IDLE_TICKS     20 /* before the helper sleeps for good */
 
@@ -44,6 +46,18 @@ static void publish(struct gs_meter_device *device, uint64_t until_ns)
     while (seen < until_ns &&
            !__atomic_compare_exchange_n(highest, &seen, until_ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
+}
+
+uint64_t gs_busy_until(const struct gs_device_activity *words)
+{
+    uint64_t lanes = load(&words->lanes) & (((uint64_t)1 << GS_MAX_LANES) - 1);
+    uint64_t until_ns = 0;
+
+    for (; lanes != 0; lanes &= lanes - 1) {
+        uint64_t lane_ns = load(&words->lane_busy_until_ns[__builtin_ctzll(lanes)]);
+        until_ns = lane_ns > until_ns ? lane_ns : until_ns;
+    }
+    return until_ns;
 }
 
 /* How many lanes are busy, but for one. */
@@ -83,6 +97,18 @@ static uint32_t own_others(const struct gs_meter_context *except)
     return busy;
 }
 
+/* In turns the next one waits for the end of this: then it is as good a guess as there is. */
+static uint64_t lease_ns(const struct gs_meter_device *device, uint64_t now_ns)
+{
+    int64_t prepaid = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    uint64_t in_flight = prepaid > 0 ? (uint64_t)prepaid : 0;
+    uint64_t lease = gs_hold_turns(device)
+                         ? gs_remaining_ns(device, now_ns) + (device->leaving ? MOMENT_NS : LINGER_NS)
+                         : LEASE_FLOOR_NS + 2 * in_flight * device->busy;
+
+    return lease < LEASE_NS ? lease : LEASE_NS;
+}
+
 void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
 {
     struct gs_meter_device *device = context->device;
@@ -103,9 +129,7 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     device->busy = busy;
     gs_history_add(&context->history, now_ns, busy, others_ns);
 
-    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
-    uint64_t lease = LEASE_FLOOR_NS + 2 * (uint64_t)(in_flight > 0 ? in_flight : 0) * busy;
-    publish(device, now_ns + (lease < LEASE_NS ? lease : LEASE_NS));
+    publish(device, now_ns + lease_ns(device, now_ns));
 }
 
 void gs_busy_drop(struct gs_meter_device *device)

@@ -7,6 +7,7 @@
 #include "array_size.h"
 #include "context.h"
 #include "graph_memory.h"
+#include "hold.h"
 #include "later.h"
 #include "meter.h"
 #include "physical.h"
@@ -38,6 +39,7 @@ static void in_child(void)
     gs_array_forget();
     gs_graph_memory_forget();
     gs_meter_forget();
+    gs_hold_forget();
     gs_region_after_fork(1);
 }
 

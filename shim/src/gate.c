@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "gate.h"
+#include "hold.h"
 
 #define LOOK_NS         20000000ull /* a change of limits is seen within this */
 #define DRAIN_MIN_NS    50000ull
@@ -11,13 +12,18 @@
 
 #define NO_CAP_NS (INT64_MAX / 2)
 
+static bool is_shared(const struct gs_meter_device *device)
+{
+    return device->busy > 1 || device->awaited;
+}
+
 static int64_t in_flight_cap(const struct gs_meter_device *device)
 {
     uint64_t cap = __atomic_load_n(&device->line.in_flight_ns, __ATOMIC_RELAXED);
 
     if (cap == 0 || cap > GS_FOREVER_NS / 4 / ALONE)
         return NO_CAP_NS;
-    return (int64_t)(device->busy > 1 ? cap : cap * ALONE);
+    return (int64_t)(is_shared(device) ? cap : cap * ALONE);
 }
 
 int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
@@ -32,7 +38,7 @@ int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
 
 int64_t gs_gate_window_ns(const struct gs_meter_device *device)
 {
-    int64_t part = in_flight_cap(device) / 2, window = device->busy > 1 ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
+    int64_t part = in_flight_cap(device) / 2, window = is_shared(device) ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
 
     return window < part ? window : part;
 }
@@ -58,11 +64,14 @@ static void sleep_until(uint64_t until_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* a signal only makes us look early */
 }
 
-/* How long until about half of what is in flight is through. */
+/* How long until about half of what is in flight is through; all of it at the end of a turn. */
 static uint64_t drain_ns(const struct gs_meter_device *device)
 {
     int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
     uint64_t ns = in_flight > 0 ? (uint64_t)in_flight / 2 * device->busy : 0;
+
+    if (device->leaving)
+        ns = gs_remaining_ns(device, gs_now());
 
     return ns < DRAIN_MIN_NS ? DRAIN_MIN_NS : ns > DRAIN_MAX_NS ? DRAIN_MAX_NS : ns;
 }
@@ -75,11 +84,8 @@ static void note_throttled(struct gs_meter_device *device, uint64_t ns)
     __atomic_add_fetch(&region->own_activity->device[device->index].throttled_ns, ns, __ATOMIC_RELAXED);
 }
 
-static void wait_for_allowance(struct gs_meter_device *device, const struct gs_line *line,
-                               int64_t available_ns, uint64_t now_ns)
+static void wait_for(struct gs_meter_device *device, uint64_t wait, uint64_t now_ns)
 {
-    uint64_t wait = gs_bucket_wait_ns(line, available_ns);
-
     if (wait > LOOK_NS)
         wait = LOOK_NS;
     if (gs_meter_settle(device) > 0 && drain_ns(device) < wait)
@@ -88,40 +94,73 @@ static void wait_for_allowance(struct gs_meter_device *device, const struct gs_l
     note_throttled(device, gs_now() - now_ns);
 }
 
-static int64_t room(const struct gs_meter_device *device, bool was_full)
+static int64_t in_flight(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+}
+
+/* In the window, half of it: what ends late makes up for what is not begun. */
+static bool fits_window(const struct gs_meter_device *device, int64_t need_ns, int64_t window_ns)
+{
+    return in_flight(device) + need_ns / 2 <= window_ns;
+}
+
+/* Once the cap was reached, half of it must be free. */
+static bool fits(const struct gs_meter_device *device, int64_t need_ns, int64_t window_ns, bool was_full)
 {
     int64_t cap = in_flight_cap(device);
 
-    return (was_full ? cap / 2 : cap) - __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    return in_flight(device) + need_ns <= (was_full ? cap / 2 : cap) &&
+           fits_window(device, need_ns, window_ns);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t want_ns)
 {
+    int64_t window_ns = NO_CAP_NS;
     uint64_t pause = DRAIN_MIN_NS;
     bool full = false;
 
     while (__atomic_load_n(&device->limits->cap_ppm, __ATOMIC_RELAXED) != GS_NO_CAP_PPM) {
         uint64_t now_ns = gs_now();
         struct gs_line line;
+        device->awaited = gs_hold_turns(device) || gs_hold_below(device);
         current_line(device, &line);
         int64_t available = gs_bucket_look(device->spent_ns, &line, now_ns);
         device->closed = !gs_bucket_open(&line, available, device->closed);
         if (device->closed) {
-            wait_for_allowance(device, &line, available, now_ns);
+            wait_for(device, gs_bucket_wait_ns(&line, available), now_ns);
+            continue;
+        }
+        struct gs_wish wish = {now_ns, need_ns, available, NO_CAP_NS};
+        uint64_t held_ns = gs_hold(device, &wish);
+        window_ns = wish.window_ns;
+        device->leaving = held_ns != 0;
+        if (held_ns != 0) {
+            wait_for(device, held_ns, now_ns);
             continue;
         }
         want_ns = available < want_ns ? available : want_ns;
         /* Two launches may always be in flight, or the device would run dry between long ones. */
-        if (room(device, full) >= need_ns || gs_meter_settle(device) < 2 || room(device, full) >= need_ns)
+        if (fits(device, need_ns, window_ns, full) ||
+            (gs_meter_settle(device) < 2 && fits_window(device, need_ns, window_ns)) ||
+            fits(device, need_ns, window_ns, full))
             break;
         full = true;
         sleep_until(now_ns + pause);
         pause = pause * 2 < drain_ns(device) ? pause * 2 : drain_ns(device);
+        if (window_ns < 2 * need_ns + in_flight(device))
+            pause = DRAIN_MIN_NS; /* the turn ends soon: the moment counts */
     }
-    if (want_ns > room(device, false))
-        want_ns = room(device, false);
+    want_ns = least(want_ns, least(in_flight_cap(device), window_ns) - in_flight(device));
     if (want_ns < need_ns)
         want_ns = need_ns;
+    if (in_flight(device) <= 0)
+        __atomic_store_n(&device->through_ns, gs_now(), __ATOMIC_RELAXED);
     gs_gate_prepay(device, want_ns);
     return want_ns;
 }

@@ -35,6 +35,7 @@ struct gs_meter_device {
     int64_t ahead_ns;     /* published, and not measured yet */
     int64_t usual_ns;     /* what a launch has taken lately; 0: nothing has been measured */
     bool closed;          /* the gate, until resume_ns is available */
+    bool awaited;         /* others may want it at any moment, and then at once */
     bool leaving;         /* what is in flight is the last of our turn */
     uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
     uint32_t busy;        /* contexts on the device, at the last look */

@@ -30,15 +30,17 @@ static inline bool gs_turns_read(const struct gs_turns *shared, struct gs_turns 
     return (seq & 1) == 0 && __atomic_load_n(&shared->seq, __ATOMIC_RELAXED) == seq;
 }
 
-/* The place in the table of the present time, and when the next one's begins.  The first place begins at 0. */
-static inline uint32_t gs_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t *until_ns)
+/* The place in the table of the present time, since when, and until when.  The first place of a period begins at 0. */
+static inline uint32_t gs_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t *begin_ns,
+                                     uint64_t *until_ns)
 {
-    uint64_t begin_ns = now_ns - now_ns % turns->period_ns;
+    uint64_t period_ns = now_ns - now_ns % turns->period_ns;
     uint32_t place = 0;
 
-    while (place + 1 < turns->count && begin_ns + turns->turn[place + 1].from_ns <= now_ns)
+    while (place + 1 < turns->count && period_ns + turns->turn[place + 1].from_ns <= now_ns)
         place++;
-    *until_ns = begin_ns + (place + 1 < turns->count ? turns->turn[place + 1].from_ns : turns->period_ns);
+    *begin_ns = period_ns + turns->turn[place].from_ns;
+    *until_ns = period_ns + (place + 1 < turns->count ? turns->turn[place + 1].from_ns : turns->period_ns);
     return place;
 }
 

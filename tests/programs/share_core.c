@@ -69,9 +69,10 @@ bool core_turns_read(const struct gs_turns *shared, struct gs_turns *copy)
     return gs_turns_read(shared, copy);
 }
 
-uint32_t core_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t *until_ns)
+uint32_t core_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t *begin_ns,
+                         uint64_t *until_ns)
 {
-    return gs_turn_place(turns, now_ns, until_ns);
+    return gs_turn_place(turns, now_ns, begin_ns, until_ns);
 }
 
 uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, uint64_t wants)

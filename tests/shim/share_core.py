@@ -132,6 +132,7 @@ def core() -> ctypes.CDLL:
         ctypes.POINTER(Turns),
         ctypes.c_uint64,
         ctypes.POINTER(ctypes.c_uint64),
+        ctypes.POINTER(ctypes.c_uint64),
     ]
     library.core_turn_holder.argtypes = [ctypes.POINTER(Turns), ctypes.c_uint32, ctypes.c_uint64]
     library.core_history_busy.argtypes = [

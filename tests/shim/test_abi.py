@@ -16,7 +16,12 @@ from gshare.shim import abi
 
 UUID = bytes(range(16))
 DEVICE = abi.DeviceLimits(
-    uuid=UUID, device_memory_bytes=100, memory_limit_bytes=50, context_bytes=3, memory_quota_bytes=50
+    uuid=UUID,
+    device_memory_bytes=100,
+    memory_limit_bytes=50,
+    context_bytes=3,
+    memory_quota_bytes=50,
+    guarantee_ppm=0,
 )
 
 

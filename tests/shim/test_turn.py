@@ -13,6 +13,9 @@ TABLES = st.lists(st.integers(1, PERIOD - 1), max_size=61, unique=True).map(lamb
 """Where the places begin."""
 
 
+core()  # compiled here, not in what hypothesis measures
+
+
 def table(begins: list[int]) -> Turns:
     turns = Turns(count=len(begins), period_ns=PERIOD)
     for place, from_ns in enumerate(begins):
@@ -20,24 +23,27 @@ def table(begins: list[int]) -> Turns:
     return turns
 
 
-def place_at(turns: Turns, now_ns: int) -> tuple[int, int]:
-    until = ctypes.c_uint64()
-    return core().core_turn_place(turns, now_ns, ctypes.byref(until)), until.value
+def place_at(turns: Turns, now_ns: int) -> tuple[int, int, int]:
+    """The place, since when, and until when."""
+    begin, until = ctypes.c_uint64(), ctypes.c_uint64()
+    place = core().core_turn_place(turns, now_ns, ctypes.byref(begin), ctypes.byref(until))
+    return place, begin.value, until.value
 
 
 @given(TABLES, st.integers(0, 10**18))
 def test_each_place_lasts_from_its_beginning_to_the_next_ones(begins: list[int], now_ns: int) -> None:
-    place, until_ns = place_at(table(begins), now_ns)
-    begin_ns = now_ns - now_ns % PERIOD
-    ends = [*begins[1:], PERIOD]
-    assert begin_ns + begins[place] <= now_ns < until_ns == begin_ns + ends[place]
+    place, begin_ns, until_ns = place_at(table(begins), now_ns)
+    period_ns = now_ns - now_ns % PERIOD
+    assert begin_ns == period_ns + begins[place]
+    assert until_ns == period_ns + [*begins[1:], PERIOD][place]
+    assert begin_ns <= now_ns < until_ns
 
 
 @given(TABLES)
 def test_in_a_period_every_place_comes_once_and_in_order(begins: list[int]) -> None:
     turns, now_ns, seen = table(begins), 7 * PERIOD, []
     while now_ns < 8 * PERIOD:
-        place, now_ns = place_at(turns, now_ns)
+        place, _, now_ns = place_at(turns, now_ns)
         seen.append(place)
     assert seen == list(range(len(begins)))
 
@@ -48,7 +54,7 @@ def test_who_holds_wants_to_and_its_own_tenant_comes_first(
 ) -> None:
     turns = table(begins)
     wants &= (1 << len(begins)) - 1
-    place, _ = place_at(turns, now_ns)
+    place, _, _ = place_at(turns, now_ns)
     holder = core().core_turn_holder(turns, place, wants)
     if wants == 0:
         assert holder == NOBODY

@@ -1,0 +1,36 @@
+/* hold.h -- what may keep a launch waiting beside its tenant's own bucket. */
+#ifndef GS_HOLD_H
+#define GS_HOLD_H
+
+#include "meter.h"
+
+/* A launch that wants to pass. */
+struct gs_wish {
+    uint64_t now_ns;
+    int64_t need_ns;
+    int64_t available_ns; /* in the bucket */
+    int64_t window_ns;    /* set when it may pass: so much work may be in flight */
+};
+
+/* 0: nothing does.  Else how long to wait before asking again. */
+uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish);
+
+/* Whether tenants take turns on the device. */
+static inline bool gs_hold_turns(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->region->limits->turns[device->index].period_ns, __ATOMIC_RELAXED) != 0;
+}
+
+/* Whether there is somebody of higher priority. */
+static inline bool gs_hold_below(const struct gs_meter_device *device)
+{
+    uint64_t any = 0;
+
+    for (uint32_t word = 0; word < GS_MAX_TENANTS / 64; word++)
+        any |= __atomic_load_n(&device->region->limits->above[word], __ATOMIC_RELAXED);
+    return any != 0;
+}
+
+void gs_hold_forget(void); /* in a fork's child */
+
+#endif

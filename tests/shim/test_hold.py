@@ -1,0 +1,107 @@
+"""What keeps launches waiting beside the bucket: pausing, priority, turns.  On the virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from share_core import MS, US
+from sharing import FULL, SETTLE_S, Device, near
+
+Make = Callable[..., Device]
+QUANTUM = 10 * MS
+
+
+def take_turns(device: Device, shares_ppm: Sequence[int], period_ns: int) -> None:
+    """Every tenant's table: a place each, as long as its share of the period."""
+    begins = [sum(shares_ppm[:i]) * period_ns // FULL for i in range(len(shares_ppm))]
+    for limits in device.limits:
+        limits.set_turns(0, period_ns, list(zip(begins, range(len(begins)), strict=True)))
+
+
+def start_all(device: Device, *kernels_ns: int) -> list[object]:
+    programs = [device.start(tenant, "kernel", ns) for tenant, ns in enumerate(kernels_ns)]
+    device.wait(SETTLE_S)
+    return programs  # type: ignore[return-value]
+
+
+def test_a_paused_tenant_stops_and_goes_on_where_it_was(make_virtual_device: Make) -> None:
+    device = make_virtual_device(50)
+    programs = start_all(device, 200 * US)
+    device.limits[0].set_paused(True)
+    device.wait(0.05)
+    assert near(device.shares(programs, 2), [0], 0.01)  # type: ignore[arg-type]
+    device.limits[0].set_paused(False)
+    device.wait(0.05)
+    assert near(device.shares(programs, 2), [50])  # type: ignore[arg-type]
+
+
+def test_low_priority_has_what_high_leaves(make_virtual_device: Make) -> None:
+    """The high one wants 10 ms in every 20, and gets nearly all of them; the low one most of the rest."""
+    device = make_virtual_device(100, 100, in_flight_ns=500 * US)
+    device.limits[1].set_above([0])
+    alone = device.start(0, "kernel", 10 * MS, 1, 10_000)
+    device.wait(SETTLE_S)
+    natural = device.shares([alone], 2)[0]
+    low = device.start(1, "kernel", 200 * US)
+    device.wait(SETTLE_S)
+    high_share, low_share = device.shares([alone, low], 5)
+    print(f"high {natural:.1f} alone, {high_share:.1f} beside the low one, which has {low_share:.1f}")
+    assert 20 < natural < 80
+    assert high_share >= 0.95 * natural
+    assert low_share >= 0.85 * (100 - high_share)
+
+
+def test_low_priority_waits_while_high_saturates(make_virtual_device: Make) -> None:
+    device = make_virtual_device(100, 100)
+    device.limits[1].set_above([0])
+    programs = start_all(device, 200 * US, 200 * US)
+    high_share, low_share = device.shares(programs, 2)  # type: ignore[arg-type]
+    print(f"high {high_share:.1f}, low {low_share:.1f}")
+    assert high_share > 97
+    device.limits[1].set_above([])
+    device.wait(0.1)
+    high_share, low_share = device.shares(programs, 2)  # type: ignore[arg-type]
+    assert low_share > 40
+
+
+@pytest.mark.parametrize(
+    ("shares", "kernels"),
+    [
+        ((30, 70), (200 * US, 200 * US)),
+        ((20, 30, 50), (1 * MS, 1 * MS, 1 * MS)),
+        ((10, 20, 30, 40), (50 * US, 200 * US, 1 * MS, 5 * MS)),
+        ((30, 70), (50 * US, 4 * MS)),
+        ((30, 70), (4 * MS, 50 * US)),
+    ],
+)
+def test_in_turns_shares_are_true_to_a_point(
+    make_virtual_device: Make, shares: tuple[int, ...], kernels: tuple[int, ...]
+) -> None:
+    device = make_virtual_device(*shares, resume_ns=0)
+    take_turns(device, [share * 10_000 for share in shares], QUANTUM * len(shares))
+    programs = start_all(device, *kernels)
+    assert near(device.shares(programs, 5), shares)  # type: ignore[arg-type]
+
+
+def test_in_turns_a_dead_tenant_is_passed_over(make_virtual_device: Make) -> None:
+    device = make_virtual_device(100, 100, resume_ns=0)
+    take_turns(device, [500_000, 500_000], 2 * QUANTUM)
+    first, second = start_all(device, 200 * US, 200 * US)
+    assert near(device.shares([first, second], 2), [50, 50])  # type: ignore[list-item]
+    first.kill()  # type: ignore[attr-defined]
+    device.wait(0.05)
+    assert near(device.shares([second], 2), [100])  # type: ignore[list-item]
+
+
+def test_in_turns_switching_costs_next_to_nothing(make_virtual_device: Make) -> None:
+    device = make_virtual_device(30, 70, resume_ns=0)
+    take_turns(device, [300_000, 700_000], 2 * QUANTUM)
+    start_all(device, 200 * US, 200 * US)
+    before = device.truth()
+    device.wait(2)
+    after = device.truth()
+    lost = (after["switch_ns"] - before["switch_ns"]) / (after["elapsed_ns"] - before["elapsed_ns"])
+    idle = (after["idle_ns"] - before["idle_ns"]) / (after["elapsed_ns"] - before["elapsed_ns"])
+    print(f"switching {100 * lost:.2f} %, idle {100 * idle:.2f} %")
+    assert lost + idle < 0.02
