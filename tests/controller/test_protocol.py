@@ -14,6 +14,7 @@ from gshare.controller.protocol import (
     GetStatus,
     Granted,
     Limits,
+    Pause,
     SetLimits,
     Simulated,
 )
@@ -26,6 +27,8 @@ REQUESTS = [
     Admit(1, 2, "true", Limits(None, None, {"0": Memory(5, None), "1": None})),
     SetLimits("team", Change(lift_memory=True)),
     SetLimits("team", Change(memory_on={"GPU-1b2c3d4e": Memory(None, 5), "1": None})),
+    SetLimits("team", Change(compute_ppm=1, ceiling_ppm=2, weight=3, priority="low", mode="turns")),
+    Pause("team", True),
     GetStatus(),
 ]
 
