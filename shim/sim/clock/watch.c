@@ -157,8 +157,11 @@ static void look(void)
         return;
     }
     struct sim_thread *thread = &sim_seat->thread[holder % SIM_CLOCK_THREADS];
-    if (!thread->runs) { /* its giver may have died before it could wake it */
-        if (atomic_exchange(&thread->go, SIM_GO_YES) != SIM_GO_NO)
+    /* Its giver may have died before it could wake it.  Only who sleeps is woken: one that has just chosen itself is
+     * not running for a moment either, and would keep this for a turn that is not its own. */
+    if (!thread->runs) {
+        uint32_t seen = SIM_GO_ASLEEP;
+        if (atomic_compare_exchange_strong(&thread->go, &seen, SIM_GO_YES) || seen == SIM_GO_YES)
             sim_raw_futex(&thread->go, FUTEX_WAKE, 1, UINT64_MAX);
         return;
     }
