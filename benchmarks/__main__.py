@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,10 +20,12 @@ from gshare.controller.errors import GshareError
 from gshare.controller.files import write_json
 
 BENCHES = {
+    "memory": "gshare.benchmarks.memory",
     "overhead": "gshare.benchmarks.overhead",
+    "shares": "gshare.benchmarks.shares",
     "simulator": "gshare.benchmarks.simulator",
 }
-"""Name to module; each has `run(sandbox, *, smoke, say) -> list[Row]`."""
+"""Name to module; each has `run(sandbox, *, smoke, say) -> list[Row]`, and that of shares takes `options`."""
 
 
 def show(rows: list[Row], title: str) -> None:
@@ -32,7 +35,8 @@ def show(rows: list[Row], title: str) -> None:
     for row in rows:
         measured = row.note if row.value is None else f"{row.value:g} {row.unit}"
         verdict = {True: "[green]within[/]", False: "[bold red]over[/]", None: ""}[row.within]
-        table.add_row(row.what, measured, "" if row.budget is None else f"{row.budget:g} {row.unit}", verdict)
+        budget = "" if row.budget is None else f"{row.budget:g} {row.unit}"
+        table.add_row(row.what, measured, row.details.get("target", budget), verdict)
     Console().print(table, highlight=False)
 
 
@@ -43,7 +47,32 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--smoke", action="store_true", help="a short run; what else runs is forgiven")
     options.add_argument("--json", action="store_true", help="print JSON (gshare/bench/v1)")
     options.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON to FILE")
+    only = options.add_argument_group("shares")
+    only.add_argument("--virtual", action=argparse.BooleanOptionalAction, help="on the virtual clock")
+    only.add_argument("--pictures", type=Path, metavar="DIR", help="draw each row's shares over time")
+    only.add_argument("--row", action="append", default=[], metavar="NAME", help="rows that begin so")
+    only.add_argument("--slice-ms", action="append", default=[], type=float, help="the GPU's time slice")
+    only.add_argument("--sigma", type=float, help="of the lognormal lengths of kernels")
+    only.add_argument("--by-work", action="store_true", help="the truth as on a real GPU")
     return options
+
+
+def more(options: argparse.Namespace) -> dict[str, Any]:
+    """What one benchmark takes and the others do not."""
+    if options.bench != "shares":
+        return {}
+    from gshare.benchmarks.shares import SIGMA, Options
+
+    return {
+        "options": Options(
+            virtual=options.virtual,
+            by_work=options.by_work,
+            pictures=options.pictures,
+            only=options.row,
+            slices_ms=options.slice_ms,
+            sigma=SIGMA if options.sigma is None else options.sigma,
+        )
+    }
 
 
 def main() -> int:
@@ -55,7 +84,9 @@ def main() -> int:
         with Sandbox(simulated=options.sim) as sandbox:
             found = Arm(sandbox, None).loops("device")
             device, driver = found["device"], f"{found['driver'] // 1000}.{found['driver'] % 1000 // 10}"
-            rows = bench.run(sandbox, smoke=options.smoke, say=lambda what: talk.print(f"{what} …"))
+            rows = bench.run(
+                sandbox, smoke=options.smoke, say=lambda what: talk.print(f"{what} …"), **more(options)
+            )
         answer = result(
             options.bench, rows, simulated=options.sim, device=device, driver=driver, smoke=options.smoke
         )

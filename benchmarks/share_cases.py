@@ -1,27 +1,27 @@
 """The cases of `gshare bench shares`: who is on the device, what is measured, and what it must be.
 
-A case measures one mode and answers with rows.  `asked` is what a tenant must get, `cap` its limit and `turn` its part
-of the period in turns; a load without `batch` launches as fast as it may.
+A case is measured in one mode, on a machine of each time slice, and the worst counts.  A load without `batch`
+launches as fast as it may; `asked` is what a tenant must get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gshare.benchmarks import share_stats as stats
 from gshare.benchmarks.results import Row
 from gshare.benchmarks.share_picture import draw
 from gshare.benchmarks.share_stage import Place, Stage, Tenant
 from gshare.benchmarks.share_stats import Sample
+from gshare.controller.protocol import Limits
 
 CONCURRENT, TURNS = "concurrent", "turns"
 STEP_S = 0.1
 MOST_REAL = 8
 """So many programs on the real clock; more go on the virtual one, where there is one."""
-MOST_TURNS = 62
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,32 @@ FULL = Effort(settle_s=2, seconds=8, requests_s=20)
 SMOKE = Effort(settle_s=2, seconds=2, requests_s=4)
 
 
+class Found(NamedTuple):
+    """A measured value, and the run it comes from."""
+
+    value: float | None
+    samples: Sequence[Sample] = ()
+    tenants: Sequence[Tenant] = ()
+    details: Mapping[str, Any] = {}
+
+
+class Target(NamedTuple):
+    """What a value is, and what it must be."""
+
+    what: str
+    limit: float
+    unit: str = ""
+    at_least: bool = False
+    suffix: str = ""
+    """Of the row's name, where a case has several."""
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.limit:g} {self.unit}".strip()
+
+
 @dataclass
 class Run:
     """One run of the benchmark: where, how long, on which machines; and what charges came to so far."""
@@ -48,193 +74,202 @@ class Run:
     pictures: Path | None = None
     charges: dict[str, list[tuple[float, float, str]]] = field(default_factory=dict)
 
-    def stage(self, tenants: Sequence[Tenant], mode: str, slice_ns: int = 0) -> Stage:
+    def stage(self, tenants: Sequence[Tenant], mode: str, slice_ns: int) -> Stage:
         crowd = self.place.simulated and len(tenants) > MOST_REAL
         place = replace(self.place, virtual=True) if crowd else self.place
-        return Stage(place, tenants, turns=mode == TURNS, slice_ns=slice_ns or self.slices_ns[0])
+        return Stage(place, tenants, turns=mode == TURNS, slice_ns=slice_ns)
 
-    def steady(self, name: str, tenants: Sequence[Tenant], mode: str, slice_ns: int = 0) -> list[Sample]:
-        """What a second looks like when all have been there for a while."""
+    def steady(self, tenants: Sequence[Tenant], mode: str, slice_ns: int, name: str = "") -> list[Sample]:
+        """What seconds look like when all have been there for a while; `name`: their charges count."""
         with self.stage(tenants, mode, slice_ns) as stage:
             stage.go()
             stage.wait(self.effort.settle_s)
             samples = stage.watch(self.effort.seconds, STEP_S)
-        if all(tenant.cap is not None for tenant in tenants):
+        if name:
             least, most = stats.charges_off(samples)
-            self.charges.setdefault(mode, []).append((least, most, name))
+            self.charges.setdefault(mode, []).append((least, most, f"{name} {slice_ns / 1e6:g}"))
         return samples
 
-    def kernel(self, ns: int, **more: Any) -> dict[str, Any]:
-        """A load of kernels whose times vary as asked."""
-        return {"ns": ns, "sigma": self.sigma, **more}
+    def load(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A load whose kernels' times vary as asked; `simulated_ns` replaces `ns` there."""
+        load = {"sigma": self.sigma, **options}
+        simulated_ns = load.pop("simulated_ns", None)
+        if simulated_ns and self.place.simulated:
+            load["ns"] = simulated_ns
+        return load
 
-    def picture(self, name: str, what: str, samples: Sequence[Sample], tenants: Sequence[Tenant]) -> None:
-        if self.pictures:
-            draw(self.pictures / f"{name}.png", what, samples, tenants)
+    def kernel(self, ns: int) -> dict[str, Any]:
+        return self.load({"ns": ns})
+
+
+Measure = Callable[[Run, str, str, int], Sequence[Found]]
+"""Of the run, the row's name, the mode and the time slice: a value for each target of the case."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """`measure(run, name, mode)` answers with rows named after the case and the mode."""
-
     name: str
     mode: str
-    measure: Callable[[Run, str, str], list[Row]]
+    targets: Sequence[Target]
+    measure: Measure
+    contended: bool = True
+    """Else time slices make no difference."""
 
     @property
     def row_name(self) -> str:
         return f"{self.name}_{self.mode}"
 
+    def rows(self, run: Run) -> list[Row]:
+        slices_ns = run.slices_ns if self.contended else run.slices_ns[:1]
+        tried = [self.measure(run, self.row_name, self.mode, slice_ns) for slice_ns in slices_ns]
+        rows = []
+        for index, target in enumerate(self.targets):
+            found = [one[index] for one in tried]
+            rows.append(self._row(target, found, slices_ns))
+            worst = worst_of(target, found)
+            if run.pictures and worst.samples:
+                draw(run.pictures / f"{rows[-1].name}.png", rows[-1].what, worst.samples, worst.tenants)
+        return rows
+
+    def _row(self, target: Target, found: Sequence[Found], slices_ns: Sequence[int]) -> Row:
+        worst = worst_of(target, found)
+        details = [
+            {"slice_ms": ns / 1e6, "value": one.value and round(one.value, 4), **one.details}
+            for ns, one in zip(slices_ns, found, strict=True)
+        ]
+        return verdict(self.row_name + target.suffix, target, self.mode, worst, details)
+
+
+def worst_of(target: Target, found: Sequence[Found]) -> Found:
+    """Least or most; what was never reached is worse than all."""
+    never = [one for one in found if one.value is None]
+    pick = min if target.at_least else max
+    return never[0] if never else pick(found, key=lambda one: one.value or 0.0)
+
 
 def verdict(
-    name: str,
-    what: str,
-    value: float | None,
-    target: float,
-    unit: str = "points",
-    *,
-    at_least: bool = False,
-    note: str = "",
-    **details: Any,
+    name: str, target: Target, mode: str, worst: Found, details: Sequence[Mapping[str, Any]] = ()
 ) -> Row:
-    """A row with its target; None: not measured, or (with a note) never reached."""
-    within = None if value is None else (value >= target if at_least else value <= target)
-    rounded = None if value is None else round(value, 4)
-    details = {"target": f"{'>=' if at_least else '<='} {target:g} {unit}".strip(), **details}
-    return Row(name, what, rounded, unit, target, within, note, details)
+    """A value of None with a note was not measured; without one, what it stands for never came."""
+    note = worst.details.get("note", "")
+    within = target.met(worst.value) if worst.value is not None else None if note else False
+    return Row(
+        name,
+        f"{target.what}, {mode}",
+        None if worst.value is None else round(worst.value, 4),
+        target.unit,
+        target.limit,
+        within,
+        note or ("" if worst.value is not None else "never"),
+        {"target": str(target), "found": list(details)},
+    )
+
+
+def percent(share: float, ceiling: float | None = None) -> Limits:
+    """What `--compute SHARE%` or `SHARE%..CEILING%` asks for."""
+    return Limits(
+        compute_ppm=round(share * 10_000), ceiling_ppm=None if ceiling is None else round(ceiling * 10_000)
+    )
+
+
+def got(samples: Sequence[Sample]) -> list[float]:
+    return [round(share, 2) for share in stats.shares(samples[0], samples[-1])]
 
 
 # -------- shares that hold --------
 
 
-def shares(
-    what: str, target: float, make: Callable[[Run], Sequence[Tenant]], *, alone: bool = False
-) -> Callable[[Run, str, str], list[Row]]:
-    """How far any tenant is from what it asked for in any second, over all time slices."""
+def shares(make: Callable[[Run], Sequence[Tenant]]) -> Measure:
+    """How far any tenant is from what it asked for in any second."""
 
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        tenants, tried = make(run), []
-        asked = [tenant.asked for tenant in tenants]
-        for slice_ns in run.slices_ns[:1] if alone else run.slices_ns:
-            samples = run.steady(name, tenants, mode, slice_ns)
-            tried.append((stats.points_off(samples, asked), slice_ns, samples))
-        worst = max(tried, key=lambda one: one[0])
-        run.picture(name, f"{what}, {mode}", worst[2], tenants)
-        found = [
-            {
-                "slice_ms": slice_ns / 1e6,
-                "off": round(off, 2),
-                "got": [round(share, 2) for share in stats.shares(samples[0], samples[-1])],
-            }
-            for off, slice_ns, samples in tried
-        ]
-        return [verdict(name, f"{what}, {mode}", worst[0], target, asked=asked, found=found)]
+    def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+        tenants = make(run)
+        samples = run.steady(tenants, mode, slice_ns, name)
+        off = stats.points_off(samples, [tenant.asked for tenant in tenants])
+        return [Found(off, samples, tenants, {"got": got(samples)})]
 
     return measure
 
 
-def contended(loads: Sequence[dict[str, Any]], caps: Sequence[float]) -> Callable[[Run], list[Tenant]]:
-    """Tenants with those caps, that are their turns and what they must get."""
+def capped(loads: Sequence[Mapping[str, Any]], caps: Sequence[float]) -> Callable[[Run], list[Tenant]]:
+    """Tenants with those caps, which are also what they must get."""
     return lambda run: [
-        Tenant({"sigma": run.sigma, **load}, cap=cap, asked=cap, turn=cap)
-        for load, cap in zip(loads, caps, strict=True)
+        Tenant(run.load(load), percent(cap), cap) for load, cap in zip(loads, caps, strict=True)
     ]
 
 
-def beside(load: dict[str, Any], cap: float, other_ns: int) -> Callable[[Run], list[Tenant]]:
+def beside(load: Mapping[str, Any], cap: float, other_ns: int) -> Callable[[Run], list[Tenant]]:
     """A tenant with a cap beside one that takes all it can get."""
-    return lambda run: [
-        Tenant({"sigma": run.sigma, **load}, cap=cap, asked=cap, turn=cap),
-        Tenant(run.kernel(other_ns), turn=100 - cap),
-    ]
+    return lambda run: [Tenant(run.load(load), percent(cap), cap), Tenant(run.kernel(other_ns))]
 
 
-def charges(run: Run, name: str, mode: str) -> list[Row]:
-    """Over every second of all the cases before; worst first."""
+def charges(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+    """Over every second of the cases before; worst first."""
     found = sorted(run.charges.get(mode, []), key=lambda one: -max(1 - one[0], one[1] - 1))
-    what = f"charges of all tenants in any second / the device's busy time: off 1, {mode}"
     if not found:
-        return [verdict(name, what, None, 0.03, "", note="not measured: no cases with shares before")]
+        return [Found(None, details={"note": "not measured: no cases with shares before"})]
+    worst = {case: [round(least, 4), round(most, 4)] for least, most, case in found[:10]}
     off = max(1 - found[0][0], found[0][1] - 1)
-    worst = {case: [round(least, 4), round(most, 4)] for least, most, case in found[:5]}
-    return [verdict(name, what, off, 0.03, "", worst=worst, cases=len(found))]
+    return [Found(off, details={"runs": len(found), "worst": worst})]
 
 
-def light(target: float) -> Callable[[Run, str, str], list[Row]]:
+def light(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
     """A kernel of 100 us, a synchronise, 300 us of the host, and again."""
-
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        tenants = [
-            Tenant({"ns": 100_000, "batch": 1, "gap_us": 300}, cap=50, turn=50, name="light"),
-            Tenant(run.kernel(200_000), turn=50, name="saturating"),
-        ]
-        bare = [replace(tenant, cap=None) for tenant in tenants]
-        tried = []
-        for slice_ns in run.slices_ns:
-            rates = []
-            for some, how in (bare, CONCURRENT), (tenants, mode):
-                samples = run.steady(name, some, how, slice_ns)
-                first, last = samples[0], samples[-1]
-                rates.append((last.gpu_ns[0] - first.gpu_ns[0]) / (last.elapsed_ns - first.elapsed_ns))
-            tried.append((rates[1] / rates[0], slice_ns, rates, samples))
-        worst = min(tried, key=lambda one: one[0])
-        what = f"a light synchronous tenant beside a saturating one: its rate / that without gshare, {mode}"
-        run.picture(name, what, worst[3], tenants)
-        found = [
-            {"slice_ms": slice_ns / 1e6, "without": round(rates[0], 4), "with": round(rates[1], 4)}
-            for _, slice_ns, rates, _ in tried
-        ]
-        return [verdict(name, what, worst[0], target, "times", at_least=True, found=found)]
-
-    return measure
+    tenants = [
+        Tenant({"ns": 100_000, "batch": 1, "gap_us": 300}, percent(50), name="light"),
+        Tenant(run.kernel(200_000), name="saturating"),
+    ]
+    bare = [replace(tenant, limits=None) for tenant in tenants]
+    rates = []
+    for some, how in (bare, CONCURRENT), (tenants, mode):
+        samples = run.steady(some, how, slice_ns)
+        first, last = samples[0], samples[-1]
+        rates.append((last.gpu_ns[0] - first.gpu_ns[0]) / (last.elapsed_ns - first.elapsed_ns))
+    details = {"without": round(rates[0], 4), "with": round(rates[1], 4)}
+    return [Found(rates[1] / rates[0], samples, tenants, details)]
 
 
-def equal(count: int, target: float) -> Callable[[Run, str, str], list[Row]]:
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        tenants = [Tenant(run.kernel(200_000), cap=100 / count, turn=100 / count) for _ in range(count)]
-        what = f"{count} equal tenants: Jain's index of any second, {mode}"
-        if mode == TURNS and count > MOST_TURNS:
-            return [verdict(name, what, None, target, "", note=f"at most {MOST_TURNS} tenants take turns")]
-        samples = run.steady(name, tenants, mode)
-        run.picture(name, what, samples, tenants)
+def equal(count: int) -> Measure:
+    """Jain's index, in the worst second."""
+
+    def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+        tenants = [Tenant(run.kernel(200_000), Limits(weight=1))] * count
+        samples = run.steady(tenants, mode, slice_ns, name)
         index = min(stats.jain(stats.shares(*window)) for window in stats.windows(samples))
         over_all = stats.shares(samples[0], samples[-1])
         details = {"over_all": round(stats.jain(over_all), 4), "sum": round(sum(over_all), 2)}
-        return [verdict(name, what, index, target, "", at_least=True, **details)]
+        return [Found(index, samples, tenants, details)]
 
     return measure
 
 
-def total(target: float) -> Callable[[Run, str, str], list[Row]]:
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        def busy(samples: Sequence[Sample]) -> float:
-            first, last = samples[0], samples[-1]
-            return (sum(last.gpu_ns) - sum(first.gpu_ns)) / (last.elapsed_ns - first.elapsed_ns)
+def _busy(samples: Sequence[Sample]) -> float:
+    first, last = samples[0], samples[-1]
+    return (sum(last.gpu_ns) - sum(first.gpu_ns)) / (last.elapsed_ns - first.elapsed_ns)
 
-        native = busy(run.steady(name, [Tenant(run.kernel(200_000), cap=None)], CONCURRENT))
-        what, found = f"what all tenants get, all busy / native alone, {mode}", {}
-        for caps in (30, 70), (10, 20, 30, 40):
-            tenants = contended([run.kernel(200_000)] * len(caps), caps)(run)
-            samples = run.steady(name, tenants, mode)
-            found["/".join(map(str, caps))] = round(busy(samples) / native, 4)
-        run.picture(name, what, samples, tenants)
-        return [verdict(name, what, min(found.values()), target, "", at_least=True, found=found)]
+
+def total(caps: Sequence[float]) -> Measure:
+    """What all get to what one without gshare gets."""
+
+    def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+        native = _busy(run.steady([Tenant(run.kernel(200_000), None)], CONCURRENT, slice_ns))
+        tenants = capped([run.kernel(200_000)] * len(caps), caps)(run)
+        samples = run.steady(tenants, mode, slice_ns, name)
+        return [Found(_busy(samples) / native, samples, tenants, {"native": round(native, 4)})]
 
     return measure
 
 
-# -------- priority --------
-
-
-def priority(low_ns: int, target: float) -> Callable[[Run, str, str], list[Row]]:
+def priority(low_ns: int) -> Measure:
     """Requests of 10 ms at half load, beside a tenant of low priority that takes what is left."""
 
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
+    def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
         requests = {"ns": 200_000, "batch": 50, "period_us": 20_000}
-        high, low = Tenant(requests, name="high"), Tenant(run.kernel(low_ns), low=True, name="low")
-        p99_ms, samples = [], []
-        for tenants in [replace(high, cap=None)], [high, low]:
-            with run.stage(tenants, mode) as stage:
+        high = Tenant(requests, Limits(priority="high"), name="high")
+        low = Tenant(run.kernel(low_ns), Limits(priority="low"), name="low")
+        p99_ms = []
+        for tenants in [replace(high, limits=None)], [high, low]:
+            with run.stage(tenants, mode, slice_ns) as stage:
                 stage.go()
                 stage.wait(run.effort.settle_s)
                 before = len(stage.latencies_ns(0))
@@ -242,22 +277,10 @@ def priority(low_ns: int, target: float) -> Callable[[Run, str, str], list[Row]]
                 latencies_ns = stage.latencies_ns(0, before)
             p99_ms.append(stats.percentile(latencies_ns, 99) / 1e6)
         high_share, low_share = stats.shares(samples[0], samples[-1])
-        kernels = f"kernels of {low_ns / 1e6:g} ms"
-        what = f"high priority, requests of 10 ms beside low priority with {kernels}: p99 / alone"
-        run.picture(name, what, samples, [high, low])
         details = {"p99_ms": [round(ms, 3) for ms in p99_ms], "requests": len(latencies_ns)}
-        harvest = low_share / (100 - high_share)
         return [
-            verdict(name, what, p99_ms[1] / p99_ms[0], target, "times", **details),
-            verdict(
-                f"{name}_harvest",
-                f"low priority with {kernels}: its part of what high leaves",
-                harvest,
-                0.85,
-                "times",
-                at_least=True,
-                shares=[round(high_share, 2), round(low_share, 2)],
-            ),
+            Found(p99_ms[1] / p99_ms[0], samples, tenants, details),
+            Found(low_share / (100 - high_share), details={"got": got(samples)}),
         ]
 
     return measure
@@ -267,102 +290,73 @@ def priority(low_ns: int, target: float) -> Callable[[Run, str, str], list[Row]]
 
 TOLERANCE = 0.05
 CHANGE_STEP_S = 0.01
+WATCHED_S = 3.0
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happens to tenants, and what they must get from then on."""
+    """Something that happens to two tenants, and what they must get from then on."""
 
-    what: str
-    caps: tuple[float, ...]
+    limits: tuple[Limits, Limits]
     happens: Callable[[Stage], None]
     asked: tuple[float | None, ...]
-    target_ms: float
-    starts: tuple[bool, ...] = (True, True)
+    starts: bool = True
+    """Is the second one there before it?"""
 
 
-def reaction(change: Callable[[str], Change]) -> Callable[[Run, str, str], list[Row]]:
+def _reverse(stage: Stage) -> None:
+    stage.ask(0, percent(80))
+    stage.ask(1, percent(20))
+
+
+def _arrive(stage: Stage) -> None:
+    stage.prepare(1)
+    stage.go(1)
+
+
+HALF_OR_ALL = percent(50, 100), percent(50, 100)
+CHANGES = {
+    "change": Change((percent(20), percent(80)), _reverse, (80, 20)),
+    "arrival": Change(HALF_OR_ALL, _arrive, (50, 50), starts=False),
+    "departure": Change(HALF_OR_ALL, lambda stage: stage.leave(1), (100, None)),
+    "death": Change(HALF_OR_ALL, lambda stage: stage.kill(1), (100, None)),
+}
+
+
+def reaction(change: Change) -> Measure:
     """Milliseconds until each half second that begins then has the shares asked for."""
 
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        one = change(mode)
-        turn = 100 / len(one.caps) if mode == TURNS else 0
+    def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+        first, second = change.limits
+        kernel = run.kernel(200_000)
         tenants = [
-            Tenant(
-                run.kernel(200_000),
-                cap=cap,
-                asked=asked,
-                turn=cap if sum(one.caps) == 100 else turn,
-                starts=s,
-            )
-            for cap, asked, s in zip(one.caps, one.asked, one.starts, strict=True)
+            Tenant(kernel, first, change.asked[0]),
+            Tenant(kernel, second, change.asked[1], change.starts),
         ]
-        with run.stage(tenants, mode) as stage:
+        with run.stage(tenants, mode, slice_ns) as stage:
             stage.go()
             stage.wait(run.effort.settle_s)
             before = stage.watch(1, CHANGE_STEP_S)
-            one.happens(stage)
-            after = stage.watch(3, CHANGE_STEP_S)
-        taken_ms = stats.settled_ms(after, after[0].elapsed_ns, one.asked, TOLERANCE)
-        what = f"{one.what}: shares within {100 * TOLERANCE:g} %, {mode}"
-        run.picture(name, what, before + after[1:], tenants)
-        got = [round(share, 2) for share in stats.shares(after[len(after) // 3], after[-1])]
-        late = float("inf") if taken_ms is None else taken_ms
-        row = verdict(name, what, late, one.target_ms, "ms", asked=one.asked, got_later=got)
-        return [
-            row if taken_ms is not None else replace(row, value=None, note="not within 3 s", within=False)
-        ]
+            changed_ns = before[-1].elapsed_ns
+            change.happens(stage)
+            after = stage.watch(WATCHED_S, CHANGE_STEP_S)
+        taken_ms = stats.settled_ms(after, changed_ns, change.asked, TOLERANCE)
+        later = got(after[len(after) // 3 :])
+        return [Found(taken_ms, before + after[1:], tenants, {"got_later": later})]
 
     return measure
 
-
-def from_20_to_80(mode: str) -> Change:
-    def happens(stage: Stage) -> None:
-        if mode == TURNS:
-            stage.take_turns([80, 20])
-        for tenant, cap in enumerate((80, 20)):
-            stage.set_cap(tenant, cap)
-
-    return Change("20/80 become 80/20", (20, 80), happens, (80, 20), 500)
-
-
-def arrival(mode: str) -> Change:
-    def happens(stage: Stage) -> None:
-        stage.prepare(1)
-        stage.go(1)
-
-    caps = (100.0, 100.0) if mode == TURNS else (50.0, 50.0)
-    return Change("a second tenant arrives, 50/50", caps, happens, (50, 50), 500, starts=(True, False))
-
-
-def departure(mode: str) -> Change:
-    if mode == TURNS:
-        return Change("one of two leaves", (100, 100), lambda stage: stage.leave(1), (100, None), 200)
-    return Change("one of two leaves", (50, 50), lambda stage: stage.leave(1), (50, None), 200)
-
-
-def death(mode: str) -> Change:
-    if mode == TURNS:
-        return Change("kill -9 of one of two", (100, 100), lambda stage: stage.kill(1), (100, None), 500)
-    return Change("kill -9 of one of two", (50, 50), lambda stage: stage.kill(1), (50, None), 500)
-
-
-# -------- waits --------
 
 WAIT_STEP_S = 0.002
 
 
-def waits(target_ms: float) -> Callable[[Run, str, str], list[Row]]:
-    def measure(run: Run, name: str, mode: str) -> list[Row]:
-        caps = (10, 20, 30, 40)
-        tenants = contended([run.kernel(1_000_000)] * len(caps), caps)(run)
-        with run.stage(tenants, mode) as stage:
-            stage.go()
-            stage.wait(run.effort.settle_s)
-            samples = stage.watch(run.effort.seconds, WAIT_STEP_S)
-        longest = stats.longest_wait_ms(samples)
-        what = f"longest wait of a runnable tenant, 10/20/30/40, kernels of 1 ms, {mode}"
-        run.picture(name, what, samples, tenants)
-        return [verdict(name, what, max(longest), target_ms, "ms", longest=[round(ms) for ms in longest])]
-
-    return measure
+def waits(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
+    """Milliseconds without anything, of four tenants with kernels of 1 ms."""
+    caps = (10, 20, 30, 40)
+    tenants = capped([run.kernel(1_000_000)] * len(caps), caps)(run)
+    with run.stage(tenants, mode, slice_ns) as stage:
+        stage.go()
+        stage.wait(run.effort.settle_s)
+        samples = stage.watch(run.effort.seconds, WAIT_STEP_S)
+    longest_ms = stats.longest_wait_ms(samples)
+    return [Found(max(longest_ms), samples, tenants, {"longest_ms": [round(ms) for ms in longest_ms]})]

@@ -1,7 +1,7 @@
 """One device with tenants on it who have limits and loads, on the real clock or a virtual one.
 
-The tenants' files are written here and not by a controller: what is measured is what programs make of them, and on
-the virtual clock there is no controller.
+On the virtual clock there is no controller: its pure parts, which divide a device and lend what is not used,
+are called from here, in the controller's stead.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any
 
 from gshare.benchmarks.driver import SPIN_PTX
 from gshare.benchmarks.share_stats import Sample
+from gshare.controller import balance, shares
 from gshare.controller.devices import REAL, Found, real_devices, simulated_devices
 from gshare.controller.errors import GshareError
-from gshare.controller.region import BURST_NS, IN_FLIGHT_NS, RESUME_NS
+from gshare.controller.protocol import Limits
+from gshare.controller.shares import Asker
+from gshare.controller.units import FULL_PPM
 from gshare.shim import abi, preload_environment, sim
 from gshare.shim.sim.virtual import VirtualClock
 
-QUANTUM_NS = 10_000_000
-LOW_IN_FLIGHT_NS = 500_000
+NO_LIMITS = Limits()
 START_S = 0.001
 START_TIMEOUT_S = 60.0
 PROFILE = "h200"
@@ -40,17 +42,13 @@ BOARD_BYTES = BOARD.size + 8 * LATENCIES
 
 @dataclass(frozen=True)
 class Tenant:
-    """What one tenant may have and what its program does (options of programs/share_load.c)."""
+    """What one tenant asks for and what its program does (options of programs/share_load.c)."""
 
     load: Mapping[str, Any]
-    cap: float | None = 100.0
-    """Percent; None: it runs without gshare."""
+    limits: Limits | None = NO_LIMITS
+    """None: it runs without gshare."""
     asked: float | None = None
     """Percent that it must get, if any."""
-    turn: float = 0.0
-    """Percent of each period of turns."""
-    low: bool = False
-    """Has what the tenants that are not low leave."""
     starts: bool = True
     name: str = ""
 
@@ -122,12 +120,14 @@ class Stage:
         self.activity = abi.Activity(self._folder / "activity")
         self.limits: list[abi.Limits] = []
         self.usage: list[abi.Usage] = []
-        for index, tenant in enumerate(tenants):
-            self._make_files(index, tenant, turns)
-        if turns:
-            self.take_turns([tenant.turn for tenant in tenants])
+        self._turns = turns
+        self._asked: dict[int, Limits] = {}
+        self._lender: balance.Device | None = None
+        self._lent_ns = 0
+        for index in range(len(tenants)):
+            self._make_files(index)
         self._started_ns = self.now_ns()
-        self._is_full = sum(t.cap or 100.0 for t in tenants if "batch" not in t.load) >= 100
+        self._is_full = sum(_most_ppm(t.limits) for t in tenants if "batch" not in t.load) >= FULL_PPM
 
     def _make_machine(self, slice_ns: int) -> None:
         before = os.environ.get("SIMGPU_SLICE_NS")
@@ -144,44 +144,69 @@ class Stage:
                 if before is not None:
                     os.environ["SIMGPU_SLICE_NS"] = before
 
-    def _make_files(self, index: int, tenant: Tenant, turns: bool) -> None:
+    def _make_files(self, index: int) -> None:
         own = self._folder / f"tenant-{index}"
         own.mkdir()
         limits = abi.DeviceLimits(
             uuid=uuid.UUID(self.device.uuid.removeprefix("GPU-")).bytes,
             device_memory_bytes=self.device.memory_bytes,
             memory_limit_bytes=self.device.memory_bytes,
-            cap_ppm=round((100.0 if tenant.cap is None else tenant.cap) * 10_000),
-            burst_ns=BURST_NS,
-            resume_ns=0 if turns else RESUME_NS,
-            in_flight_ns=LOW_IN_FLIGHT_NS if tenant.low else IN_FLIGHT_NS,
         )
+        bound = len(self.tenants)
         abi.create_limits(
-            own / "limits",
-            f"t{index}",
-            index,
-            [limits],
-            now_ns=self.now_ns(),
-            tenants_bound=len(self.tenants),
+            own / "limits", f"t{index}", index, [limits], now_ns=self.now_ns(), tenants_bound=bound
         )
         abi.create_usage(own / "usage")
         os.link(self._folder / "activity", own / "activity")
         self.limits.append(abi.Limits(own / "limits", writable=True))
         self.usage.append(abi.Usage(own / "usage"))
-        if tenant.low:
-            self.limits[index].set_above([i for i, other in enumerate(self.tenants) if not other.low])
 
-    def take_turns(self, percents: Sequence[float]) -> None:
-        """A place each, as long as its percents of the period."""
-        period_ns = QUANTUM_NS * len(percents)
-        begins = [round(sum(percents[:i]) / 100 * period_ns) for i in range(len(percents))]
-        for limits in self.limits:
-            limits.set_turns(0, period_ns, list(zip(begins, range(len(begins)), strict=True)))
+    # -------- what a controller does --------
 
-    def set_cap(self, tenant: int, percent: float) -> None:
-        self.limits[tenant].set_cap(
-            0, round(percent * 10_000), self.now_ns(), spent_ns=self.usage[tenant].device(0).spent_ns
+    def ask(self, index: int, limits: Limits) -> None:
+        """Give a tenant other limits."""
+        self._asked[index] = limits
+        self._apportion()
+
+    def _apportion(self) -> None:
+        """Divide the device among those who are there, by what they ask for."""
+        askers = [Asker(index, limits) for index, limits in self._asked.items()]
+        found = dict(zip(self._asked, shares.shares(askers, self._turns), strict=True))
+        guarantees = {index: share.guarantee_ppm for index, share in found.items()}
+        in_turns = self._turns and len(askers) > 1
+        period_ns, table = shares.places(guarantees) if in_turns else (0, [])
+        order = shares.above({asker.tenant: shares.rank(asker.limits) for asker in askers}, [self._asked])
+        for index, share in found.items():
+            self._set_share(index, share)
+            limits = self.limits[index]
+            limits.set_turns(0, period_ns, table)
+            limits.set_above(order[index])
+            limits.set_below(any(index in above for above in order.values()))
+        self._lender = None
+        if any(share.weight for share in found.values()):
+            self._lender = balance.Device([self._sharer(*one) for one in found.items()])
+
+    def _set_share(self, index: int, share: shares.Share) -> None:
+        device = self.limits[index].device(0)
+        guarantee_ppm = 0 if share.cap_ppm == abi.NO_CAP_PPM else share.guarantee_ppm
+        has = device.cap_ppm, device.guarantee_ppm, device.in_flight_ns, device.resume_ns
+        if has == (share.cap_ppm, guarantee_ppm, share.in_flight_ns, share.resume_ns):
+            return
+        afresh = device.cap_ppm == abi.NO_CAP_PPM or device.guarantee_ppm == shares.UNBOUNDED_PPM
+        self.limits[index].set_cap(
+            0,
+            share.cap_ppm,
+            self.now_ns(),
+            spent_ns=self.usage[index].device(0).spent_ns if afresh else None,
+            rate_ppm=guarantee_ppm,
+            burst_ns=shares.BURST_NS,
+            resume_ns=share.resume_ns,
+            in_flight_ns=share.in_flight_ns,
         )
+
+    def _sharer(self, index: int, share: shares.Share) -> balance.Sharer:
+        maps = self.limits[index].memory(), self.usage[index].memory(), self.activity.memory()
+        return (*maps, index, 0, share.guarantee_ppm, share.ceiling_ppm, share.weight, False)
 
     def __enter__(self) -> Stage:
         try:
@@ -204,6 +229,7 @@ class Stage:
                 program.kill()
             if not self.clock:
                 program.communicate()
+        self._lender = None  # else it holds the files
         for file in (*self.limits, *self.usage, self.activity):
             file.close()
         for board in (board for boards in self._boards for board in boards):
@@ -217,6 +243,8 @@ class Stage:
     def prepare(self, index: int) -> None:
         """Start a tenant's program; it waits for `go`."""
         tenant = self.tenants[index]
+        if tenant.limits is not None:
+            self.ask(index, tenant.limits)
         board = Board(self._folder / f"board-{index}-{len(self._boards[index])}")
         self._boards[index].append(board)
         options = {"seed": index + 1, "count": int(self.place.by_work), **tenant.load}
@@ -225,7 +253,7 @@ class Stage:
         environ = dict(self.place.environment)
         if self.place.simulated:
             environ |= sim.environment(self._machine)
-        if tenant.cap is not None:
+        if tenant.limits is not None:
             environ = preload_environment(self._folder / f"tenant-{index}", environ)
         pipe = subprocess.PIPE
         program: subprocess.Popen[str] = (
@@ -271,6 +299,19 @@ class Stage:
         return self.clock.now_ns if self.clock else time.monotonic_ns()
 
     def wait(self, seconds: float) -> None:
+        """Let time pass, and lend now and then what tenants do not use."""
+        until_ns = self.now_ns() + round(seconds * 1e9)
+        while (left_ns := until_ns - self.now_ns()) > 0:
+            if self._lender is None:
+                self._pass(left_ns / 1e9)
+                continue
+            tick_ns = self._lent_ns + balance.PERIOD_NS - self.now_ns()
+            self._pass(max(min(left_ns, tick_ns), 0) / 1e9)
+            if self.now_ns() >= self._lent_ns + balance.PERIOD_NS:
+                self._lent_ns = self.now_ns()
+                self._lender.tick(self._lent_ns)
+
+    def _pass(self, seconds: float) -> None:
         if self.clock:
             self.clock.run(seconds)
         else:
@@ -304,6 +345,10 @@ def _new_folder(directory: Path) -> Path:
     folder = directory / f"stage-{number}"
     folder.mkdir()
     return folder
+
+
+def _most_ppm(limits: Limits | None) -> int:
+    return (limits and (limits.ceiling_ppm or limits.compute_ppm)) or FULL_PPM
 
 
 def _device(machine: str) -> Found:

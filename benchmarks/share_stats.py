@@ -1,4 +1,4 @@
-"""What is made of samples of GPU time: shares over windows, and how far, how fair, how soon.  Pure functions."""
+"""Samples of GPU time, and what is made of them: shares over windows, how far, fair, soon; all pure."""
 
 from __future__ import annotations
 
