@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 20
 """The file is moved aside at this size, in the place of the one moved aside before."""
 
 Event = dict[str, Any]
-"""`what` tells the kind: started, ended, limits, refused, refusals-lost, residue, unmanaged.
+"""`what` tells the kind: started, ended, limits, paused, resumed, refused, refusals-lost, residue, unmanaged.
 
 Other keys depend on it; an unmanaged process has the tenant "".
 `at_ns` is of the clock of all limits, `time_ns` since 1970.

@@ -319,7 +319,11 @@ class Registry:
     ) -> list[Granted]:
         return [
             Granted(
-                device.index, device.uuid, *grants[device.uuid], capacity.context_bytes, limits.ceiling_ppm
+                device.index,
+                device.uuid,
+                *grants[device.uuid],
+                capacity.context_bytes,
+                limits.ceiling_ppm or limits.compute_ppm,
             )
             for device, capacity in known
             if device.uuid in grants

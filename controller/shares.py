@@ -99,7 +99,7 @@ def shares(askers: Sequence[Asker], turning: bool) -> list[Share]:
         if share is None and shared:
             share = Share(abi.METERED_PPM, part[asker.tenant], FULL_PPM, _weight(asker))
         elif share is None:
-            share = Share(abi.METERED_PPM if ranked or asker.paused else abi.NO_CAP_PPM)
+            share = Share(abi.METERED_PPM if ranked or _is_measured(asker) else abi.NO_CAP_PPM)
         found.append(
             share._replace(
                 in_flight_ns=LOW_IN_FLIGHT_NS if asker.limits.priority == "low" else IN_FLIGHT_NS,
@@ -185,6 +185,14 @@ def _is_shared(askers: Sequence[Asker]) -> bool:
     return len(askers) > 1 and any(
         asker.limits.compute_ppm is not None or asker.limits.weight is not None for asker in askers
     )
+
+
+def _is_measured(asker: Asker) -> bool:
+    """Whether a tenant without a share is measured even where it is alone.
+
+    What one that is not has queued when somebody arrives, or when it is paused, keeps the device for a while.
+    """
+    return asker.paused or asker.limits.weight is not None or asker.limits.priority == "low"
 
 
 def _weight(asker: Asker) -> int:

@@ -9,6 +9,7 @@ import pytest
 from gshare.controller.adopt import adopt
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Admitted, Change, Limits, Pause, SetLimits, SetQuota
+from gshare.controller.shares import UNBOUNDED_PPM
 from gshare.shim import abi
 
 from .conftest import House, device
@@ -44,7 +45,7 @@ def test_admission_counts_guarantees_only(house: House) -> None:
 
 def test_weights_and_the_others_have_what_guarantees_leave(house: House) -> None:
     heavy = house.registry.admit(house.request(Limits(weight=3)))
-    assert guarantee(heavy)[0] == abi.NO_CAP_PPM  # alone
+    assert guarantee(heavy) == (abi.METERED_PPM, UNBOUNDED_PPM)  # alone
     free = house.registry.admit(house.request())
     assert [guarantee(one) for one in (heavy, free)] == [
         (abi.METERED_PPM, 750_000),
@@ -120,7 +121,7 @@ def test_one_that_is_gone_is_above_nobody(house: House) -> None:
     house.end(request.pid)
     house.registry.tenants.sweep()
     with limits_of(low) as limits:
-        assert (limits.above, limits.device(0).cap_ppm) == ([], abi.NO_CAP_PPM)
+        assert limits.above == []
 
 
 def test_a_paused_tenant_is_measured_so_that_it_looks(house: House) -> None:

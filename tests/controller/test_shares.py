@@ -40,8 +40,8 @@ def test_who_asks_for_nothing_pays_nothing() -> None:
     for count in (1, 2, 5):
         found = shares.shares([Asker(number, Limits()) for number in range(count)], False)
         assert {share.cap_ppm for share in found} == {abi.NO_CAP_PPM}
-    (alone,) = shares.shares([Asker(0, Limits(weight=5))], False)
-    assert alone.cap_ppm == abi.NO_CAP_PPM
+    (high,) = shares.shares([Asker(0, Limits(priority="high"))], False)
+    assert high.cap_ppm == abi.NO_CAP_PPM
 
 
 @given(askers(), st.booleans())
@@ -79,8 +79,9 @@ def test_low_priority_has_little_in_flight_and_ranks_are_measured() -> None:
     assert [share.cap_ppm for share in found] == [abi.METERED_PPM] * 2
     assert [share.guarantee_ppm for share in found] == [shares.UNBOUNDED_PPM] * 2
     assert [share.in_flight_ns for share in found] == [2_000_000, 500_000]
-    (alone,) = shares.shares([low], False)
-    assert alone.cap_ppm == abi.NO_CAP_PPM
+    for waiting in (low, Asker(0, Limits(weight=5)), Asker(0, Limits(), paused=True)):
+        (alone,) = shares.shares([waiting], False)  # not much may be queued when somebody arrives
+        assert (alone.cap_ppm, alone.guarantee_ppm) == (abi.METERED_PPM, shares.UNBOUNDED_PPM)
 
 
 @given(
