@@ -187,6 +187,42 @@ out(codes)
     assert set(finish(device.python(0, code))) == {0}
 
 
+def test_contexts_end_with_copies_in_flight(make_device: Make) -> None:
+    """Or are reset, after threads that have copied and filled in them."""
+    device = make_device(80)
+    code = """
+must("cuInit", 0)
+codes, data = [], ctypes.create_string_buffer(1 << 20)
+def work(context, stream, here, there, going):
+    call("cuCtxSetCurrent", context)
+    while going.is_set():
+        call("cuMemsetD8Async", u64(here), 1, 1 << 20, u64(stream))
+        call("cuMemcpyDtoDAsync_v2", u64(there), u64(here), 1 << 20, u64(stream))
+        call("cuMemcpyHtoD_v2", u64(here), data, 1 << 20)
+        call("cuMemcpy", u64(there), u64(here), 1 << 20)
+for i in range(20):
+    context = u64()
+    if i % 2:
+        codes.append(call("cuCtxCreate_v2", ctypes.byref(context), 0, 0))
+    else:
+        context.value = start()
+    found.clear()
+    stream, going = new("cuStreamCreate", i % 4 // 2)[1], threading.Event()
+    here, there = (new("cuMemAlloc_v2", 1 << 20)[1] for _ in range(2))
+    going.set()
+    threads = [threading.Thread(target=work, args=(context, stream, here, there, going)) for _ in range(2)]
+    [thread.start() for thread in threads]
+    codes += [spin(MS // 2, stream) for _ in range(8)]
+    going.clear()
+    [thread.join() for thread in threads]
+    codes += [spin(MS // 2, stream), call("cuMemsetD8_v2", u64(here), 2, 1 << 20)]
+    codes.append(call("cuCtxDestroy_v2", context) if i % 2 else call("cuDevicePrimaryCtxReset_v2", 0))
+out(codes)
+"""
+    assert set(finish(device.python(0, code))) == {0}
+    assert device.charged_ns(0) > 50 * MS
+
+
 def test_contexts_of_one_thread_are_told_apart(make_device: Make) -> None:
     """The legacy stream has one handle in all contexts."""
     device = make_device(60)
