@@ -2,6 +2,7 @@
 #include "graph_exec.h"
 #include "graph_memory.h"
 #include "launch.h"
+#include "pool.h"
 #include "region.h"
 
 #define CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD 2ull
@@ -24,7 +25,7 @@ static struct gs_graph_need *find(CUgraphExec exec)
 
 static bool capturing(CUstream stream)
 {
-    return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) && gs_meter_capturing(stream);
+    return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) && gs_is_captured(stream);
 }
 
 CUresult gs_graph_launch(const char *api, CUgraphExec exec, CUstream handle, CUstream stream,

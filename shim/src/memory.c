@@ -4,6 +4,7 @@
 #include "graph_memory.h"
 #include "hooks.h"
 #include "later.h"
+#include "managed.h"
 #include "meter.h"
 #include "physical.h"
 #include "pool.h"
@@ -221,8 +222,10 @@ static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdev
         gs_pool_freed(entry, stream);
     else if (entry->kind == GS_GRAPH)
         gs_graph_memory_freed(entry, stream);
-    else if (!gs_later_release(entry, stream))
+    else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))
         gs_quota_release(entry->device, entry->kind, entry->bytes);
+    if (!result && entry->kind == GS_MANAGED)
+        gs_managed_freed(pointer, stream);
     return result;
 }
 
@@ -233,7 +236,7 @@ static inline __attribute__((always_inline)) CUresult freed(CUresult result, int
 {
     if (!known)
         return result;
-    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry))
+    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry) || entry->kind == GS_MANAGED)
         return freed_otherwise(result, pointer, entry, stream);
     gs_quota_release(entry->device, entry->kind, entry->bytes);
     return CUDA_SUCCESS;
@@ -259,7 +262,7 @@ GSHARE_HOOK(cuMemFree, (CUdeviceptr_v1 dptr))
 static inline int is_captured(CUstream stream)
 {
     return __builtin_expect(__atomic_load_n(&gs_captures, __ATOMIC_RELAXED) != 0, 0) &&
-           gs_meter_capturing(stream);
+           gs_is_captured(stream);
 }
 
 GSHARE_HOOK(cuMemFreeAsync, (CUdeviceptr dptr, CUstream hStream))

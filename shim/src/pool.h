@@ -36,6 +36,10 @@ int gs_pool_grow(struct gs_growth *growth);
 /* What the program gets, given what the driver said. */
 CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult result, CUdeviceptr pointer);
 
+/* True: what is done in the stream now becomes part of a graph.  Where the driver cannot say, nothing can be done there
+ * either. */
+int gs_is_captured(CUstream stream);
+
 /* The device of a pool that we have seen. */
 int gs_pool_device(CUmemoryPool pool, int otherwise);
 

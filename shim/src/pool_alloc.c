@@ -33,21 +33,22 @@ static int device_of_stream(CUstream stream, CUdevice *ordinal)
     return !result;
 }
 
-static int is_capturing(CUstream stream)
+int gs_is_captured(CUstream stream)
 {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
 
     return !REAL(cuStreamIsCapturing)(stream, &status) && status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
-/* False: nothing of this is ours to decide (#4 charges what graphs allocate), the driver is just asked. */
+/* False: nothing of this is ours to decide (what graphs allocate is charged at their launch), the driver is just
+ * asked. */
 static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_t bytes,
                              CUstream stream)
 {
     CUdevice ordinal;
 
     *growth = (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || is_capturing(stream) || !device_of_stream(stream, &ordinal) ||
+    if (!gs_region() || !pointer || gs_is_captured(stream) || !device_of_stream(stream, &ordinal) ||
         REAL(cuDeviceGetMemPool)(&growth->pool, ordinal))
         return 0;
     growth->device = gs_device_index(ordinal);
@@ -59,7 +60,7 @@ static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_
 {
     *growth =
         (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .pool = pool, .device = GS_NO_DEVICE};
-    if (!gs_region() || !pointer || !pool || is_capturing(stream))
+    if (!gs_region() || !pointer || !pool || gs_is_captured(stream))
         return 0;
     growth->device = gs_pool_device(pool, gs_current_device());
     return growth->device != GS_NO_DEVICE;

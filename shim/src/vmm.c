@@ -17,26 +17,16 @@ static uint64_t unmaps; /* begun: the clock of mappings */
 
 /* -------- handles -------- */
 
-/* Could the driver mean anything but "bad argument"? */
-static int is_possible(size_t size, const CUmemAllocationProp *prop, unsigned long long flags)
+/* What the driver would say of what it cannot make; it is not asked to try, as it might succeed. */
+static CUresult refuse(size_t size, const CUmemAllocationProp *prop, unsigned long long flags, int device)
 {
     size_t grain = 0;
+    CUresult result = REAL(cuMemGetAllocationGranularity)(&grain, prop, 0);
 
-    return size && !flags && !REAL(cuMemGetAllocationGranularity)(&grain, prop, 0) && grain &&
-           size % grain == 0;
-}
-
-static CUresult refuse(CUmemGenericAllocationHandle *handle, size_t size, const CUmemAllocationProp *prop,
-                       unsigned long long flags, int device)
-{
-    CUresult result;
-
-    if (!is_possible(size, prop, flags)) {
-        result = REAL(cuMemCreate)(handle, size, prop, flags);
-        if (result)
-            return result;
-        REAL(cuMemRelease)(*handle);
-    }
+    if (result)
+        return result;
+    if (!size || flags || !grain || size % grain)
+        return CUDA_ERROR_INVALID_VALUE;
     return gs_refuse("cuMemCreate", device, size);
 }
 
@@ -52,7 +42,7 @@ GSHARE_HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t size, co
     device = gs_row_of_location(&prop->location);
     bytes = device == GS_NO_DEVICE ? 0 : size;
     if (!gs_reserve(device, GS_PHYSICAL, bytes))
-        return refuse(handle, size, prop, flags, device);
+        return refuse(size, prop, flags, device);
     result = REAL(cuMemCreate)(handle, size, prop, flags);
     if (!result && !gs_physical_new(gs_name(GS_NAME_HANDLE, *handle), device, bytes)) {
         REAL(cuMemRelease)(*handle);

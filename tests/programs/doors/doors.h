@@ -135,6 +135,13 @@ bool end_array(struct actor *a, const struct held *held);
 bool end_graph(struct actor *a, const struct held *held);
 bool end_context(struct actor *a, const struct held *held);
 
+/* -------- the end -------- */
+
+void synchronise(struct actor *a);
+void end_all(struct actor *a, enum kind first, enum kind last);
+void free_all(struct actor *a); /* all but contexts */
+void leave(struct actor *a);    /* these */
+
 /* -------- the driver's calls that threads.h lacks -------- */
 
 typedef struct {

@@ -99,36 +99,6 @@ void drop_home(int home)
     pthread_mutex_unlock(&lock);
 }
 
-static bool end(struct actor *a, const struct held *held)
-{
-    switch (held->kind) {
-    case HANDLE:
-    case MAPPING:
-    case MULTICAST:
-    case EXTERNAL:
-        return end_physical(a, held);
-    case ARRAY:
-    case MIPMAP:
-    case SPARSE:
-        return end_array(a, held);
-    case EXEC:
-    case LEFT:
-        return end_graph(a, held);
-    case MODULE:
-    case LIBRARY:
-    case GREEN:
-        return end_context(a, held);
-    default:
-        return end_memory(a, held);
-    }
-}
-
-void let_go(struct actor *a, const struct held *held)
-{
-    if (!end(a, held))
-        keep(held);
-}
-
 /* -------- calls -------- */
 
 static struct site *sites;
@@ -290,58 +260,7 @@ static void run_all(int threads, int from, int to)
         pthread_join(ids[i], NULL);
 }
 
-/* -------- the end -------- */
-
-static void synchronise(struct actor *a)
-{
-    size_t free_bytes, total_bytes; /* the simulated driver looks then who still has what was shared */
-
-    for (int i = 0; i < devices * PLACES_PER_DEVICE; i++)
-        for (int tries = 0; places[i].alive && tries < TRIES; tries++)
-            if (DO(cuCtxSetCurrent, places[i].context) == CUDA_SUCCESS &&
-                DO(cuCtxSynchronize) == CUDA_SUCCESS &&
-                DO(cuMemGetInfo_v2, &free_bytes, &total_bytes) == CUDA_SUCCESS)
-                break;
-    DO(cuCtxSynchronize); /* also without a context */
-}
-
-/* In its own context where it has one. */
-static void end_one(struct actor *a, const struct held *held)
-{
-    struct place *place = &places[held->home >= 0 ? held->home : held->device * PLACES_PER_DEVICE];
-
-    if (place->alive)
-        DO(cuCtxSetCurrent, place->context);
-    a->at = place;
-    a->lane = place->alive ? place->lane[0] : NULL;
-    for (int tries = 0; tries < TRIES; tries++)
-        if (end(a, held))
-            return;
-}
-
-static void end_all(struct actor *a, enum kind first, enum kind last)
-{
-    struct held held;
-
-    for (enum kind kind = first; kind <= last; kind++)
-        while (take(a, kind, ANYWHERE, -1, &held))
-            end_one(a, &held);
-}
-
-static void free_all(struct actor *a)
-{
-    end_all(a, EXEC, EXEC);
-    end_all(a, LINEAR, KINDS - 1);
-    shared_pools_close(a);
-    synchronise(a);
-}
-
-static void leave(struct actor *a)
-{
-    for (int i = devices * PLACES_PER_DEVICE - 1; i >= 0; i--)
-        if (places[i].alive)
-            place_close(a, &places[i]);
-}
+/* -------- the program -------- */
 
 static bool begin(struct actor *a)
 {

@@ -72,8 +72,9 @@ void shared_pools_close(struct actor *a)
 {
     for (CUdevice device = 0; device < devices; device++)
         for (int i = 0; i < SHARED_POOLS; i++)
-            for (int tries = 0; tries < 50 && DO(cuMemPoolDestroy, pools[device][i]) != CUDA_SUCCESS;)
-                tries++;
+            for (int tries = 0; tries < 50 && pools[device][i]; tries++)
+                if (DO(cuMemPoolDestroy, pools[device][i]) == CUDA_SUCCESS)
+                    pools[device][i] = NULL;
 }
 
 CUmemoryPool shared_pool(struct actor *a, CUdevice device)

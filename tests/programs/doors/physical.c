@@ -7,7 +7,7 @@
 
 #define GRAIN ((uint64_t)2 << 20)
 
-enum { TILE_POOL = 1, POSIX_FD = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR };
+enum { MOST_HOPS = 2, TILE_POOL = 1, POSIX_FD = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR };
 
 static int receiving = -1, sending = -1;
 
@@ -16,6 +16,7 @@ struct letter {
     enum kind kind;
     CUdevice device;
     uint64_t bytes;
+    uint64_t hops; /* from process to process so far */
     CUipcMemHandle handle;
 };
 
@@ -93,6 +94,7 @@ void physical_retain(struct actor *a)
         return;
     again.device = held.device;
     again.bytes = GRAIN;
+    again.address[0] = MOST_HOPS;
     if (DO(cuMemRetainAllocationHandle, &again.memory, (void *)held.handle) == CUDA_SUCCESS)
         keep(&again);
     keep(&held);
@@ -176,8 +178,10 @@ void physical_share(struct actor *a)
             return;
         }
     } else if (take(a, HANDLE, ANYWHERE, -1, &held)) {
-        letter = (struct letter){.kind = HANDLE, .device = held.device, .bytes = held.bytes};
-        if (DO(cuMemExportToShareableHandle, &fd, held.handle, POSIX_FD, 0) == CUDA_SUCCESS) {
+        letter = (struct letter){
+            .kind = HANDLE, .device = held.device, .bytes = held.bytes, .hops = held.address[0] + 1};
+        if (letter.hops <= MOST_HOPS &&
+            DO(cuMemExportToShareableHandle, &fd, held.handle, POSIX_FD, 0) == CUDA_SUCCESS) {
             post(&letter, fd);
             close(fd);
         }
@@ -223,6 +227,7 @@ void receive(struct actor *a)
         bring_external(a, &letter, fd);
     } else {
         made.kind = HANDLE;
+        made.address[0] = letter.hops;
         if (DO(cuMemImportFromShareableHandle, &made.memory, (void *)(intptr_t)fd, POSIX_FD) == CUDA_SUCCESS)
             keep(&made);
         close(fd);
