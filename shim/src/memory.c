@@ -4,7 +4,6 @@
 #include "graph_memory.h"
 #include "hooks.h"
 #include "later.h"
-#include "managed.h"
 #include "meter.h"
 #include "physical.h"
 #include "pool.h"
@@ -222,10 +221,8 @@ static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdev
         gs_pool_freed(entry, stream);
     else if (entry->kind == GS_GRAPH)
         gs_graph_memory_freed(entry, stream);
-    else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))
+    else if (!gs_later_release(entry, stream))
         gs_quota_release(entry->device, entry->kind, entry->bytes);
-    if (!result && entry->kind == GS_MANAGED)
-        gs_managed_freed(pointer, stream);
     return result;
 }
 
@@ -236,7 +233,7 @@ static inline __attribute__((always_inline)) CUresult freed(CUresult result, int
 {
     if (!known)
         return result;
-    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry) || entry->kind == GS_MANAGED)
+    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry))
         return freed_otherwise(result, pointer, entry, stream);
     gs_quota_release(entry->device, entry->kind, entry->bytes);
     return CUDA_SUCCESS;
