@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Found
@@ -19,6 +20,9 @@ from gshare.controller.protocol import Admit, Limits
 from gshare.controller.registry import Registry
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants
+
+settings.register_profile("busy host", deadline=None)
+settings.load_profile("busy host")
 
 GIB = 1 << 30
 CONTEXT_BYTES = GIB // 2
