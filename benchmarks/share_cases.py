@@ -347,7 +347,7 @@ def reaction(change: Change) -> Measure:
     return measure
 
 
-WAIT_STEP_S = 0.002
+WAIT_STEP_S = 0.004
 
 
 def waits(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
