@@ -167,29 +167,13 @@
 #define OF_cuMemcpyBatchAsync_v2_ptsz(dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream)         \
     gs_copy_batch(gs_per_thread(hStream), dsts, srcs, sizes, count)
 
-/* -------- prefetches, and others -------- */
+/* -------- others -------- */
 
 #define OF_cuFabricCpyBatchAsync(numOps, opList, flags, hStream)                    BREAK(gs_legacy(hStream))
 #define OF_cuFabricCpyBatchAsync_ptsz(numOps, opList, flags, hStream)               BREAK(gs_per_thread(hStream))
 #define OF_cuMemBatchDecompressAsync(paramsArray, count, flags, errorIndex, stream) WORK(gs_legacy(stream))
 #define OF_cuMemBatchDecompressAsync_ptsz(paramsArray, count, flags, errorIndex, stream)                     \
     WORK(gs_per_thread(stream))
-#define OF_cuMemDiscardAndPrefetchBatchAsync(dptrs, sizes, count, prefetchLocs, prefetchLocIdxs,             \
-                                             numPrefetchLocs, flags, hStream)                                \
-    BREAK(gs_legacy(hStream))
-#define OF_cuMemDiscardAndPrefetchBatchAsync_ptsz(dptrs, sizes, count, prefetchLocs, prefetchLocIdxs,        \
-                                                  numPrefetchLocs, flags, hStream)                           \
-    BREAK(gs_per_thread(hStream))
-#define OF_cuMemPrefetchAsync(devPtr, count, dstDevice, hStream)               BREAK(gs_legacy(hStream))
-#define OF_cuMemPrefetchAsync_ptsz(devPtr, count, dstDevice, hStream)          BREAK(gs_per_thread(hStream))
-#define OF_cuMemPrefetchAsync_v2(devPtr, count, location, flags, hStream)      BREAK(gs_legacy(hStream))
-#define OF_cuMemPrefetchAsync_v2_ptsz(devPtr, count, location, flags, hStream) BREAK(gs_per_thread(hStream))
-#define OF_cuMemPrefetchBatchAsync(dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs,      \
-                                   flags, hStream)                                                           \
-    BREAK(gs_legacy(hStream))
-#define OF_cuMemPrefetchBatchAsync_ptsz(dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs, \
-                                        flags, hStream)                                                      \
-    BREAK(gs_per_thread(hStream))
 
 /* -------- waits in a stream -------- */
 

@@ -66,6 +66,8 @@ typedef struct {
     int id;
 } CUmemLocation;
 
+#define CU_DEVICE_CPU (-1)
+
 #define CU_MEM_LOCATION_TYPE_DEVICE            1
 #define CU_MEM_LOCATION_TYPE_HOST              2
 #define CU_MEM_LOCATION_TYPE_HOST_NUMA         3

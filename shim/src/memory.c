@@ -4,6 +4,7 @@
 #include "graph_memory.h"
 #include "hooks.h"
 #include "later.h"
+#include "managed.h"
 #include "meter.h"
 #include "physical.h"
 #include "pool.h"
@@ -208,21 +209,32 @@ static inline int take(CUdeviceptr pointer, struct gs_entry *entry)
     return gs_region() && (gs_ledger_take(pointer, entry) || take_imported(pointer, entry));
 }
 
+/* The driver has not freed it.  Where the address has been given out again meanwhile, somebody else has. */
+static void put_back(CUdeviceptr pointer, const struct gs_entry *entry)
+{
+    struct gs_entry newer, own;
+
+    if (gs_ledger_put(pointer, entry, &newer) != GS_NOTED_OVER) /* room for it was there a moment ago */
+        return;
+    gs_ledger_put(pointer, &newer, &own);
+    forget(entry);
+}
+
 static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdeviceptr pointer,
                                                           const struct gs_entry *entry, CUstream stream)
 {
-    struct gs_entry stale;
-
     if (entry->kind == GS_IMPORTED)
         return gs_physical_gone((uint32_t)entry->owner, result);
     if (result)
-        gs_ledger_put(pointer, entry, &stale); /* room for it was there a moment ago */
+        put_back(pointer, entry);
     else if (entry->kind == GS_POOL)
         gs_pool_freed(entry, stream);
     else if (entry->kind == GS_GRAPH)
         gs_graph_memory_freed(entry, stream);
-    else if (!gs_later_release(entry, stream))
+    else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))
         gs_quota_release(entry->device, entry->kind, entry->bytes);
+    if (!result && entry->kind == GS_MANAGED)
+        gs_managed_freed(pointer, stream);
     return result;
 }
 
@@ -233,7 +245,7 @@ static inline __attribute__((always_inline)) CUresult freed(CUresult result, int
 {
     if (!known)
         return result;
-    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry))
+    if (result || stream != GS_ANY_STREAM || !gs_is_charge(entry) || entry->kind == GS_MANAGED)
         return freed_otherwise(result, pointer, entry, stream);
     gs_quota_release(entry->device, entry->kind, entry->bytes);
     return CUDA_SUCCESS;

@@ -226,7 +226,6 @@ def test_the_device_never_gives_more_than_the_quota_in_between(bench: Bench, doo
         assert probes.leave() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="managed memory is charged only to the device it was allocated on")
 @pytest.mark.parametrize("door", [door for door in DOORS if door.charge == MOVES], ids=str)
 def test_managed_memory_is_charged_where_it_is_moved_to(bench: Bench, door: Door) -> None:
     (way,) = ways_of(door)
@@ -238,6 +237,18 @@ def test_managed_memory_is_charged_where_it_is_moved_to(bench: Bench, door: Door
         assert probes.give() == 0
         assert probes.leave() == 0
     assert moved == (0, 0)
+
+
+@pytest.mark.parametrize("door", [door for door in DOORS if door.charge == MOVES], ids=str)
+def test_what_is_moved_to_a_device_is_charged_there_until_it_is_freed(bench: Bench, door: Door) -> None:
+    (way,) = ways_of(door)
+    with bench.probes("dlsym") as probes:
+        assert probes.prepare(door, way) == 0
+        assert probes.take() == 0
+        assert 0 < bench.physical(1) <= bench.used(1)
+        assert probes.give() == 0
+        assert probes.leave() == 0
+    assert bench.used(1) == 0
 
 
 def test_the_program_has_the_rows_that_are_read_here(bench: Bench) -> None:
