@@ -194,7 +194,7 @@ class Device:
 
     def pool(self, held_bytes: int) -> Any:
         """A memory pool of its own that an allocation keeps alive."""
-        props = ffi.new("CUmemPoolProps *")
+        props: Any = ffi.new("CUmemPoolProps *")
         props.allocType, props.location.type, props.location.id = _PINNED, _ON_DEVICE, self.handle
         out, pointer = ffi.new("CUmemoryPool *"), ffi.new("CUdeviceptr *")
         self.driver.call("cuMemPoolCreate", out, props)

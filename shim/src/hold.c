@@ -179,8 +179,7 @@ static uint64_t gang(const struct gs_meter_device *device, uint64_t now_ns)
         uint32_t cap_ppm = __atomic_load_n(&limits->cap_ppm, __ATOMIC_RELAXED);
         struct gs_line line;
 
-        if (row == device->index || cap_ppm == GS_NO_CAP_PPM || cap_ppm == GS_METERED_PPM ||
-            !gs_line_read(limits, &line))
+        if (row == device->index || cap_ppm == GS_NO_CAP_PPM || !gs_line_read(limits, &line))
             continue;
         int64_t available = gs_bucket_look(&region->usage->device[row].spent_ns, &line, now_ns);
         uint64_t wait = available > 0 ? 0 : gs_bucket_wait_ns(&line, available);
