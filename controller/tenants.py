@@ -14,7 +14,7 @@ from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
 from gshare.controller.paths import Runtime
 from gshare.controller.policy import Capacity, Grant
-from gshare.controller.processes import Run, members
+from gshare.controller.processes import Run, host_pid, members
 from gshare.controller.protocol import Limits
 from gshare.controller.region import Note, TenantFiles
 from gshare.shim import abi
@@ -145,7 +145,7 @@ class Tenants:
         for name, tenant in self.by_name.items():
             pids = found.setdefault(name, set())
             pids.update(run.pid for run in tenant.runs if run.alive())
-            pids.update(slot.pid for slot in tenant.files.usage.slots(0))
+            pids.update(host_pid(slot.pid, slot.start_ticks) for slot in tenant.files.usage.slots(0))
         return found
 
     def sweep(self) -> list[str]:

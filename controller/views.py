@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterable
 from importlib.metadata import version
+from operator import itemgetter
 from typing import NamedTuple
 
 from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
 from gshare.controller.policy import Grant
-from gshare.controller.processes import command, user
+from gshare.controller.processes import command, host_pid, user
 from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
@@ -28,8 +29,8 @@ class Sample(NamedTuple):
     throttled_ns: int
 
 
-Key = tuple[str, int, int]
-"""Tenant, pid, row of the device."""
+Key = tuple[str, int, int, int]
+"""Tenant, slot, start of its process, row of the device: pids may be the same in two PID namespaces."""
 
 
 class Sampler:
@@ -44,7 +45,9 @@ class Sampler:
         self._before, self._last = (
             self._last,
             {
-                (tenant.name, slot.pid, row): Sample(at_ns, device.gpu_ns, device.throttled_ns)
+                (tenant.name, slot.slot, slot.start_ticks, row): Sample(
+                    at_ns, device.gpu_ns, device.throttled_ns
+                )
                 for tenant in tenants
                 for slot in tenant.files.usage.slots(len(tenant.files.limits.devices))
                 for row, device in enumerate(slot.devices)
@@ -68,11 +71,11 @@ def processes(registry: Registry, sampler: Sampler) -> Processes:
     rows: list[Process] = []
     for tenant in registry.tenants.by_name.values():
         indices = _indices(registry, tenant)
-        slots = {slot.pid: slot for slot in tenant.files.usage.slots(abi.ROWS)}
-        for pid in sorted(living[tenant.name] | set(slots)):
-            slot = slots.get(pid)
+        owners = [(host_pid(slot.pid, slot.start_ticks), slot) for slot in tenant.files.usage.slots(abi.ROWS)]
+        others = living[tenant.name] - {pid for pid, _ in owners}
+        for pid, slot in sorted([*owners, *((pid, None) for pid in others)], key=itemgetter(0)):
             shown = [] if slot is None else [
-                _on_device(tenant, slot, row, uuid, indices.get(uuid), sampler, at_ns)
+                _on_device(tenant, pid, slot, row, uuid, indices.get(uuid), sampler, at_ns)
                 for uuid, row in tenant.files.rows().items()
                 if slot.devices[row].held_bytes or slot.devices[row].launches
             ]  # fmt: skip
@@ -114,17 +117,24 @@ def _indices(registry: Registry, tenant: Tenant) -> dict[str, int]:
 
 
 def _on_device(
-    tenant: Tenant, slot: abi.SlotUsage, row: int, uuid: str, index: int | None, sampler: Sampler, at_ns: int
+    tenant: Tenant,
+    pid: int,
+    slot: abi.SlotUsage,
+    row: int,
+    uuid: str,
+    index: int | None,
+    sampler: Sampler,
+    at_ns: int,
 ) -> Process:
     used = slot.devices[row]
     share, throttled = sampler.share(
-        (tenant.name, slot.pid, row), Sample(at_ns, used.gpu_ns, used.throttled_ns)
+        (tenant.name, slot.slot, slot.start_ticks, row), Sample(at_ns, used.gpu_ns, used.throttled_ns)
     )
     grant, ceiling_ppm = tenant.files.grant(row), tenant.files.ceiling_ppm(row)
     return Process(
         tenant=tenant.name,
-        pid=slot.pid,
-        user=user(slot.pid),
+        pid=pid,
+        user=user(pid),
         index=index,
         uuid=uuid,
         simulated=tenant.machine != REAL,
@@ -139,7 +149,7 @@ def _on_device(
         throttled_ns=used.throttled_ns,
         denied=used.denied,
         state=_state(tenant, "throttled" if throttled else "busy" if share else "idle"),
-        command=command(slot.pid),
+        command=command(pid),
         host_used_bytes=slot.devices[abi.HOST_ROW].held_bytes,
         host_memory_limit_bytes=tenant.files.host_memory_bytes,
         guarantee_ppm=grant.compute_ppm,
