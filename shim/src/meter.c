@@ -4,7 +4,8 @@
 #include "gate.h"
 #include "meter.h"
 
-#define ANCHOR_NS 500000000 /* beyond this, times since the anchor lose precision */
+#define NOTHING_PART 64 /* of a window: less of it was decoded wrongly, and nobody should reckon with that */
+#define ANCHOR_NS    500000000 /* beyond this, times since the anchor lose precision */
 
 uint32_t gs_captures;
 struct gs_cost gs_costs[GS_COSTS];
@@ -125,7 +126,7 @@ static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stre
     uint64_t submit_ns = window->closed_ns - window->opened_ns;
 
     stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
-    if (!stream->gappy)
+    if (!stream->gappy && own > (uint64_t)elapsed_ns / NOTHING_PART)
         gs_cost_learn(window->cost, window->launches, window->learnt_ns, own);
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
