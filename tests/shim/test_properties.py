@@ -73,8 +73,8 @@ def make_bench(tmp_path: Path, environ: dict[str, str], program: Path) -> Iterat
 
 
 def seeds(count: int) -> list[int]:
-    """The first ones always, the last one another each time; a failure names it."""
-    return [*range(1, count), random.SystemRandom().randrange(1 << 20)]
+    """The same in each run; the soak test has thousands."""
+    return [*range(1, count + 1)]
 
 
 @pytest.mark.parametrize("name", CASES)
