@@ -77,13 +77,10 @@ LIBRARIES = [
     library("gshare.shim.sim.libsimclock", "libsimclock.so", sim("clock")),
     library("gshare.benchmarks.libloops", "libloops.so", ["benchmarks"]),
 ]
+SHARED = [*files(["shim"], ".pxi"), *files(["shim/src"], ".h")]
 MODULES = [
-    Extension(
-        "gshare.shim.abi",
-        ["shim/abi.pyx"],
-        include_dirs=["shim/src"],
-        depends=["shim/abi.pxi", *files(["shim/src"], ".h")],
-    ),
+    Extension("gshare.shim.layout", ["shim/layout.pyx"], include_dirs=["shim/src"], depends=SHARED),
+    Extension("gshare.shim.abi", ["shim/abi.pyx"], include_dirs=["shim/src"], depends=SHARED),
     Extension(
         "gshare.shim.hooks", ["shim/hooks.pyx"], include_dirs=["shim/src"], depends=["shim/src/hooks.def"]
     ),
@@ -92,7 +89,7 @@ MODULES = [
         "gshare.controller.balance",
         ["controller/balance.pyx"],
         include_dirs=["shim/src"],
-        depends=["controller/fill.pxi", "shim/abi.pxi", *files(["shim/src"], ".h")],
+        depends=["controller/fill.pxi", *SHARED],
     ),
     Extension(
         "gshare.shim.sim.machine",

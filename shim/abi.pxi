@@ -1,4 +1,4 @@
-# The C declarations behind abi.pyx: the layout of src/abi.h, and atomic access to its words.
+# The C declarations behind abi.pyx and its parts: the layout of src/abi.h, and atomic access to its words.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -116,7 +116,7 @@ cdef extern from * nogil:
 
     /* 1: the slot's process is alive, 0: it is not, -1: errno says why this cannot be told.  A longer lock is that of
        somebody who empties the slot. */
-    static int slot_is_owned(int fd, uint32_t slot)
+    static inline int slot_is_owned(int fd, uint32_t slot)
     {
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = GS_SLOT_LOCK(slot), .l_len = 1};
 

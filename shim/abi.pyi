@@ -1,84 +1,16 @@
 from collections.abc import Iterable, Sequence
 from os import PathLike
-from typing import Final, NamedTuple
 
-VERSION: Final[int]
-MAX_DEVICES: Final[int]
-MAX_SLOTS: Final[int]
-MAX_TENANTS: Final[int]
-MAX_LANES: Final[int]
-MAX_TURNS: Final[int]
-MAX_REFUSALS: Final[int]
-HOST_ROW: Final[int]
-ROWS: Final[int]
-NO_LIMIT_BYTES: Final[int]
-NO_CAP_PPM: Final[int]
-METERED_PPM: Final[int]
-FULL_PPM: Final[int]
-LIMITS_BYTES: Final[int]
-USAGE_BYTES: Final[int]
-ACTIVITY_RECORD_BYTES: Final[int]
-SLOT_LOCK_BASE: Final[int]
-CHARGES: Final[dict[int, str]]
+from gshare.shim.layout import *  # noqa: F403
+from gshare.shim.records import DeviceActivity as DeviceActivity
+from gshare.shim.records import DeviceLimits as DeviceLimits
+from gshare.shim.records import DeviceUsage as DeviceUsage
+from gshare.shim.records import Line as Line
+from gshare.shim.records import Refusal as Refusal
+from gshare.shim.records import SlotDevice as SlotDevice
+from gshare.shim.records import SlotUsage as SlotUsage
 
 class AbiError(Exception): ...
-
-class DeviceLimits(NamedTuple):
-    uuid: bytes
-    device_memory_bytes: int
-    memory_limit_bytes: int = ...
-    context_bytes: int = ...
-    cap_ppm: int = ...
-    burst_ns: int = ...
-    resume_ns: int = ...
-    in_flight_ns: int = ...
-    memory_quota_bytes: int | None = ...
-    guarantee_ppm: int | None = ...
-
-class Line(NamedTuple):
-    t0_ns: int
-    allowance_ns: int
-    rate_ppm: int
-    guarantee_ppm: int = ...
-    lease_until_ns: int = ...
-
-    def at(self, now_ns: int) -> int: ...
-
-class DeviceUsage(NamedTuple):
-    used_bytes: int
-    peak_bytes: int
-    spent_ns: int
-    change: int = ...
-
-class SlotDevice(NamedTuple):
-    held_bytes: int
-    gpu_ns: int
-    launches: int
-    throttled_ns: int
-    denied: int
-    charged_bytes: dict[str, int]
-
-class Refusal(NamedTuple):
-    number: int
-    time_ns: int
-    api: str
-    row: int | None
-    bytes: int
-    used_bytes: int
-    limit_bytes: int
-    pid: int
-    slot: int
-
-class SlotUsage(NamedTuple):
-    slot: int
-    pid: int
-    start_ticks: int
-    devices: tuple[SlotDevice, ...]
-
-class DeviceActivity(NamedTuple):
-    busy_until_ns: int
-    gpu_ns: int
-    throttled_ns: int
 
 def create_limits(
     path: str | PathLike[str],
