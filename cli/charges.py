@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gshare.cli.render import NOTHING, print_table
-from gshare.controller.protocol import Charged
+from gshare.controller.replies import Charged
 from gshare.controller.units import format_size
 
 COLUMNS = 80

@@ -13,7 +13,8 @@ from gshare.controller.errors import ControllerUnreachable
 from gshare.controller.launch import start_controller
 from gshare.controller.lock import controller_lives, controller_pid
 from gshare.controller.paths import runtime
-from gshare.controller.protocol import Stop, Stopping
+from gshare.controller.protocol import Stop
+from gshare.controller.replies import Stopping
 
 STOP_TIMEOUT_S = 5.0
 

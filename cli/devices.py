@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import json_option
 from gshare.cli.render import print_devices, print_json
 from gshare.controller.client import Client
-from gshare.controller.protocol import Devices, GetDevices
+from gshare.controller.protocol import GetDevices
+from gshare.controller.replies import Devices
 
 
 @click.command()

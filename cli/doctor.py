@@ -23,7 +23,8 @@ from gshare.controller.devices import real_devices
 from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.lock import controller_lives
 from gshare.controller.paths import runtime
-from gshare.controller.protocol import GetStatus, Status
+from gshare.controller.protocol import GetStatus
+from gshare.controller.replies import Status
 from gshare.shim import LIBRARY, abi
 
 PROBE = (sys.executable, "-m", "gshare.cli.probe")

@@ -10,7 +10,7 @@ from gshare.cli.render import NOTHING, print_json
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.follow import ALL, follow, latest
-from gshare.controller.protocol import Events
+from gshare.controller.replies import Events
 from gshare.controller.units import format_size, parse_tenant
 
 

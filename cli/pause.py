@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
-from gshare.controller.protocol import Pause, Paused
+from gshare.controller.protocol import Pause
+from gshare.controller.replies import Paused
 
 
 @click.command()

@@ -6,7 +6,8 @@ from gshare.cli.charges import print_charges
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json, print_processes
 from gshare.controller.client import Client
-from gshare.controller.protocol import GetMemory, GetProcesses, MemoryUse, Processes
+from gshare.controller.protocol import GetMemory, GetProcesses
+from gshare.controller.replies import MemoryUse, Processes
 
 
 @click.command()

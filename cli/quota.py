@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import change, json_option, limit_options
 from gshare.cli.render import print_json, print_quotas
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
-from gshare.controller.protocol import GetQuotas, Quotas, RemoveQuota, Request, SetQuota
+from gshare.controller.protocol import GetQuotas, RemoveQuota, Request, SetQuota
+from gshare.controller.replies import Quotas
 from gshare.controller.units import parse_tenant
 
 

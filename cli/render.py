@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from gshare.controller import protocol
-from gshare.controller.protocol import Admitted, Device, LimitsSet, Process, Quota, QuotaOn
+from gshare.controller.replies import DRY_RUN, Admitted, Device, LimitsSet, Process, Quota, QuotaOn
 from gshare.controller.units import (
     Memory,
     format_compute,
@@ -105,7 +104,7 @@ def print_change(change: LimitsSet) -> None:
 def print_admission(decision: Admitted, environment: dict[str, str], *, as_json: bool) -> None:
     """`gshare run --dry-run`: the decision and the environment, which a shell can read."""
     if as_json:
-        print_json({**msgspec.to_builtins(decision), "schema": protocol.DRY_RUN, "environment": environment})
+        print_json({**msgspec.to_builtins(decision), "schema": DRY_RUN, "environment": environment})
         return
     if not decision.tenant:
         click.echo("# not managed: nothing is asked for, and there is no GPU here")

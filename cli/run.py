@@ -11,7 +11,8 @@ from gshare.cli import program as programs
 from gshare.cli.options import json_option, limit_options, limits
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client, own_start_ticks
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
-from gshare.controller.protocol import Admit, Admitted, Limits, Simulated
+from gshare.controller.protocol import Admit, Limits, Simulated
+from gshare.controller.replies import Admitted
 from gshare.controller.units import parse_gpus, parse_tenant
 from gshare.shim import (
     TENANT_DIR_VARIABLE,

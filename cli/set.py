@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import change, json_option, limit_options
 from gshare.cli.render import print_change, print_json
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
-from gshare.controller.protocol import LimitsSet, SetLimits
+from gshare.controller.protocol import SetLimits
+from gshare.controller.replies import LimitsSet
 
 
 @click.command("set")

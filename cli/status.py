@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import json_option
 from gshare.cli.render import print_devices, print_json
 from gshare.controller.client import Client
-from gshare.controller.protocol import GetStatus, Status
+from gshare.controller.protocol import GetStatus
+from gshare.controller.replies import Status
 
 
 @click.command()

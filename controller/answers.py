@@ -8,7 +8,8 @@ from gshare.controller import policy
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.policy import Capacity
-from gshare.controller.protocol import Admit, Admitted, Granted, Limits, Quota, QuotaOn
+from gshare.controller.protocol import Admit, Limits
+from gshare.controller.replies import Admitted, Granted, Quota, QuotaOn
 from gshare.controller.units import Memory, format_compute, format_memory_each, format_size
 
 NO_AMOUNT = Memory(None, None)

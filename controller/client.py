@@ -8,7 +8,8 @@ from gshare.controller import wire
 from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.lock import controller_lives, controller_pid
 from gshare.controller.paths import Runtime, runtime
-from gshare.controller.protocol import Fault, Reply, Request
+from gshare.controller.protocol import Request
+from gshare.controller.replies import Fault, Reply
 from gshare.controller.wire import BadMessage
 
 REQUEST_TIMEOUT_S = 5.0

@@ -8,7 +8,8 @@ import zmq
 from gshare.controller import wire
 from gshare.controller.client import Client
 from gshare.controller.events import Event
-from gshare.controller.protocol import Events, GetEvents
+from gshare.controller.protocol import GetEvents
+from gshare.controller.replies import Events
 
 POLL_MS = 500
 ALL = 1000

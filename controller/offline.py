@@ -7,8 +7,9 @@ from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
 from gshare.controller.errors import GshareError
 from gshare.controller.paths import Runtime, state_directory
-from gshare.controller.protocol import Admit, Admitted
+from gshare.controller.protocol import Admit
 from gshare.controller.registry import Registry
+from gshare.controller.replies import Admitted
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants, folders
 

@@ -11,21 +11,8 @@ from gshare.controller.devices import REAL, Found, Inventory, preview_simulated,
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run
-from gshare.controller.protocol import (
-    Admit,
-    Admitted,
-    Changed,
-    GetQuotas,
-    Granted,
-    Limits,
-    LimitsSet,
-    Pause,
-    Paused,
-    Quotas,
-    RemoveQuota,
-    SetLimits,
-    SetQuota,
-)
+from gshare.controller.protocol import Admit, GetQuotas, Limits, Pause, RemoveQuota, SetLimits, SetQuota
+from gshare.controller.replies import Admitted, Changed, Granted, LimitsSet, Paused, Quotas
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenant, Tenants
 

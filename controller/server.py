@@ -18,8 +18,6 @@ from gshare.controller.events import EventLog
 from gshare.controller.paths import Runtime
 from gshare.controller.protocol import (
     Admit,
-    Events,
-    Fault,
     GetDevices,
     GetEvents,
     GetMemory,
@@ -28,17 +26,16 @@ from gshare.controller.protocol import (
     GetStatus,
     Pause,
     RemoveQuota,
-    Reply,
     Request,
     SetLimits,
     SetQuota,
     Stop,
-    Stopping,
 )
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
+from gshare.controller.replies import Events, Fault, Reply, Stopping
 from gshare.controller.wire import BadMessage
 
 AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")

@@ -10,9 +10,9 @@ from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
 from gshare.controller.policy import Grant
 from gshare.controller.processes import command, host_pid, user
-from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
+from gshare.controller.replies import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import FULL_PPM
 from gshare.shim import abi

@@ -1,11 +1,12 @@
-"""Messages as bytes: MessagePack of `[version, number, body]`, the body one of the structs of protocol.py."""
+"""Messages as bytes: MessagePack of `[version, number, body]`, the body a request or a reply."""
 
 from typing import Any
 
 import msgspec
 
 from gshare.controller.errors import GshareError, error_from_code
-from gshare.controller.protocol import VERSION, Fault, Reply, Request
+from gshare.controller.protocol import VERSION, Request
+from gshare.controller.replies import Fault, Reply
 
 MAX_MESSAGE_BYTES = 1 << 20
 

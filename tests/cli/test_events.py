@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gshare.cli.charges import COLUMNS, print_charges
-from gshare.controller.protocol import Charged
+from gshare.controller.replies import Charged
 
 from .conftest import TIMEOUT_S, Home
 

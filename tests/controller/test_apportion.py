@@ -8,7 +8,8 @@ import pytest
 
 from gshare.controller.adopt import adopt
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
-from gshare.controller.protocol import Admitted, Change, Limits, Pause, SetLimits, SetQuota
+from gshare.controller.protocol import Change, Limits, Pause, SetLimits, SetQuota
+from gshare.controller.replies import Admitted
 from gshare.controller.shares import UNBOUNDED_PPM
 from gshare.shim import abi
 

@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 
 from gshare.controller import protocol, wire
 from gshare.controller.errors import OverCapacity
-from gshare.controller.protocol import (
-    Admit,
-    Admitted,
-    Change,
-    GetStatus,
-    Granted,
-    Limits,
-    Pause,
-    SetLimits,
-    Simulated,
-)
+from gshare.controller.protocol import Admit, Change, GetStatus, Limits, Pause, SetLimits, Simulated
+from gshare.controller.replies import Admitted, Fault, Granted
 from gshare.controller.units import Memory
 from gshare.controller.wire import BadMessage
 
@@ -47,7 +38,7 @@ def test_a_reply_comes_out_as_it_went_in_and_prints_its_schema_first() -> None:
 def test_an_error_comes_out_as_it_went_in() -> None:
     error = OverCapacity("a", "b", "c")
     reply = wire.unpack_reply(wire.pack(1, wire.fault(error)))[1]
-    assert isinstance(reply, protocol.Fault)
+    assert isinstance(reply, Fault)
     assert type(wire.error_of(reply)) is OverCapacity
     assert str(wire.error_of(reply)) == str(error)
 

@@ -7,16 +7,8 @@ import pytest
 
 from gshare.controller.context_size import HEADROOM_BYTES
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
-from gshare.controller.protocol import (
-    Admitted,
-    Change,
-    GetQuotas,
-    Limits,
-    RemoveQuota,
-    SetLimits,
-    SetQuota,
-    Simulated,
-)
+from gshare.controller.protocol import Change, GetQuotas, Limits, RemoveQuota, SetLimits, SetQuota, Simulated
+from gshare.controller.replies import Admitted
 from gshare.controller.units import Memory
 from gshare.shim import abi
 

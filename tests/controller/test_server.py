@@ -19,7 +19,8 @@ from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.launch import controller_environment, start_controller
 from gshare.controller.lock import ControllerLock, controller_lives, controller_pid
 from gshare.controller.paths import Runtime, runtime
-from gshare.controller.protocol import Fault, GetProcesses, GetStatus, Status, Stop
+from gshare.controller.protocol import GetProcesses, GetStatus, Stop
+from gshare.controller.replies import Fault, Reply, Status, Stopping
 from gshare.shim import LIBRARY
 
 DEADLINE_S = 20.0
@@ -124,7 +125,7 @@ def test_a_signal_ends_it(where: Runtime, number: int) -> None:
 
 def test_it_stops_when_asked(where: Runtime) -> None:
     pid = status().controller.pid
-    assert Client(start=False).ask(Stop()) == protocol.Stopping(pid)
+    assert Client(start=False).ask(Stop()) == Stopping(pid)
     wait_until(lambda: not controller_lives(where.lock))
     assert "Traceback" not in where.log.read_text()
 
@@ -146,7 +147,7 @@ def test_only_one_has_the_lock(tmp_path: Path) -> None:
     assert not controller_lives(tmp_path / "lock")
 
 
-def talk(where: Runtime, *messages: list[bytes]) -> list[tuple[int, protocol.Reply]]:
+def talk(where: Runtime, *messages: list[bytes]) -> list[tuple[int, Reply]]:
     """Send raw messages and return what came back to the last request, which is a good one."""
     replies = []
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:

@@ -1,0 +1,254 @@
+"""What the controller answers, and, byte for byte, what `--json` prints.
+
+A reply's tag is its schema id, so that what is on the wire and what is printed cannot differ.
+"""
+
+from typing import Any
+
+import msgspec
+
+DRY_RUN = "gshare/dry-run/v1"
+"""Schema of an admission that was only asked about, printed with the environment."""
+
+
+class Fault(msgspec.Struct, frozen=True, tag="gshare/fault/v1", tag_field="schema"):
+    """The request was refused; becomes an exception in the client."""
+
+    code: str
+    what: str
+    why: str
+    hint: str
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """What a tenant may have on one device; None is no limit, memory 0 is no access."""
+
+    index: int
+    uuid: str
+    memory_bytes: int | None
+    compute_ppm: int | None
+    context_bytes: int
+    ceiling_ppm: int | None = None
+
+
+class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field="schema"):
+    """The decision about a run; without devices there is nothing to manage and `directory` is empty."""
+
+    tenant: str
+    directory: str
+    joined: bool
+    devices: list[Granted]
+    restricted: bool = False
+    """The machine has devices that are not granted."""
+    host_memory_bytes: int | None = None
+    """Pinned memory of the host; None is no limit."""
+    weight: int | None = None
+    priority: str | None = None
+    mode: str | None = None
+
+
+class ControllerInfo(msgspec.Struct, frozen=True):
+    """The process that looks after the limits."""
+
+    pid: int
+    version: str
+    protocol: int
+    abi: int
+    started_ns: int
+    socket: str
+    log: str
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One device with what is promised of it."""
+
+    index: int
+    uuid: str
+    name: str
+    driver: str
+    simulated: bool
+    machine: str
+    memory_bytes: int
+    promised_memory_bytes: int
+    promised_compute_ppm: int
+    used_bytes: int
+    tenants: list[str]
+    mode: str = "concurrent"
+    """Or `turns`: one tenant runs at a time."""
+
+
+class Devices(msgspec.Struct, frozen=True, tag="gshare/devices/v1", tag_field="schema"):
+    """All devices known to the controller."""
+
+    devices: list[Device]
+
+
+class Status(msgspec.Struct, frozen=True, tag="gshare/status/v1", tag_field="schema"):
+    """Controller, devices, and how many run."""
+
+    controller: ControllerInfo
+    devices: list[Device]
+    tenants: int
+    processes: int
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process on one device; `index` is None until it has touched CUDA.
+
+    Its limits are then those of every device, and None where the devices have different ones.
+    """
+
+    tenant: str
+    pid: int
+    user: str
+    index: int | None
+    uuid: str
+    simulated: bool
+    used_bytes: int
+    tenant_used_bytes: int
+    tenant_residue_bytes: int
+    """What of that no process was charged for."""
+    memory_limit_bytes: int | None
+    compute_limit_ppm: int | None
+    """Its ceiling."""
+    compute_ppm: int | None
+    """Share got over the last sample, about a second; None before there is one."""
+    gpu_ns: int
+    launches: int
+    throttled_ns: int
+    denied: int
+    state: str
+    command: str
+    host_used_bytes: int = 0
+    """Pinned memory of the host, which is no device's: the same in each of the process's rows."""
+    host_memory_limit_bytes: int | None = None
+    guarantee_ppm: int | None = None
+    ceiling_ppm: int | None = None
+    weight: int | None = None
+    priority: str = "normal"
+
+
+class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="schema"):
+    """Every process of every tenant."""
+
+    now_ns: int
+    processes: list[Process]
+
+
+class Charged(msgspec.Struct, frozen=True):
+    """What one process holds of one device, or of the host's pinned memory; its parts add up to that."""
+
+    tenant: str
+    pid: int
+    """0 for what the tenant's processes have together that none of them was charged for."""
+    index: int | None
+    """None for the host, and for a device that is not there any more."""
+    uuid: str
+    host: bool
+    simulated: bool
+    used_bytes: int
+    tenant_used_bytes: int
+    memory_limit_bytes: int | None
+    charged_bytes: dict[str, int]
+
+
+class MemoryUse(msgspec.Struct, frozen=True, tag="gshare/memory/v1", tag_field="schema"):
+    """Every process that holds memory, on each device where it does."""
+
+    now_ns: int
+    processes: list[Charged]
+
+
+class Events(msgspec.Struct, frozen=True, tag="gshare/events/v1", tag_field="schema"):
+    """What has happened, oldest first: objects of the schema gshare/event/v1."""
+
+    events: list[dict[str, Any]]
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Limits of one device as read back before and after a change."""
+
+    index: int
+    uuid: str
+    old_memory_bytes: int | None
+    new_memory_bytes: int | None
+    old_compute_ppm: int | None
+    new_compute_ppm: int | None
+    old_ceiling_ppm: int | None = None
+    new_ceiling_ppm: int | None = None
+
+
+class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="schema"):
+    """What a change did, on the devices that the tenant may use."""
+
+    tenant: str
+    processes: int
+    devices: list[Changed]
+    old_host_memory_bytes: int | None = None
+    new_host_memory_bytes: int | None = None
+    old_weight: int | None = None
+    new_weight: int | None = None
+    old_priority: str = "normal"
+    new_priority: str = "normal"
+    old_mode: str = "auto"
+    new_mode: str = "auto"
+
+
+class Paused(msgspec.Struct, frozen=True, tag="gshare/pause/v1", tag_field="schema"):
+    """Whether a tenant is paused now."""
+
+    tenant: str
+    paused: bool
+    processes: int
+
+
+class QuotaOn(msgspec.Struct, frozen=True):
+    """A permanent quota's memory on one device, named as it was typed; without both there is no limit."""
+
+    gpu: str
+    memory_bytes: int | None
+    memory_ppm: int | None
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """A permanent quota: memory in bytes or as a part of the device, and whether the tenant runs now."""
+
+    tenant: str
+    memory_bytes: int | None
+    memory_ppm: int | None
+    compute_ppm: int | None
+    running: bool
+    devices: list[QuotaOn] = []
+    host_memory_bytes: int | None = None
+    guarantee_ppm: int | None = None
+    ceiling_ppm: int | None = None
+    weight: int | None = None
+    priority: str | None = None
+    mode: str | None = None
+
+
+class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):
+    """Permanent quotas."""
+
+    quotas: list[Quota]
+
+
+class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="schema"):
+    """The controller is about to end."""
+
+    pid: int
+
+
+Reply = (
+    Fault
+    | Admitted
+    | Devices
+    | Status
+    | Processes
+    | MemoryUse
+    | Events
+    | LimitsSet
+    | Paused
+    | Quotas
+    | Stopping
+)
