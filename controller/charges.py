@@ -2,9 +2,9 @@
 
 from gshare.controller.devices import REAL
 from gshare.controller.processes import host_pid
+from gshare.controller.protocol import Charged, MemoryUse
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Charged, MemoryUse
 from gshare.controller.tenants import Tenant
 from gshare.shim import abi
 
@@ -19,7 +19,7 @@ def charges(registry: Registry) -> MemoryUse:
     for tenant in registry.tenants.by_name.values():
         indices = {device.uuid: device.index for device in registry.inventory(tenant.machine)}
         for slot in sorted(tenant.files.usage.slots(abi.ROWS), key=lambda slot: slot.pid):
-            pid = host_pid(slot.pid, slot.start_ticks)
+            pid = host_pid(slot)
             for uuid, row in [*tenant.files.rows().items(), ("", abi.HOST_ROW)]:
                 if slot.devices[row].held_bytes:
                     rows.append(_charged(tenant, pid, slot.devices[row], row, uuid, indices.get(uuid)))

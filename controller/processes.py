@@ -5,6 +5,8 @@ import pwd
 from pathlib import Path
 from typing import NamedTuple
 
+from gshare.shim import abi
+
 TENANT_DIR_VARIABLE = b"GSHARE_TENANT_DIR="
 
 
@@ -29,26 +31,42 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-def host_pid(pid: int, ticks: int) -> int:
-    """The pid, outside its namespace, of the process that calls itself `pid` and was started at `ticks`.
+def host_pid(slot: abi.SlotUsage) -> int:
+    """The number, outside its PID namespace, of the process that has the slot.
 
     As the process calls itself, where it has ended.
     """
-    if start_ticks(pid) == ticks:
-        return pid
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and start_ticks(int(entry)) == ticks and _own_number(entry) == pid:
-            return int(entry)
-    return pid
+    if _has(slot.pid, slot):
+        return slot.pid
+    others = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return next((pid for pid in others if _has(pid, slot)), slot.pid)
 
 
-def _own_number(entry: str) -> int | None:
+def _has(pid: int, slot: abi.SlotUsage) -> bool:
+    """Two processes of two namespaces may have the same number and may have been started in the same tick."""
+    return (
+        start_ticks(pid) == slot.start_ticks
+        and (not slot.pid_space or _pid_space(pid) in (slot.pid_space, None))
+        and _own_number(pid) == slot.pid
+    )
+
+
+def _pid_space(pid: int) -> int | None:
+    """The inode of the process's PID namespace; None for another user's process."""
     try:
-        with open(f"/proc/{entry}/status", "rb") as file:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def _own_number(pid: int) -> int | None:
+    """What the process calls itself; `pid` where the kernel is too old to say, None where it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
             lines = [line for line in file if line.startswith(b"NSpid:")]
     except OSError:
         return None
-    return int(lines[0].split()[-1]) if lines else None
+    return int(lines[0].split()[-1]) if lines else pid
 
 
 def command(pid: int) -> str:

@@ -62,7 +62,7 @@ class Refusals:
         for note in notes:
             groups.setdefault((note.pid, note.slot, note.api, note.row, note.bytes), []).append(note)
         pids = {} if not notes else {
-            (slot.slot, slot.pid): host_pid(slot.pid, slot.start_ticks)
+            (slot.slot, slot.pid): host_pid(slot)
             for slot in tenant.files.usage.slots(0)
             if (slot.slot, slot.pid) in {(note.slot, note.pid) for note in notes}
         }  # fmt: skip

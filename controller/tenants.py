@@ -145,7 +145,7 @@ class Tenants:
         for name, tenant in self.by_name.items():
             pids = found.setdefault(name, set())
             pids.update(run.pid for run in tenant.runs if run.alive())
-            pids.update(host_pid(slot.pid, slot.start_ticks) for slot in tenant.files.usage.slots(0))
+            pids.update(host_pid(slot) for slot in tenant.files.usage.slots(0))
         return found
 
     def sweep(self) -> list[str]:

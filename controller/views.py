@@ -10,9 +10,9 @@ from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
 from gshare.controller.policy import Grant
 from gshare.controller.processes import command, host_pid, user
+from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
-from gshare.controller.replies import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import FULL_PPM
 from gshare.shim import abi
@@ -71,7 +71,7 @@ def processes(registry: Registry, sampler: Sampler) -> Processes:
     rows: list[Process] = []
     for tenant in registry.tenants.by_name.values():
         indices = _indices(registry, tenant)
-        owners = [(host_pid(slot.pid, slot.start_ticks), slot) for slot in tenant.files.usage.slots(abi.ROWS)]
+        owners = [(host_pid(slot), slot) for slot in tenant.files.usage.slots(abi.ROWS)]
         others = living[tenant.name] - {pid for pid, _ in owners}
         for pid, slot in sorted([*owners, *((pid, None) for pid in others)], key=itemgetter(0)):
             shown = [] if slot is None else [

@@ -62,7 +62,7 @@ cdef extern from "abi.h":
         uint64_t charged_bytes[0]
 
     struct gs_slot:
-        uint32_t pid
+        uint32_t pid, pid_space
         uint64_t start_ticks
         gs_slot_device device[0]
 

@@ -57,6 +57,7 @@ cdef class Usage(_File):
             slot=index,
             pid=slot.pid,
             start_ticks=slot.start_ticks,
+            pid_space=slot.pid_space,
             devices=tuple(self._slot_device(index, i) for i in range(device_count)),
         )
 

@@ -20,6 +20,8 @@ class DeviceLimits(NamedTuple):
     """What was granted; None where a limit is made: as much as the limit."""
     guarantee_ppm: int | None = None
     """The rate without what is lent; None where a limit is made: the cap."""
+    copy_bytes_per_s: tuple[int, int] = (0, 0)
+    """What may be copied to the device, and from it to the host; 0: as much as there is."""
 
 
 class Line(NamedTuple):
@@ -49,6 +51,14 @@ class DeviceUsage(NamedTuple):
     spent_ns: int
     change: int = 0
     """Names the change that made `used_bytes`: the same one means that nothing was charged or given back."""
+
+
+class Copied(NamedTuple):
+    """What a tenant has copied to a device, and from it to the host, while there was a limit."""
+
+    bytes: tuple[int, int]
+    waited_ns: tuple[int, int]
+    """By copies, for the limit."""
 
 
 class SlotDevice(NamedTuple):
@@ -82,11 +92,16 @@ class Refusal(NamedTuple):
 
 
 class SlotUsage(NamedTuple):
-    """One process of a tenant.  `pid` is its number as it sees it, `start_ticks` tells a reused one."""
+    """One process of a tenant.
+
+    `pid` is its number in its PID namespace, whose inode is `pid_space` (0: not known); `start_ticks` tells a
+    reused one.
+    """
 
     slot: int
     pid: int
     start_ticks: int
+    pid_space: int
     devices: tuple[SlotDevice, ...]
 
 

@@ -151,8 +151,8 @@ struct gs_slot_device {
 };
 
 struct gs_slot {
-    uint32_t pid; /* as the process sees itself */
-    uint32_t pad0;
+    uint32_t pid;         /* as the process sees itself */
+    uint32_t pid_space;   /* its PID namespace's inode: tells same pids apart; 0: /proc does not say */
     uint64_t start_ticks; /* field 22 of /proc/self/stat: tells a reused pid */
     uint8_t pad[48];
     struct gs_slot_device device[GS_ROWS];

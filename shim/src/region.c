@@ -186,6 +186,19 @@ static uint64_t own_start_ticks(void)
     return ticks;
 }
 
+static uint32_t own_pid_space(void)
+{
+    struct identity identity = {0};
+    int fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    if (identify(fd, &identity))
+        identity.inode = 0;
+    close(fd);
+    return (uint32_t)identity.inode;
+}
+
 static void take_over_slot(uint32_t slot)
 {
     struct gs_slot *own = &region.usage->slot[slot];
@@ -198,6 +211,7 @@ static void take_over_slot(uint32_t slot)
         own->device[i].denied = 0;
     }
     own->start_ticks = own_start_ticks();
+    own->pid_space = own_pid_space();
     gs_slot_note_claimed(region.usage, slot); /* before anything is held */
     __atomic_store_n(&own->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
     region.slot = slot;

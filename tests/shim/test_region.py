@@ -40,6 +40,7 @@ def test_only_what_calls_cuda_claims_a_slot(tenant: Tenant) -> None:
         stat = Path(f"/proc/{program.pid}/stat").read_text()
         assert slot.pid == program.pid
         assert slot.start_ticks == int(stat.rpartition(")")[2].split()[19])
+        assert slot.pid_space == os.stat(f"/proc/{program.pid}/ns/pid").st_ino
         assert Path(f"/proc/{program.pid}/fd").is_dir()
         opened = [os.readlink(link) for link in Path(f"/proc/{program.pid}/fd").iterdir()]
         assert not [path for path in opened if path.startswith(str(tenant.folder))]
