@@ -152,7 +152,7 @@ codes += [access(0), grant(0, 0), grant(0, 2), grant(0, 3), grant(5, 3), access(
 out(codes)
 """
     )
-    assert machine.run(code) == [True, True, 0, True, 1, 1, 101, 801, 101, 1, [0, 3], 1, 1, 0, 101, 101]
+    assert machine.run(code) == [True, True, 0, True, 0, 1, 101, 0, 101, 1, [0, 3], 1, 1, 0, 101, 101]
 
 
 # -------- sharing --------

@@ -21,9 +21,10 @@ enum sim_block_kind {
     SIM_BLOCK_IMPORTED /* the same, by other ways: cuMemFree ends it */
 };
 
-/* In the flags of a VMM block, and of any. */
-#define SIM_BLOCK_HOST_ACCESS 1u     /* the host may use it */
-#define SIM_BLOCK_ON_HOST     2u     /* it lies there */
+/* In the flags of blocks of some kinds, and of any. */
+#define SIM_BLOCK_HOST_ACCESS 1u     /* VMM: the host may use it */
+#define SIM_BLOCK_ON_HOST     2u     /* VMM, POOL, IMPORTED: it lies there */
+#define SIM_BLOCK_MIGRATES    4u     /* POOL: managed memory */
 #define SIM_BLOCK_SYNC_MEMOPS 0x100u /* cuPointerSetAttribute */
 
 struct sim_block {
@@ -41,6 +42,19 @@ struct sim_block {
     struct sim_block *left, *right; /* the tree of all blocks by address */
     uint32_t weight;
 };
+
+static inline bool sim_block_is_managed(const struct sim_block *block)
+{
+    return block->kind == SIM_BLOCK_MANAGED ||
+           (block->kind == SIM_BLOCK_POOL && block->flags & SIM_BLOCK_MIGRATES);
+}
+
+/* Of a pool of pinned host memory. */
+static inline bool sim_block_is_host_pools(const struct sim_block *block)
+{
+    return (block->kind == SIM_BLOCK_POOL || block->kind == SIM_BLOCK_IMPORTED) &&
+           block->flags & SIM_BLOCK_ON_HOST;
+}
 
 /* Zeroed device memory, charged; `kind` says to what. Module globals use SIM_BLOCK_MODULE. */
 CUresult sim_device_alloc(struct sim_context *ctx, enum sim_block_kind kind, uint64_t bytes,

@@ -164,7 +164,8 @@ bool sim_is_host(uint64_t address)
     struct sim_block block;
     if (!sim_block_find(address, &block))
         return !sim_address_reserved(address) && !sim_space_has(address);
-    return block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_REGISTERED;
+    return block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_REGISTERED ||
+           sim_block_is_host_pools(&block);
 }
 
 /* What a copy or a fill was given may have been unmapped since, in a graph above all. */

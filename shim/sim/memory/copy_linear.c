@@ -103,8 +103,8 @@ static CUresult fill_now(bool per_thread, CUdeviceptr to, size_t pitch, uint32_t
     SIM_TRY(fill(NULL, per_thread, to, pitch, value, element_bytes, width, height));
     SIM_TRY(sim_stream_resolve(NULL, per_thread, &stream));
     bool seen =
-        sim_block_find(to, &block) && (block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_MANAGED ||
-                                       block.kind == SIM_BLOCK_REGISTERED);
+        sim_block_find(to, &block) && (block.kind == SIM_BLOCK_HOST || block.kind == SIM_BLOCK_REGISTERED ||
+                                       sim_block_is_managed(&block) || sim_block_is_host_pools(&block));
     return seen && !stream->capture ? sim_stream_synchronize(stream) : CUDA_SUCCESS;
 }
 

@@ -1,5 +1,6 @@
 /* managed.c -- the spans of managed memory, and what moves them. */
 #include "managed.h"
+#include "pool.h"
 #include "process.h"
 
 #include <stdlib.h>
@@ -69,14 +70,21 @@ void sim_managed_join(struct sim_managed *managed)
     }
 }
 
+/* That of a pool's memory is its segment's: neighbours share the pages at their ends. */
+static struct sim_managed *state_of(const struct sim_block *block)
+{
+    return block->kind == SIM_BLOCK_POOL ? ((const struct sim_slot *)block->owner)->segment->managed
+                                         : block->owner;
+}
+
 CUresult sim_managed_range(CUdeviceptr address, size_t bytes, struct sim_range *range)
 {
     const struct sim_block *block = sim_blocks_at(address);
-    if (bytes == 0 || !block || block->kind != SIM_BLOCK_MANAGED ||
+    if (bytes == 0 || !block || !sim_block_is_managed(block) ||
         bytes > block->bytes - (address - block->base))
         return CUDA_ERROR_INVALID_VALUE;
-    uint64_t from = address - block->base, to = from + bytes;
-    range->managed = block->owner;
+    range->managed = state_of(block);
+    uint64_t from = address - range->managed->base, to = from + bytes;
     range->from = from & ~(SIM_MANAGED_PAGE - 1);
     range->to = (to + SIM_MANAGED_PAGE - 1) & ~(SIM_MANAGED_PAGE - 1);
     if (range->to > range->managed->bytes)
@@ -288,4 +296,18 @@ CUresult sim_managed_collapse(const struct sim_range *range)
         account(span, span->copies & wanted ? wanted : first);
     }
     return CUDA_SUCCESS;
+}
+
+bool sim_managed_renew(const struct sim_range *range, CUmemLocation preferred)
+{
+    struct sim_span *span = sim_managed_collapse(range) == CUDA_SUCCESS ? sim_managed_cut(range) : NULL;
+    bool done = span != NULL;
+    for (; span && span->from < range->to; span = span->next) {
+        span->read_mostly = span->discarded = false;
+        span->preferred = preferred;
+        span->prefetched = (CUmemLocation){0};
+        span->accessed_by = 0;
+    }
+    sim_managed_join(range->managed);
+    return done;
 }

@@ -72,6 +72,8 @@ CUresult sim_managed_to_device(const struct sim_range *range, CUdevice device, s
 CUresult sim_managed_to_host(const struct sim_range *range, struct sim_moved *moved);
 /* No more than one copy of each page in the range. */
 CUresult sim_managed_collapse(const struct sim_range *range);
+/* What was said about the range is forgotten but for where it is meant to be; false: no memory. */
+bool sim_managed_renew(const struct sim_range *range, CUmemLocation preferred);
 
 /* managed_move.c.  The first forms of the calls name a device, or -1 for the host. */
 CUmemLocation sim_location_of(CUdevice device);

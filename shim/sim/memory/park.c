@@ -24,8 +24,8 @@ static size_t run_count;
 
 static bool is_data(const struct sim_block *block)
 {
-    return block->kind == SIM_BLOCK_LINEAR || block->kind == SIM_BLOCK_POOL ||
-           block->kind == SIM_BLOCK_MODULE;
+    return block->kind == SIM_BLOCK_LINEAR || block->kind == SIM_BLOCK_MODULE ||
+           (block->kind == SIM_BLOCK_POOL && !sim_block_is_host_pools(block));
 }
 
 CUresult sim_memory_parkable(void)
@@ -33,8 +33,8 @@ CUresult sim_memory_parkable(void)
     pthread_mutex_lock(&sim_memory_lock);
     bool parkable = !sim_physical_any_shared();
     for (struct sim_block *b = sim_blocks_next(NULL); b && parkable; b = sim_blocks_next(b))
-        parkable = b->kind != SIM_BLOCK_MANAGED && b->kind != SIM_BLOCK_IPC &&
-                   b->kind != SIM_BLOCK_IMPORTED && !b->share; /* others see it meanwhile */
+        parkable = !sim_block_is_managed(b) && b->kind != SIM_BLOCK_IPC && b->kind != SIM_BLOCK_IMPORTED &&
+                   !b->share; /* others see it meanwhile */
     pthread_mutex_unlock(&sim_memory_lock);
     return parkable ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
 }

@@ -8,6 +8,7 @@
 static bool is_host(const struct sim_block *block)
 {
     return block->kind == SIM_BLOCK_HOST || block->kind == SIM_BLOCK_REGISTERED ||
+           sim_block_is_host_pools(block) ||
            (block->kind == SIM_BLOCK_VMM && block->flags & SIM_BLOCK_ON_HOST);
 }
 
@@ -49,7 +50,7 @@ static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr addre
         *(CUdeviceptr *)data = address;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        if (!is_host(b) && b->kind != SIM_BLOCK_MANAGED)
+        if (!is_host(b) && !sim_block_is_managed(b))
             return CUDA_ERROR_INVALID_VALUE;
         *(void **)data = (void *)address;
         return CUDA_SUCCESS;
@@ -61,7 +62,7 @@ static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr addre
         *(unsigned long long *)data = b->id;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned *)data = b->kind == SIM_BLOCK_MANAGED;
+        *(unsigned *)data = sim_block_is_managed(b);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = b->device;

@@ -1,10 +1,9 @@
-/* pool_api.c -- the calls about pools and stream-ordered allocation. */
+/* pool_api.c -- stream-ordered allocation, and what can be said of a pool and asked of it (pool_place.c: which there
+ * are). */
 #include "graph_memory.h"
 #include "ipc.h"
 #include "pool.h"
 #include "process.h"
-
-#include <unistd.h>
 
 /* NVIDIA's own tests of cuda-core allocate no bytes so, in a capture too, and are content with any address: here with none,
  * which may be freed like any other. */
@@ -41,6 +40,8 @@ SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
         *address = 0;
         return CUDA_SUCCESS;
     }
+    if (stream->capture && (pool->managed || pool->on_host))
+        return CUDA_ERROR_NOT_SUPPORTED; /* a graph's own memory is a device's */
     if (stream->capture)
         return sim_capture_alloc(stream, pool->device, bytes, address);
     return sim_pool_alloc(pool, bytes, stream, address);
@@ -71,112 +72,7 @@ SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstre
     return sim_device_free(address);
 }
 
-/* -------- pools of a device -------- */
-
-SIM_API(cuDeviceGetDefaultMemPool, (CUmemoryPool * pool, CUdevice device))
-{
-    SIM_ENTER(cuDeviceGetDefaultMemPool);
-    if (!pool)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&sim_pools_lock);
-    *pool = sim_pool_default(device);
-    pthread_mutex_unlock(&sim_pools_lock);
-    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-SIM_API(cuDeviceGetMemPool, (CUmemoryPool * pool, CUdevice device))
-{
-    SIM_ENTER(cuDeviceGetMemPool);
-    if (!pool)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&sim_pools_lock);
-    *pool = sim_pool_current(device);
-    pthread_mutex_unlock(&sim_pools_lock);
-    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-SIM_API(cuDeviceSetMemPool, (CUdevice device, CUmemoryPool pool))
-{
-    SIM_ENTER(cuDeviceSetMemPool);
-    if (!sim_device_valid(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    if (!sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported || pool->device != device)
-        return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&sim_pools_lock);
-    sim_pool_set_current(device, pool);
-    pthread_mutex_unlock(&sim_pools_lock);
-    return CUDA_SUCCESS;
-}
-
-/* CUDA 13's forms of the three, for any location: here only devices have pools. */
-static CUresult location_device(const CUmemLocation *location, int type, CUdevice *device)
-{
-    if (!location || type != CU_MEM_ALLOCATION_TYPE_PINNED)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (location->type != CU_MEM_LOCATION_TYPE_DEVICE)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    *device = location->id;
-    return CUDA_SUCCESS;
-}
-
-SIM_API(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
-{
-    CUdevice device;
-    SIM_ENTER(cuMemGetDefaultMemPool);
-    SIM_TRY(location_device(location, type, &device));
-    return cuDeviceGetDefaultMemPool(pool, device);
-}
-
-SIM_API(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int type))
-{
-    CUdevice device;
-    SIM_ENTER(cuMemGetMemPool);
-    SIM_TRY(location_device(location, type, &device));
-    return cuDeviceGetMemPool(pool, device);
-}
-
-SIM_API(cuMemSetMemPool, (CUmemLocation * location, int type, CUmemoryPool pool))
-{
-    CUdevice device;
-    SIM_ENTER(cuMemSetMemPool);
-    SIM_TRY(location_device(location, type, &device));
-    return cuDeviceSetMemPool(device, pool);
-}
-
 /* -------- pools -------- */
-
-SIM_API(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *props))
-{
-    SIM_ENTER(cuMemPoolCreate);
-    if (!pool || !props || props->allocType != CU_MEM_ALLOCATION_TYPE_PINNED)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (props->handleTypes & ~15)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (props->location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
-        props->handleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (!sim_device_valid(props->location.id))
-        return CUDA_ERROR_INVALID_DEVICE;
-    int fd = props->handleTypes ? sim_file_new(SIM_FILE_BYTES) : -1;
-    if (props->handleTypes && fd < 0)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&sim_pools_lock);
-    struct sim_pool *new_pool = sim_pool_new(props->location.id, props);
-    if (new_pool)
-        new_pool->fd = fd;
-    pthread_mutex_unlock(&sim_pools_lock);
-    if (!new_pool) {
-        if (fd >= 0)
-            close(fd);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    *pool = new_pool;
-    return CUDA_SUCCESS;
-}
 
 SIM_API(cuMemPoolDestroy, (CUmemoryPool pool))
 {
@@ -289,14 +185,18 @@ SIM_API(cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc *map, size
     return CUDA_SUCCESS;
 }
 
+/* The host has managed and pinned memory of its own accord; devices have the first, too. */
 SIM_API(cuMemPoolGetAccess, (int *flags, CUmemoryPool pool, CUmemLocation *location))
 {
     SIM_ENTER(cuMemPoolGetAccess);
     if (!flags || !sim_is(pool, SIM_POOL) || pool->destroyed || !location)
         return CUDA_ERROR_INVALID_VALUE;
-    if (location->type != CU_MEM_LOCATION_TYPE_DEVICE || !sim_device_valid(location->id))
+    bool of_host =
+        location->type == CU_MEM_LOCATION_TYPE_HOST || location->type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+    bool on_device = location->type == CU_MEM_LOCATION_TYPE_DEVICE && sim_device_valid(location->id);
+    if (!on_device && !(of_host && (pool->managed || pool->on_host)))
         return CUDA_ERROR_INVALID_DEVICE;
-    *flags =
-        location->id == pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : pool->peer_access[location->id];
+    *flags = of_host || pool->managed || location->id == pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+                                                                      : pool->peer_access[location->id];
     return CUDA_SUCCESS;
 }

@@ -39,7 +39,7 @@ void sim_pool_unmap(struct sim_pool *pool, uint64_t base, uint64_t bytes)
 
 void sim_pool_tell(const struct sim_pool *pool)
 {
-    if (!pool->share || pool->imported)
+    if (!pool->share || pool->imported || pool->on_host) /* host memory costs no device anything */
         return;
     sim_machine_lock(sim_driver.machine);
     sim_share_resize(sim_driver.machine, pool->share, pool->reserved);
@@ -71,8 +71,8 @@ static bool share(struct sim_pool *pool)
     if (pwrite(pool->fd, &none, sizeof(none), 0) != (ssize_t)sizeof(none)) /* a page for the name */
         return false;
     struct sim_share what = {.inode = sim_file_inode(pool->fd),
-                             .bytes = pool->reserved,
-                             .device = sim_driver.device[pool->device],
+                             .bytes = pool->on_host ? 0 : pool->reserved,
+                             .device = pool->on_host ? SIM_MAX_DEVICES : sim_driver.device[pool->device],
                              .kind = SIM_MEM_POOL,
                              .purpose = SIM_SHARE_POOL,
                              .maker = sim_driver.process};
@@ -115,17 +115,19 @@ static CUresult import(int fd, struct sim_pool **out)
         pread(fd, &name, sizeof(name), 0) != (ssize_t)sizeof(name) || name.magic != SIM_SHARE_MAGIC ||
         name.purpose != SIM_SHARE_POOL || !sim_share_look(&name, &share) || share.inode != st.st_ino)
         return CUDA_ERROR_INVALID_VALUE;
-    CUdevice device = sim_device_ordinal(share.device);
+    bool on_host = share.device == SIM_MAX_DEVICES;
+    CUdevice device = on_host ? 0 : sim_device_ordinal(share.device);
     if (device < 0)
         return CUDA_ERROR_INVALID_VALUE; /* not visible here */
-    CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
-                            .handleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-                            .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+    CUmemPoolProps props = {
+        .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+        .handleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+        .location = {on_host ? CU_MEM_LOCATION_TYPE_HOST_NUMA : CU_MEM_LOCATION_TYPE_DEVICE, device}};
     int own = sim_file_reopen(fd);
     if (own < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = sim_share_take(&name, &share);
-    struct sim_pool *pool = result == CUDA_SUCCESS ? sim_pool_new(device, &props) : NULL;
+    struct sim_pool *pool = result == CUDA_SUCCESS ? sim_pool_new(&props) : NULL;
     if (!pool) {
         if (result == CUDA_SUCCESS)
             sim_share_let_go(name.share);
@@ -186,6 +188,13 @@ SIM_API(cuMemPoolExportPointer, (CUmemPoolPtrExportData * data, CUdeviceptr addr
     return CUDA_SUCCESS;
 }
 
+static void mark_on_host(CUdeviceptr address)
+{
+    pthread_mutex_lock(&sim_memory_lock);
+    sim_blocks_at(address)->flags |= SIM_BLOCK_ON_HOST;
+    pthread_mutex_unlock(&sim_memory_lock);
+}
+
 SIM_API(cuMemPoolImportPointer, (CUdeviceptr * address, CUmemoryPool pool, CUmemPoolPtrExportData *data))
 {
     SIM_ENTER(cuMemPoolImportPointer);
@@ -200,8 +209,11 @@ SIM_API(cuMemPoolImportPointer, (CUdeviceptr * address, CUmemoryPool pool, CUmem
         return CUDA_ERROR_INVALID_VALUE;
     if (sim_share_take(&name, &found) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = sim_import_open(SIM_BLOCK_IMPORTED, NULL, pool->device, pool->fd, name.offset,
-                                      name.bytes, name.share, pool, address);
+    CUdevice device = pool->on_host ? 0 : pool->device;
+    CUresult result = sim_import_open(SIM_BLOCK_IMPORTED, NULL, device, pool->fd, name.offset, name.bytes,
+                                      name.share, pool, address);
+    if (result == CUDA_SUCCESS && pool->on_host)
+        mark_on_host(*address);
     if (result != CUDA_SUCCESS)
         sim_share_let_go(name.share);
     return result;
