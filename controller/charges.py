@@ -2,9 +2,9 @@
 
 from gshare.controller.devices import REAL
 from gshare.controller.processes import host_pid
-from gshare.controller.protocol import Charged, MemoryUse
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
+from gshare.controller.replies import Charged, MemoryUse
 from gshare.controller.tenants import Tenant
 from gshare.shim import abi
 

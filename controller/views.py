@@ -10,9 +10,9 @@ from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
 from gshare.controller.policy import Grant
 from gshare.controller.processes import command, host_pid, user
-from gshare.controller.protocol import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
+from gshare.controller.replies import ControllerInfo, Device, Devices, Process, Processes, Status
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import FULL_PPM
 from gshare.shim import abi
@@ -156,6 +156,7 @@ def _on_device(
         ceiling_ppm=ceiling_ppm,
         weight=tenant.limits.weight,
         priority=tenant.limits.priority or "normal",
+        copy_bytes_per_s=tenant.files.copy_rates(),
     )
 
 
@@ -187,6 +188,7 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         ceiling_ppm=ceiling_ppm,
         weight=tenant.limits.weight,
         priority=tenant.limits.priority or "normal",
+        copy_bytes_per_s=tenant.files.copy_rates(),
     )
 
 
