@@ -8,6 +8,7 @@
 #include "lock.h"
 #include "physical.h"
 #include "quota.h"
+#include "tie.h"
 
 struct physical {
     uint64_t name; /* 0: the record is free */
@@ -16,61 +17,18 @@ struct physical {
     struct gs_mark mark;
     struct gs_copy copy;
     uint32_t holds;
-    uint32_t first_tie; /* what it keeps */
-    uint32_t next;      /* in the list of free records, or of those that nothing but descriptors keeps */
+    uint32_t ties; /* what it keeps */
+    uint32_t next; /* in the list of free records, or of those that nothing but descriptors keeps */
     int16_t device;
     int8_t is_listed; /* in the latter */
     int8_t is_keeper; /* lives for as long as it keeps anything */
 };
 
-struct tie {
-    struct gs_part part;
-    uint32_t kept;
-    uint32_t next;
-};
-
 static struct gs_lock lock;
 static struct physical *records; /* [0] is none: so all numbers here are */
 static uint32_t records_made, records_room, free_record;
-static struct tie *ties;
-static uint32_t ties_made, ties_room, free_tie;
 static uint32_t listed;        /* kept by descriptors; read without the lock, to see that there are none */
 static uint32_t with_contexts; /* the same of records that go with a context */
-
-/* -------- ties -------- */
-
-static uint32_t take_tie(void)
-{
-    uint32_t tie = free_tie;
-
-    if (tie) {
-        free_tie = ties[tie].next;
-        return tie;
-    }
-    if (ties_made + 1 >= ties_room && !gs_grow(&ties, &ties_room, sizeof *ties))
-        return 0;
-    return ++ties_made;
-}
-
-static int add_tie(uint32_t keeper, uint32_t kept, const struct gs_part *part)
-{
-    uint32_t tie = take_tie();
-
-    if (!tie)
-        return 0;
-    ties[tie] = (struct tie){*part, kept, records[keeper].first_tie};
-    records[keeper].first_tie = tie;
-    records[kept].holds++;
-    return 1;
-}
-
-/* Returns whom it has kept. */
-static uint32_t free_the_tie(uint32_t tie)
-{
-    ties[tie].next = free_tie;
-    free_tie = tie;
-    return ties[tie].kept;
-}
 
 /* -------- records -------- */
 
@@ -103,6 +61,14 @@ static int name_it(uint32_t index, const struct physical *record)
     struct gs_entry stale; /* of one whose end is under way: it ends without a name */
 
     return gs_ledger_put(record->name, &entry, &stale) != GS_NOT_NOTED;
+}
+
+static int add_tie(uint32_t keeper, uint32_t kept, const struct gs_part *part)
+{
+    if (!gs_tie_add(&records[keeper].ties, kept, part))
+        return 0;
+    records[kept].holds++;
+    return 1;
 }
 
 static void become_keeper(uint32_t index, CUcontext context)
@@ -144,13 +110,11 @@ static void drop(uint32_t index, CUstream stream);
 
 static void cut_all_ties(uint32_t index, CUstream stream)
 {
-    uint32_t tie = records[index].first_tie, next;
+    uint32_t ties = records[index].ties, tie;
 
-    records[index].first_tie = 0;
-    for (; tie; tie = next) {
-        next = ties[tie].next;
-        drop(free_the_tie(tie), stream);
-    }
+    records[index].ties = 0;
+    while ((tie = gs_tie_take(&ties)))
+        drop(gs_tie_free(tie), stream);
 }
 
 static void end(uint32_t index, CUstream stream)
@@ -178,7 +142,7 @@ static void drop(uint32_t index, CUstream stream)
 {
     struct physical *record = &records[index];
 
-    if (--record->holds || record->is_listed || (record->is_keeper && record->first_tie))
+    if (--record->holds || record->is_listed || (record->is_keeper && record->ties))
         return;
     if (gs_mark_seen(&record->mark))
         list(record);
@@ -301,21 +265,18 @@ static int keep_rest(uint32_t keeper, uint32_t kept, const struct gs_part *whole
 
 void gs_physical_leave(uint32_t keeper, const struct gs_part *part, CUstream stream)
 {
-    uint32_t tie, next;
+    uint32_t ties, tie;
 
     gs_lock(&lock);
-    next = records[keeper].first_tie;
-    records[keeper].first_tie = 0;
-    while ((tie = next)) {
-        struct tie cut = ties[tie];
+    ties = records[keeper].ties;
+    records[keeper].ties = 0;
+    while ((tie = gs_tie_take(&ties))) {
+        struct gs_tie cut = gs_tie_read(tie);
 
-        next = cut.next;
-        if (gs_parts_touch(&cut.part, part) && keep_rest(keeper, cut.kept, &cut.part, part)) {
-            drop(free_the_tie(tie), stream);
-        } else {
-            ties[tie].next = records[keeper].first_tie;
-            records[keeper].first_tie = tie;
-        }
+        if (gs_parts_touch(&cut.part, part) && keep_rest(keeper, cut.kept, &cut.part, part))
+            drop(gs_tie_free(tie), stream);
+        else
+            gs_tie_put(&records[keeper].ties, tie);
     }
     gs_unlock(&lock);
 }
@@ -400,8 +361,7 @@ void gs_physical_forget(void)
     gs_descriptor_forget();
     lock.word = GS_LOCK_FREE;
     records = NULL;
-    ties = NULL;
+    gs_ties_forget();
     records_made = records_room = free_record = 0;
-    ties_made = ties_room = free_tie = 0;
     listed = with_contexts = 0;
 }
