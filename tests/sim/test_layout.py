@@ -39,7 +39,7 @@ FIELDS = {
     "CUDA_ARRAY_DESCRIPTOR_v1": "Height NumChannels",
     "CUDA_ARRAY3D_DESCRIPTOR_v1": "Depth Flags",
 }
-OURS = ["cuda_types.h", "array_types.h", "legacy.h", "managed.h"]
+OURS = ["cuda_types.h", "memory_types.h", "array_types.h", "legacy.h", "managed.h"]
 VALUES = """
     CUDA_ERROR_SYSTEM_NOT_READY
     CUDA_ERROR_INVALID_CONTEXT CUDA_ERROR_CONTEXT_IS_DESTROYED CUDA_ERROR_NOT_PERMITTED

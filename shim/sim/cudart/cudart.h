@@ -6,7 +6,7 @@
 #ifndef SIM_CUDART_H
 #define SIM_CUDART_H
 
-#include "cuda_types.h"
+#include "memory_types.h"
 
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
 #ifndef SIM_BLOCK_H
 #define SIM_BLOCK_H
 
-#include "cuda_types.h"
+#include "memory_types.h"
 
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
 #ifndef SIM_ARRAY_TYPES_H
 #define SIM_ARRAY_TYPES_H
 
-#include "cuda_types.h"
+#include "memory_types.h"
 
 typedef struct sim_mipmap *CUmipmappedArray;
 typedef struct sim_texture_reference *CUtexref;
