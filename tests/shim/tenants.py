@@ -82,6 +82,11 @@ class Tenant:
         devices: list[dict[str, Any]] = sim.stat(self.machine)["devices"]
         return devices
 
+    @property
+    def room_bytes(self) -> int:
+        """What the limit of the first device leaves beside one context."""
+        return self.limits.device(0).memory_limit_bytes - self.context_bytes[0]
+
     def _context_bytes(self, device: int) -> int:
         """What a context takes on this machine."""
         self.run(f"start({device}); out(True)", limited=False, CUDA_DEVICE_ORDER="PCI_BUS_ID")
