@@ -21,6 +21,7 @@ from gshare.controller.units import (
     parse_fraction,
     parse_memory,
     parse_memory_each,
+    parse_rates,
     parse_weight,
 )
 
@@ -41,6 +42,7 @@ _LIMIT_OPTIONS = (
     ("--priority", "high|normal|low", "Runs only while nobody of higher priority does."),
     ("--mode", "auto|concurrent|turns", "Whether the GPU's tenants overlap, or run one at a time."),
     ("--host-mem", "SIZE|PCT", "Pinned memory of the host, as 8G, or as 10% of the machine's."),
+    ("--pcie", "RATE", "Copies between host and device, as 4G/s, or as h2d=4G/s,d2h=2G/s."),
 )
 
 
@@ -54,6 +56,7 @@ def limits(
     priority: str | None = None,
     mode: str | None = None,
     host_mem: str | None = None,
+    pcie: str | None = None,
     share: str | None = None,
     *,
     lift: bool = False,
@@ -71,6 +74,7 @@ def limits(
         weight=None if weight is None else parse_weight(weight),
         priority=None if priority is None else parse_choice(priority, PRIORITIES, "--priority"),
         mode=None if mode is None else parse_choice(mode, MODES, "--mode"),
+        copy_bytes_per_s={} if pcie is None else parse_rates(pcie, lift=lift),
     )
     if share is None:
         return asked
@@ -81,7 +85,7 @@ def limits(
     return msgspec.structs.replace(asked, memory=Memory(None, ppm), compute_ppm=min(ppm, FULL_PPM))
 
 
-LIFTABLE = ("mem", "compute", "weight", "host_mem")
+LIFTABLE = ("mem", "compute", "weight", "host_mem")  # --pcie takes it as a rate of its own
 
 
 def change(**given: str | None) -> Change:
@@ -103,4 +107,5 @@ def change(**given: str | None) -> Change:
         lift_weight="weight" in lifted,
         priority=asked.priority,
         mode=asked.mode,
+        copy_bytes_per_s=asked.copy_bytes_per_s,
     )

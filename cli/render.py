@@ -12,6 +12,7 @@ from gshare.controller.units import (
     format_compute,
     format_memory_each,
     format_percent,
+    format_rates,
     format_size,
 )
 
@@ -67,11 +68,12 @@ def print_quotas(quotas: Sequence[Quota]) -> None:
             compute(quota.guarantee_ppm, quota.ceiling_ppm, quota.weight),
             quota.priority or NOTHING,
             NOTHING if quota.host_memory_bytes is None else format_size(quota.host_memory_bytes),
+            format_rates(quota.copy_bytes_per_s) or NOTHING,
             "yes" if quota.running else "no",
         )
         for quota in quotas
     ]
-    print_table(("TENANT", "MEM", "COMPUTE", "PRIORITY", "HOST-MEM", "RUNNING"), rows)
+    print_table(("TENANT", "MEM", "COMPUTE", "PRIORITY", "HOST-MEM", "PCIE", "RUNNING"), rows)
 
 
 def print_change(change: LimitsSet) -> None:
@@ -87,6 +89,11 @@ def print_change(change: LimitsSet) -> None:
         everywhere.append(f"priority {change.old_priority} -> {change.new_priority}")
     if change.old_mode != change.new_mode:
         everywhere.append(f"mode {change.old_mode} -> {change.new_mode}")
+    old_rates, new_rates = change.old_copy_bytes_per_s, change.new_copy_bytes_per_s
+    if old_rates != new_rates:
+        everywhere.append(
+            f"pcie {format_rates(old_rates) or 'no limit'} -> {format_rates(new_rates) or 'no limit'}"
+        )
     if everywhere:
         click.echo(f"{change.tenant}: {', '.join(everywhere)} ({count})")
     for device in change.devices:
@@ -118,6 +125,8 @@ def print_admission(decision: Admitted, environment: dict[str, str], *, as_json:
     for what, word in (("priority", decision.priority), ("mode", decision.mode)):
         if word is not None:
             click.echo(f"# {what} {word}")
+    if decision.copy_bytes_per_s:
+        click.echo(f"# pcie {format_rates(decision.copy_bytes_per_s)}")
     if decision.host_memory_bytes is not None:
         click.echo(f"# host: pinned memory {format_size(decision.host_memory_bytes)}")
     for name, value in sorted(environment.items()):

@@ -10,7 +10,7 @@ from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.policy import Capacity
 from gshare.controller.protocol import Admit, Limits
 from gshare.controller.replies import Admitted, Granted, Quota, QuotaOn
-from gshare.controller.units import Memory, format_compute, format_memory_each, format_size
+from gshare.controller.units import Memory, format_compute, format_memory_each, format_rates, format_size
 
 NO_AMOUNT = Memory(None, None)
 
@@ -56,6 +56,7 @@ def _first_asked(request: Admit) -> str:
         "--priority": limits.priority,
         "--mode": limits.mode,
         "--host-mem": format_size(limits.host_memory_bytes) if limits.host_memory_bytes else None,
+        "--pcie": format_rates(limits.copy_bytes_per_s),
         "--gpu": ",".join(request.gpus),
         "--tenant": request.tenant,
     }
@@ -76,6 +77,7 @@ def admitted(
         weight=limits.weight,
         priority=limits.priority,
         mode=limits.mode,
+        copy_bytes_per_s=limits.copy_bytes_per_s,
     )
 
 
@@ -96,4 +98,5 @@ def quota_row(name: str, limits: Limits, *, running: bool) -> Quota:
         weight=limits.weight,
         priority=limits.priority,
         mode=limits.mode,
+        copy_bytes_per_s=limits.copy_bytes_per_s,
     )

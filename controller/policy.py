@@ -11,7 +11,15 @@ import msgspec
 
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Change, Limits
-from gshare.controller.units import FULL_PPM, Memory, format_percent, format_size
+from gshare.controller.units import (
+    DIRECTIONS,
+    FULL_PPM,
+    LEAST_RATE,
+    MAX_BYTES,
+    Memory,
+    format_percent,
+    format_size,
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,13 @@ def check_weight(limits: Limits) -> None:
         )
 
 
+def check_rates(limits: Limits) -> None:
+    """Raise UsageError for a limit on copies that cannot be carried out."""
+    for way, rate in limits.copy_bytes_per_s.items():
+        if way not in DIRECTIONS or not LEAST_RATE <= rate <= MAX_BYTES:
+            raise UsageError(f"--pcie {way}={rate}", "not a rate", "as h2d=4G/s,d2h=2G/s")
+
+
 def check_mode(device: Capacity, mode: str | None, others: Mapping[str, str | None]) -> None:
     """Raise GshareError where another tenant on the device insists on the other mode."""
     opposite = {"turns": "concurrent", "concurrent": "turns"}.get(mode or "")
@@ -201,6 +216,11 @@ def changed(limits: Limits, change: Change) -> Limits:
         weight=change.weight if weight_anew else limits.weight,
         priority=change.priority or limits.priority,
         mode=change.mode or limits.mode,
+        copy_bytes_per_s={
+            way: rate
+            for way, rate in {**limits.copy_bytes_per_s, **change.copy_bytes_per_s}.items()
+            if rate is not None
+        },
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gshare.controller.units import Memory
 
-VERSION = 4
+VERSION = 5
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     `memory_on` has the devices for which other amounts hold, by index or UUID; None there is no limit.
     Without `memory`, only these are granted.  `host_memory_bytes` is for pinned memory of the host.
     `compute_ppm` is a guarantee, and without `ceiling_ppm` all that there is; `weight` divides what is lent.
+    `copy_bytes_per_s` is for copies over the bus, by direction (units.DIRECTIONS).
     """
 
     memory: Memory | None = None
@@ -27,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     weight: int | None = None
     priority: str | None = None
     mode: str | None = None
+    copy_bytes_per_s: dict[str, int] = {}
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,6 +48,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     lift_weight: bool = False
     priority: str | None = None
     mode: str | None = None
+    copy_bytes_per_s: dict[str, int | None] = {}
+    """By direction; None takes the limit away there."""
 
 
 class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from gshare.controller.policy import NO_ACCESS, Capacity, Grant
 from gshare.controller.processes import Run, members
 from gshare.controller.protocol import Limits
 from gshare.controller.shares import BURST_NS, IN_FLIGHT_NS, RESUME_NS, UNBOUNDED_PPM, Share
+from gshare.controller.units import DIRECTIONS
 from gshare.shim import abi
 
 NOTE = "tenant.json"
@@ -166,6 +167,19 @@ class TenantFiles:
             in_flight_ns=share.in_flight_ns,
         )
 
+    def change_copy_rates(self, bytes_per_s: Mapping[str, int | None]) -> None:
+        """Give the tenant another limit on what it copies, on every device."""
+        rates = _copy_rates(bytes_per_s)
+        for row in self.rows().values():
+            if self.limits.device(row).copy_bytes_per_s != rates:
+                self.limits.set_copy_rates(row, rates)
+
+    def copy_rates(self) -> dict[str, int]:
+        """The limit on what the tenant copies, by direction, read back from shared memory."""
+        rows = [self.rows()[uuid] for uuid in self.grants()][:1]
+        rates = self.limits.device(rows[0]).copy_bytes_per_s if rows else (0, 0)
+        return {way: rate for way, rate in zip(DIRECTIONS, rates, strict=True) if rate}
+
     def change_order(self, above: set[int], *, below: bool) -> None:
         """Tell the tenant which others go first, and whether some come after it."""
         if set(self.limits.above) != above:
@@ -227,7 +241,8 @@ def create_tenant(
     try:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(mode=0o700)
-        rows = [_device_limits(device, grants) for device in table]
+        rates = _copy_rates(note.limits.copy_bytes_per_s)
+        rows = [_device_limits(device, grants, rates) for device in table]
         host = note.limits.host_memory_bytes
         abi.create_limits(
             building / "limits",
@@ -280,7 +295,15 @@ def _write_note(directory: Path, note: Note) -> None:
     write_json(directory / NOTE, msgspec.to_builtins(note), durable=False)
 
 
-def _device_limits(device: Capacity | None, grants: Mapping[str, Grant]) -> abi.DeviceLimits:
+def _copy_rates(bytes_per_s: Mapping[str, int | None]) -> tuple[int, int]:
+    """As the ABI has them: 0 is no limit."""
+    to_device, to_host = (bytes_per_s.get(way) or 0 for way in DIRECTIONS)
+    return to_device, to_host
+
+
+def _device_limits(
+    device: Capacity | None, grants: Mapping[str, Grant], copy_rates: tuple[int, int]
+) -> abi.DeviceLimits:
     if device is None:
         return abi.DeviceLimits(NO_DEVICE, 0, memory_limit_bytes=0)
     grant = grants.get(device.uuid, NO_ACCESS)
@@ -293,6 +316,7 @@ def _device_limits(device: Capacity | None, grants: Mapping[str, Grant]) -> abi.
         burst_ns=BURST_NS,
         resume_ns=RESUME_NS,
         in_flight_ns=IN_FLIGHT_NS,
+        copy_bytes_per_s=copy_rates,
     )
 
 

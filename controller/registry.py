@@ -81,6 +81,7 @@ class Registry:
         limits = request.limits if quota == NOTHING_ASKED else quota
         policy.check_host(limits, host.memory_bytes())
         policy.check_weight(limits)
+        policy.check_rates(limits)
         known = self._with_capacity(self._devices(request))
         if not known:
             if limits != NOTHING_ASKED or request.gpus or machine != REAL:
@@ -112,6 +113,7 @@ class Registry:
         limits = policy.changed(self._quota(request.tenant), request.change)
         policy.check_host(limits, host.memory_bytes())
         policy.check_weight(limits)
+        policy.check_rates(limits)
         if limits == NOTHING_ASKED:
             raise UsageError(
                 f"quota set {request.tenant}",
@@ -197,6 +199,7 @@ class Registry:
     def _plan(self, tenant: Tenant, limits: Limits) -> Plan:
         policy.check_host(limits, host.memory_bytes())
         policy.check_weight(limits)
+        policy.check_rates(limits)
         held = tenant.files.grants()
         granted: dict[str, Grant] = {}
         for device, capacity in self._known(tenant.machine):
@@ -222,6 +225,7 @@ class Registry:
         for uuid, grant in plan.grants.items():
             files.change_memory(rows[uuid], grant)
         files.host_memory_bytes = plan.limits.host_memory_bytes
+        files.change_copy_rates(plan.limits.copy_bytes_per_s)
         self.tenants.apportion()
         new = {uuid: (*files.grant(rows[uuid]), files.ceiling_ppm(rows[uuid])) for uuid in plan.grants}
         self.tenants.on_change("limits", tenant.name)
@@ -244,6 +248,8 @@ class Registry:
             new_priority=tenant.limits.priority or "normal",
             old_mode=before.mode or "auto",
             new_mode=tenant.limits.mode or "auto",
+            old_copy_bytes_per_s=before.copy_bytes_per_s,
+            new_copy_bytes_per_s=files.copy_rates(),
         )
 
     def _find(self, target: str, command: str = "set") -> Tenant:

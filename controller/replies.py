@@ -45,6 +45,8 @@ class Admitted(msgspec.Struct, frozen=True, tag="gshare/admission/v1", tag_field
     weight: int | None = None
     priority: str | None = None
     mode: str | None = None
+    copy_bytes_per_s: dict[str, int] = {}
+    """Between host and device, by direction; one that is not there has no limit."""
 
 
 class ControllerInfo(msgspec.Struct, frozen=True):
@@ -126,6 +128,8 @@ class Process(msgspec.Struct, frozen=True):
     ceiling_ppm: int | None = None
     weight: int | None = None
     priority: str = "normal"
+    copy_bytes_per_s: dict[str, int] = {}
+    """Between host and device, by direction; one that is not there has no limit."""
 
 
 class Processes(msgspec.Struct, frozen=True, tag="gshare/ps/v1", tag_field="schema"):
@@ -192,6 +196,8 @@ class LimitsSet(msgspec.Struct, frozen=True, tag="gshare/set/v1", tag_field="sch
     new_priority: str = "normal"
     old_mode: str = "auto"
     new_mode: str = "auto"
+    old_copy_bytes_per_s: dict[str, int] = {}
+    new_copy_bytes_per_s: dict[str, int] = {}
 
 
 class Paused(msgspec.Struct, frozen=True, tag="gshare/pause/v1", tag_field="schema"):
@@ -225,6 +231,7 @@ class Quota(msgspec.Struct, frozen=True):
     weight: int | None = None
     priority: str | None = None
     mode: str | None = None
+    copy_bytes_per_s: dict[str, int] = {}
 
 
 class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):

@@ -190,9 +190,13 @@ def _is_shared(askers: Sequence[Asker]) -> bool:
 def _is_measured(asker: Asker) -> bool:
     """Whether a tenant without a share is measured even where it is alone.
 
-    What one that is not has queued when somebody arrives, or when it is paused, keeps the device for a while.
+    What one that is not has queued when somebody arrives, or when it is paused, keeps the device for a while;
+    and who is not measured does not see a limit on copies.
     """
-    return asker.paused or asker.limits.weight is not None or asker.limits.priority == "low"
+    limits = asker.limits
+    return (
+        asker.paused or limits.weight is not None or limits.priority == "low" or bool(limits.copy_bytes_per_s)
+    )
 
 
 def _weight(asker: Asker) -> int:

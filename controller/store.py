@@ -6,7 +6,7 @@ from typing import Any
 from gshare.controller.errors import GshareError
 from gshare.controller.files import read_json, write_json
 from gshare.controller.protocol import Limits
-from gshare.controller.units import FULL_PPM, MAX_BYTES, MAX_WEIGHT, MODES, PRIORITIES, Memory
+from gshare.controller.units import DIRECTIONS, FULL_PPM, MAX_BYTES, MAX_WEIGHT, MODES, PRIORITIES, Memory
 
 SCHEMA = "gshare/quotas/v1"
 
@@ -52,6 +52,7 @@ class QuotaStore:
                 "priority": limits.priority,
                 "mode": limits.mode,
                 "host_memory_bytes": limits.host_memory_bytes,
+                **{f"{way}_bytes_per_s": rate for way, rate in limits.copy_bytes_per_s.items()},
             }
             rows[name] = {key: value for key, value in row.items() if value is not None}
             if limits.memory_on:
@@ -75,17 +76,21 @@ class QuotaStore:
         if not sound or every.get("ceiling_ppm", FULL_PPM + 1) <= every.get("compute_ppm", FULL_PPM):
             raise damaged
         on = {gpu: _memory(amount) for gpu, amount in devices.items()}
+        rates = {way: every[key] for key, way in _RATES.items() if key in every}
         return Limits(
             memory=_memory(every),
             memory_on=on,
-            **{key: value for key, value in every.items() if key not in _AMOUNT},
+            copy_bytes_per_s=rates,
+            **{key: value for key, value in every.items() if key not in (*_AMOUNT, *_RATES)},
             **words,
         )
 
 
 _AMOUNT = {"memory_bytes": MAX_BYTES, "memory_ppm": FULL_PPM}
+_RATES = {f"{way}_bytes_per_s": way for way in DIRECTIONS}
 _HIGHEST = {
     **_AMOUNT,
+    **dict.fromkeys(_RATES, MAX_BYTES),
     "compute_ppm": FULL_PPM,
     "ceiling_ppm": FULL_PPM,
     "weight": MAX_WEIGHT,

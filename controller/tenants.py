@@ -133,6 +133,7 @@ class Tenants:
             host_memory_bytes=files.host_memory_bytes,
             compute_ppm=compute_ppm,
             ceiling_ppm=ceiling_ppm if ceiling_ppm != compute_ppm else None,
+            copy_bytes_per_s=files.copy_rates(),
         )
         tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs)
         self.by_name[name] = tenant

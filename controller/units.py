@@ -161,6 +161,47 @@ def parse_weight(text: str, option: str = "--weight") -> int:
     return weight
 
 
+DIRECTIONS = ("h2d", "d2h")
+"""Over the bus: from the host to the device, and back; in the order of the ABI."""
+
+LEAST_RATE = 1000
+"""The shim counts in thousands of bytes a second."""
+
+
+def parse_rates(text: str, option: str = "--pcie", *, lift: bool = False) -> dict[str, int | None]:
+    """Parse `4G/s`, or `h2d=4G/s,d2h=2G/s`, to bytes a second; with `lift`, a direction's may be `none`."""
+    found: dict[str, int | None] = {}
+    for part in text.split(","):
+        direction, named, amount = part.strip().rpartition("=")
+        if named and direction not in DIRECTIONS:
+            raise UsageError(f"{option} {text}", f"'{direction}' is no direction", "h2d or d2h, as h2d=4G/s")
+        for way in (direction,) if named else DIRECTIONS:
+            if way in found:
+                raise UsageError(f"{option} {text}", f"two rates for {way}", "as h2d=4G/s,d2h=2G/s")
+            found[way] = (
+                None if lift and amount == LIFT else _rate(amount.strip(), f"{option} {text}", option)
+            )
+    return found
+
+
+def _rate(amount: str, what: str, option: str) -> int:
+    size, per_second, rest = amount.rpartition("/s")
+    if not per_second or rest or not size:
+        raise UsageError(what, "not a rate", "a size a second, as 4G/s or h2d=4G/s,d2h=2G/s")
+    rate = parse_size(size, option)
+    if rate < LEAST_RATE:
+        raise UsageError(what, "nothing could be copied at that rate", "1K/s at least")
+    return rate
+
+
+def format_rates(rates: Mapping[str, int | None]) -> str:
+    """Print what may be copied in a second as it could be typed again; nothing where there is no limit."""
+    limited = {way: format_size(rate) + "/s" for way, rate in rates.items() if rate is not None}
+    if len(limited) == len(DIRECTIONS) and len(set(limited.values())) == 1:
+        return next(iter(limited.values()))
+    return ",".join(f"{way}={rate}" for way, rate in limited.items())
+
+
 PRIORITIES = ("high", "normal", "low")
 MODES = ("auto", "concurrent", "turns")
 

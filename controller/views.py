@@ -156,6 +156,7 @@ def _on_device(
         ceiling_ppm=ceiling_ppm,
         weight=tenant.limits.weight,
         priority=tenant.limits.priority or "normal",
+        copy_bytes_per_s=tenant.files.copy_rates(),
     )
 
 
@@ -187,6 +188,7 @@ def _without_device(tenant: Tenant, pid: int, state: str) -> Process:
         ceiling_ppm=ceiling_ppm,
         weight=tenant.limits.weight,
         priority=tenant.limits.priority or "normal",
+        copy_bytes_per_s=tenant.files.copy_rates(),
     )
 
 

@@ -55,6 +55,7 @@ cdef extern from "abi.h":
         int64_t spent_ns
         uint64_t peak_bytes
         uint64_t copied_bytes[0]
+        uint64_t copy_waited_ns[0]
 
     struct gs_slot_device:
         uint64_t held_bytes[2]

@@ -17,7 +17,7 @@ from libc.errno cimport errno
 from libc.string cimport memcpy, memset
 
 from gshare.shim.layout import *
-from gshare.shim.records import DeviceActivity, DeviceLimits, DeviceUsage, Line, Refusal, SlotDevice, SlotUsage
+from gshare.shim.records import Copied, DeviceActivity, DeviceLimits, DeviceUsage, Line, Refusal, SlotDevice, SlotUsage
 
 include "abi.pxi"
 include "abi_file.pxi"

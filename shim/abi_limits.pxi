@@ -22,6 +22,7 @@ cdef _fill_device(gs_device_limits *to, device, uint64_t now_ns):
     to.in_flight_ns = device.in_flight_ns
     quota = device.memory_quota_bytes
     to.memory_quota_bytes = device.memory_limit_bytes if quota is None else quota
+    to.copy_bytes_per_s[0], to.copy_bytes_per_s[1] = device.copy_bytes_per_s
 
 
 def create_limits(path, tenant, tenant_index, devices, *, now_ns, tenants_bound=MAX_TENANTS,
@@ -111,6 +112,7 @@ cdef class Limits(_File):
             in_flight_ns=load64(&row.in_flight_ns),
             memory_quota_bytes=load64(&row.memory_quota_bytes),
             guarantee_ppm=load32(&row.guarantee_ppm),
+            copy_bytes_per_s=(load64(&row.copy_bytes_per_s[0]), load64(&row.copy_bytes_per_s[1])),
         )
 
     def is_torn(self, index):
@@ -142,6 +144,12 @@ cdef class Limits(_File):
     def set_context_bytes(self, index, context_bytes):
         """What contexts created from now on are charged."""
         store64(&self._writable_device(index).context_bytes, context_bytes)
+
+    def set_copy_rates(self, index, bytes_per_s):
+        """What may be copied in a second: see DeviceLimits."""
+        cdef gs_device_limits *row = self._writable_device(index)
+        for direction, rate in zip(range(GS_DIRECTIONS), bytes_per_s, strict=True):
+            store64(&row.copy_bytes_per_s[<int> direction], rate)
 
     def set_cap(self, index, cap_ppm, now_ns, *, spent_ns=None, rate_ppm=None, guarantee_ppm=None,
                 lease_until_ns=0, burst_ns=None, resume_ns=None, in_flight_ns=None):

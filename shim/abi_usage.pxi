@@ -29,6 +29,16 @@ cdef class Usage(_File):
         spent_ns = <int64_t> load64(&row.spent_ns)
         return DeviceUsage(total.used_bytes, load64(&row.peak_bytes), spent_ns, total.last)
 
+    def copied(self, index):
+        """What was copied to and from one device while there was a limit."""
+        self._check_open()
+        _check_device(index, GS_MAX_DEVICES)
+        cdef const gs_device_usage *row = &self._usage.device[<int> index]
+        return Copied(
+            (load64(&row.copied_bytes[0]), load64(&row.copied_bytes[1])),
+            (load64(&row.copy_waited_ns[0]), load64(&row.copy_waited_ns[1])),
+        )
+
     def is_live(self, slot):
         """Whether the slot's process is alive: the kernel's word, from the lock that ends with the process."""
         self._check_open()

@@ -133,8 +133,14 @@ struct gs_device_usage {
     struct gs_total total;
     int64_t spent_ns; /* token bucket: GPU time charged so far, changed by fetch-add */
     uint64_t peak_bytes;
-    uint64_t copied_bytes[GS_DIRECTIONS]; /* over the bus, charged so far */
-    uint8_t pad[80];
+    uint64_t copied_bytes[GS_DIRECTIONS]; /* over the bus while there was a limit, charged so far */
+
+    /* Copies under a limit, in the order in which they came: how many bytes they are, and of how many the rate had
+     * allowed by the time in `last`; see copy_rate.c. */
+    struct gs_total copy_allowed[GS_DIRECTIONS];
+    uint64_t copy_queued_bytes[GS_DIRECTIONS];
+    uint64_t copy_waited_ns[GS_DIRECTIONS];
+    uint8_t pad[16];
 };
 
 /* What one process holds on one device.  held_bytes[s & 1] is what it holds once change s has taken effect. */

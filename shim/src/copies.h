@@ -8,8 +8,13 @@
 #define MAKE(stream, way, kind, bytes)                                                                       \
     (struct gs_copy)                                                                                         \
     {                                                                                                        \
-        stream, way, kind, (uint64_t)(bytes)                                                                 \
+        stream, way, kind, (uint64_t)(bytes),                                                                \
+        {                                                                                                    \
+            0                                                                                                \
+        }                                                                                                    \
     }
+#define ACROSS(stream, waits, to_host, n)                                                                    \
+    gs_copy_between(stream, waits, to_host, !(to_host), GS_COPY_LINEAR, n)
 
 /* -------- shapes of arguments -------- */
 
@@ -20,21 +25,25 @@
     MAKE(stands(NULL), GS_ON_GPU, GS_FILL, (uint64_t)(w) * (h)*size)
 #define FILL_2D_ASYNC(stands, size, to, pitch, value, w, h, stream)                                          \
     MAKE(stands(stream), GS_ON_GPU, GS_FILL, (uint64_t)(w) * (h)*size)
-#define ON_GPU(stands, to, from, n)                       MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define ON_GPU_ASYNC(stands, to, from, n, stream)         MAKE(stands(stream), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define OVER_BUS(stands, to, from, n)                     MAKE(stands(NULL), GS_WAITED_FOR, GS_COPY_LINEAR, n)
-#define OVER_BUS_ASYNC(stands, to, from, n, stream)       MAKE(stands(stream), GS_OVER_BUS, GS_COPY_LINEAR, n)
-#define ARRAY_ON_GPU(stands, to, a, b, n)                 MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define ARRAYS_ON_GPU(stands, to, a, from, b, n)          MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define ARRAY_OVER_BUS(stands, to, a, b, n)               MAKE(stands(NULL), GS_WAITED_FOR, GS_COPY_LINEAR, n)
-#define ARRAY_OVER_BUS_ASYNC(stands, to, a, b, n, stream) MAKE(stands(stream), GS_OVER_BUS, GS_COPY_LINEAR, n)
-#define UNIFIED(stands, to, from, n)                      gs_copy_unified(stands(NULL), true, to, from, n)
-#define UNIFIED_ASYNC(stands, to, from, n, stream)        gs_copy_unified(stands(stream), false, to, from, n)
-#define WITH_ATTRIBUTES(stands, to, from, n, a, stream)   gs_copy_unified(stands(stream), false, to, from, n)
-#define PEER(stands, to, a, from, b, n)                   MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define PEER_ASYNC(stands, to, a, from, b, n, stream)     MAKE(stands(stream), GS_ON_GPU, GS_COPY_LINEAR, n)
-#define BREAK(stream)                                     MAKE(stream, GS_OVER_BUS, GS_COPY_LINEAR, 0)
-#define WORK(stream)                                      MAKE(stream, GS_ON_GPU, GS_DECOMPRESS, 0)
+#define ON_GPU(stands, to, from, n)                           MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define ON_GPU_ASYNC(stands, to, from, n, stream)             MAKE(stands(stream), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define TO_DEVICE(stands, to, from, n)                        ACROSS(stands(NULL), true, false, n)
+#define TO_DEVICE_ASYNC(stands, to, from, n, stream)          ACROSS(stands(stream), false, false, n)
+#define TO_HOST(stands, to, from, n)                          ACROSS(stands(NULL), true, true, n)
+#define TO_HOST_ASYNC(stands, to, from, n, stream)            ACROSS(stands(stream), false, true, n)
+#define ARRAY_ON_GPU(stands, to, a, b, n)                     MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define ARRAYS_ON_GPU(stands, to, a, from, b, n)              MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define ARRAY_TO_DEVICE(stands, to, a, from, n)               ACROSS(stands(NULL), true, false, n)
+#define ARRAY_TO_DEVICE_ASYNC(stands, to, a, from, n, stream) ACROSS(stands(stream), false, false, n)
+#define ARRAY_TO_HOST(stands, to, from, a, n)                 ACROSS(stands(NULL), true, true, n)
+#define ARRAY_TO_HOST_ASYNC(stands, to, from, a, n, stream)   ACROSS(stands(stream), false, true, n)
+#define UNIFIED(stands, to, from, n)                          gs_copy_unified(stands(NULL), true, to, from, n)
+#define UNIFIED_ASYNC(stands, to, from, n, stream)            gs_copy_unified(stands(stream), false, to, from, n)
+#define WITH_ATTRIBUTES(stands, to, from, n, a, stream)       gs_copy_unified(stands(stream), false, to, from, n)
+#define PEER(stands, to, a, from, b, n)                       MAKE(stands(NULL), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define PEER_ASYNC(stands, to, a, from, b, n, stream)         MAKE(stands(stream), GS_ON_GPU, GS_COPY_LINEAR, n)
+#define BREAK(stream)                                         MAKE(stream, GS_OVER_BUS, GS_COPY_LINEAR, 0)
+#define WORK(stream)                                          MAKE(stream, GS_ON_GPU, GS_DECOMPRESS, 0)
 
 /* -------- memsets -------- */
 
@@ -80,18 +89,18 @@
 #define OF_cuMemcpyDtoDAsync_v2_ptsz(...)        ON_GPU_ASYNC(gs_per_thread, __VA_ARGS__)
 #define OF_cuMemcpyDtoD_v2(...)                  ON_GPU(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyDtoD_v2_ptds(...)             ON_GPU(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyDtoH(...)                     OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyDtoHAsync(...)                OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyDtoHAsync_v2(...)             OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyDtoHAsync_v2_ptsz(...)        OVER_BUS_ASYNC(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyDtoH_v2(...)                  OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyDtoH_v2_ptds(...)             OVER_BUS(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyHtoD(...)                     OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoDAsync(...)                OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoDAsync_v2(...)             OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoDAsync_v2_ptsz(...)        OVER_BUS_ASYNC(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyHtoD_v2(...)                  OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoD_v2_ptds(...)             OVER_BUS(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyDtoH(...)                     TO_HOST(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyDtoHAsync(...)                TO_HOST_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyDtoHAsync_v2(...)             TO_HOST_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyDtoHAsync_v2_ptsz(...)        TO_HOST_ASYNC(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyDtoH_v2(...)                  TO_HOST(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyDtoH_v2_ptds(...)             TO_HOST(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyHtoD(...)                     TO_DEVICE(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoDAsync(...)                TO_DEVICE_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoDAsync_v2(...)             TO_DEVICE_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoDAsync_v2_ptsz(...)        TO_DEVICE_ASYNC(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyHtoD_v2(...)                  TO_DEVICE(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoD_v2_ptds(...)             TO_DEVICE(gs_per_thread, __VA_ARGS__)
 #define OF_cuMemcpyPeer(...)                     PEER(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyPeerAsync(...)                PEER_ASYNC(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyPeerAsync_ptsz(...)           PEER_ASYNC(gs_per_thread, __VA_ARGS__)
@@ -108,21 +117,21 @@
 #define OF_cuMemcpyAtoD(...)              ARRAY_ON_GPU(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyAtoD_v2(...)           ARRAY_ON_GPU(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyAtoD_v2_ptds(...)      ARRAY_ON_GPU(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyAtoH(...)              ARRAY_OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyAtoHAsync(...)         ARRAY_OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyAtoHAsync_v2(...)      ARRAY_OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyAtoHAsync_v2_ptsz(...) ARRAY_OVER_BUS_ASYNC(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyAtoH_v2(...)           ARRAY_OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyAtoH_v2_ptds(...)      ARRAY_OVER_BUS(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyAtoH(...)              ARRAY_TO_HOST(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyAtoHAsync(...)         ARRAY_TO_HOST_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyAtoHAsync_v2(...)      ARRAY_TO_HOST_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyAtoHAsync_v2_ptsz(...) ARRAY_TO_HOST_ASYNC(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyAtoH_v2(...)           ARRAY_TO_HOST(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyAtoH_v2_ptds(...)      ARRAY_TO_HOST(gs_per_thread, __VA_ARGS__)
 #define OF_cuMemcpyDtoA(...)              ARRAY_ON_GPU(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyDtoA_v2(...)           ARRAY_ON_GPU(gs_legacy, __VA_ARGS__)
 #define OF_cuMemcpyDtoA_v2_ptds(...)      ARRAY_ON_GPU(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyHtoA(...)              ARRAY_OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoAAsync(...)         ARRAY_OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoAAsync_v2(...)      ARRAY_OVER_BUS_ASYNC(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoAAsync_v2_ptsz(...) ARRAY_OVER_BUS_ASYNC(gs_per_thread, __VA_ARGS__)
-#define OF_cuMemcpyHtoA_v2(...)           ARRAY_OVER_BUS(gs_legacy, __VA_ARGS__)
-#define OF_cuMemcpyHtoA_v2_ptds(...)      ARRAY_OVER_BUS(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyHtoA(...)              ARRAY_TO_DEVICE(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoAAsync(...)         ARRAY_TO_DEVICE_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoAAsync_v2(...)      ARRAY_TO_DEVICE_ASYNC(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoAAsync_v2_ptsz(...) ARRAY_TO_DEVICE_ASYNC(gs_per_thread, __VA_ARGS__)
+#define OF_cuMemcpyHtoA_v2(...)           ARRAY_TO_DEVICE(gs_legacy, __VA_ARGS__)
+#define OF_cuMemcpyHtoA_v2_ptds(...)      ARRAY_TO_DEVICE(gs_per_thread, __VA_ARGS__)
 
 /* -------- boxes -------- */
 

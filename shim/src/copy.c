@@ -16,6 +16,7 @@ static uint32_t size_class(uint64_t bytes)
 struct copying {
     struct gs_launch launch;
     struct gs_meter_context *waiting;
+    struct gs_copy_charge charge;
 };
 
 static __attribute__((noinline)) struct copying begin(struct gs_copy copy)
@@ -23,6 +24,8 @@ static __attribute__((noinline)) struct copying begin(struct gs_copy copy)
     struct copying copying = {.waiting = NULL};
     struct gs_work work = {.function = &kinds[copy.kind], .grid_x = size_class(copy.bytes)};
 
+    if ((copy.bus_bytes[0] | copy.bus_bytes[1]) != 0)
+        copying.charge = gs_copy_pass(&copy);
     if (copy.way == GS_ON_GPU && !gs_launch_covered(copy.stream, &work))
         copying.launch = gs_launch_begin(copy.stream, &work, false);
     else if (copy.way == GS_OVER_BUS)
@@ -34,6 +37,8 @@ static __attribute__((noinline)) struct copying begin(struct gs_copy copy)
 
 static __attribute__((noinline)) CUresult end(const struct copying *copying, CUresult result)
 {
+    if (result != CUDA_SUCCESS && copying->charge.usage != NULL)
+        gs_copy_refund(&copying->charge);
     gs_launch_end(&copying->launch, result);
     gs_wait_ends(copying->waiting);
     return result;

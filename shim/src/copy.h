@@ -2,7 +2,8 @@
  *
  * Fills, and copies inside a device, run where kernels run, and are metered as kernels are.  Copies over the bus have
  * engines of their own: they cost no GPU time, but a stream that waits for one, or for the host, is not busy.  So they
- * end a window, and the next one begins behind them. */
+ * end a window, and the next one begins behind them.  Those between the host and a device may have a limit of their
+ * own, in bytes a second. */
 #ifndef GS_COPY_H
 #define GS_COPY_H
 
@@ -23,10 +24,28 @@ struct gs_copy {
     enum gs_copy_way way;
     enum gs_copy_kind kind;
     uint64_t bytes;
+    uint64_t bus_bytes[GS_DIRECTIONS]; /* of them, over the bus */
 };
+
+/* -------- the limit on copies over the bus (copy_rate.c) -------- */
+
+/* What a copy has been charged, on a device of the tenant's; no device: nothing. */
+struct gs_copy_charge {
+    struct gs_device_usage *usage;
+    uint64_t bytes[GS_DIRECTIONS];
+};
+
+/* Before a copy: waits until the tenant may copy more, in the caller's thread, and charges it.  A copy that a stream
+ * only records is not made now, and passes. */
+struct gs_copy_charge gs_copy_pass(const struct gs_copy *copy);
+
+/* The driver has refused the copy. */
+void gs_copy_refund(const struct gs_copy_charge *charge);
 
 /* -------- by what the program says (copy_shape.c) -------- */
 
+struct gs_copy gs_copy_between(CUstream stream, bool waits, bool to_host, bool from_host,
+                               enum gs_copy_kind kind, uint64_t bytes);
 struct gs_copy gs_copy_unified(CUstream stream, bool waits, CUdeviceptr to, CUdeviceptr from, uint64_t bytes);
 struct gs_copy gs_copy_2d(CUstream stream, bool waits, const CUDA_MEMCPY2D *box);
 struct gs_copy gs_copy_2d_v1(CUstream stream, bool waits, const CUDA_MEMCPY2D_v1 *box);

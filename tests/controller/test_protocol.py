@@ -19,6 +19,7 @@ REQUESTS = [
     SetLimits("team", Change(lift_memory=True)),
     SetLimits("team", Change(memory_on={"GPU-1b2c3d4e": Memory(None, 5), "1": None})),
     SetLimits("team", Change(compute_ppm=1, ceiling_ppm=2, weight=3, priority="low", mode="turns")),
+    SetLimits("team", Change(copy_bytes_per_s={"h2d": 1 << 30, "d2h": None})),
     Pause("team", True),
     GetStatus(),
 ]

@@ -16,6 +16,7 @@ A = Limits(Memory(1 << 30, None), 300_000)
 B = Limits(Memory(None, 500_000), None)
 C = Limits(None, 1, {"0": Memory(1 << 30, None), "GPU-1b2c3d4e": Memory(None, 5), "2": None})
 D = Limits(compute_ppm=300_000, ceiling_ppm=600_000, weight=2, priority="high", mode="turns")
+E = Limits(copy_bytes_per_s={"h2d": 1 << 30, "d2h": 1 << 20})
 
 
 def test_there_are_none_at_first(tmp_path: Path) -> None:
@@ -27,7 +28,9 @@ def test_quotas_outlive_the_one_who_wrote_them(tmp_path: Path) -> None:
     QuotaStore(tmp_path / "state").put("b", B)
     QuotaStore(tmp_path / "state").put("c", C)
     QuotaStore(tmp_path / "state").put("d", D)
-    assert QuotaStore(tmp_path / "state").load() == {"a": A, "b": B, "c": C, "d": D}
+    QuotaStore(tmp_path / "state").put("e", E)
+    assert QuotaStore(tmp_path / "state").load() == {"a": A, "b": B, "c": C, "d": D, "e": E}
+    QuotaStore(tmp_path / "state").remove("e")
     QuotaStore(tmp_path / "state").remove("d")
     QuotaStore(tmp_path / "state").remove("a")
     assert QuotaStore(tmp_path / "state").load() == {"b": B, "c": C}
@@ -46,6 +49,7 @@ def test_quotas_outlive_the_one_who_wrote_them(tmp_path: Path) -> None:
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"memory_bytes": -1}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"compute_ppm": 1_000_001}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"memory_bytes": True}}}).encode(),
+        json.dumps({"schema": SCHEMA, "quotas": {"a": {"h2d_bytes_per_s": 0}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"priority": "urgent"}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"mode": []}}}).encode(),
         json.dumps({"schema": SCHEMA, "quotas": {"a": {"ceiling_ppm": 5}}}).encode(),
