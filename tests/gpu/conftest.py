@@ -41,6 +41,15 @@ class Gpu:
             text=True,
         )
 
+    @property
+    def device_count(self) -> int:
+        if not self.simulated:
+            return len(real_devices())
+        from gshare.shim import sim
+
+        sim.start(self.sandbox.environment["SIMGPU_MACHINE"])
+        return len(sim.stat(self.sandbox.environment["SIMGPU_MACHINE"])["devices"])
+
     def used_by(self, *pids: int) -> int:
         """Device memory of processes by the device's own books."""
         if self.simulated:

@@ -1,0 +1,104 @@
+"""What tests/gpu/run.sh runs, in order of value, in three stages that fit into ten minutes each.
+
+Eight files at most come of a stage.  Needs nothing but Python itself: gshare is built by the first part.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner import Part
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+STAGES = {1: "the driver, tests, overhead", 2: "frameworks and memory", 3: "frameworks and compute"}
+TESTS = ("test_memory.py", "test_share.py", "test_roads.py", "test_probes.py")
+SHARES = ("alone_30", "mix_30_70", "short_long", "kind_graph", "light")
+SHARES_REHEARSED = ("alone_30_1ms", "mix_30_70_200us_concurrent")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how."""
+
+    python: str
+    out: Path
+    work: Path
+    """For what is gone in the end."""
+    site: Path | None
+    """Where gshare is built; None: it is installed."""
+    wheels: Path
+    recorder: Path
+    """That of tests/golden, as it was brought along."""
+    simulated: bool
+
+
+def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
+    """The parts, each with its stage; 0: whichever is run."""
+    built = ("build",) if setup.site else ()
+    python, gshare = setup.python, (setup.python, "-m", "gshare.cli")
+    sim = ("--sim",) if setup.simulated else ()
+    forgiven = (1,) if setup.simulated else ()
+    bare = (python, str(HERE / "place.py"))
+    compiler = shutil.which("cc")
+    recorder = setup.work / "recorder" if compiler else setup.recorder
+    recorded = ("recorder",) if compiler else ()
+    no_recorder = "" if compiler or recorder.exists() else f"no C compiler, and no {recorder}"
+
+    if setup.site:
+        build = ("sh", str(HERE / "build.sh"), str(ROOT), str(setup.site), str(setup.wheels))
+        yield 0, Part("build", "gshare is built and installed", 95, build)
+    yield 1, Part("doctor", "what works here", 20, (*gshare, "doctor"), after=built)
+    sources = sorted(map(str, (ROOT / "tests/golden/recorder").glob("*.c")))
+    compile_it = ("cc", "-std=gnu17", "-O1", "-o", str(recorder), *sources, "-ldl", "-lpthread")
+    brought = "" if compiler else "it was brought along"
+    yield 1, Part("recorder", "the recorder is built", 20, compile_it, skip=no_recorder or brought)
+    answers = (*bare, str(recorder), str(setup.out / "answers.json"))
+    needs = (*built, *recorded)
+    yield 1, Part("answers", "what the driver answers", 60, answers, skip=no_recorder, after=needs)
+    timings = (*bare, str(recorder), "--timings", str(setup.out / "timings.json"))
+    yield 1, Part("timings", "what takes which time", 60, timings, skip=no_recorder, after=needs)
+    points = (
+        *(python, str(HERE / "open_points.py"), "--output", str(setup.out / "points.json")),
+        *("--recorder", str(recorder), "--timings", str(setup.out / "timings.json")),
+    )
+    what = "slices, switches, costs of calls, checkpoints"
+    yield 1, Part("points", what, 60, points, results="points.json", skip=no_recorder, after=needs)
+    demo = (*gshare, "demo", *sim, "--json")
+    yield (
+        1,
+        Part("demo", "two shares and a quota", 45, demo, stdout="demo.json", after=built, forgiven=forgiven),
+    )
+    tests = (
+        *(python, "-m", "pytest", *(str(HERE / name) for name in TESTS), "-m", "gpu", "-rA"),
+        *("-p", "no:cacheprovider", "--durations=5", f"--junit-xml={setup.out / 'tests.xml'}"),
+    )
+    yield 1, Part("tests", "quotas, shares, roads, and every door to memory", 130, tests, after=built)
+    overhead = (*gshare, "bench", "overhead", *sim, "--output", str(setup.out / "overhead.json"))
+    yield 1, Part("overhead", "what gshare costs", 100, overhead, results="overhead.json", after=built)
+
+    memory = (python, str(HERE / "memory_quota.py"), "--output", str(setup.out / "memory.json"))
+    yield 2, Part("memory", "each framework at its quota", 440, memory, results="memory.json", after=built)
+
+    compute = (python, str(HERE / "compute_share.py"), "--output", str(setup.out / "compute.json"))
+    yield 3, Part("compute", "each framework at its share", 320, compute, results="compute.json", after=built)
+    rows = SHARES_REHEARSED if setup.simulated else SHARES
+    shares = (
+        *(*gshare, "bench", "shares", *sim, "--smoke", "--output", str(setup.out / "shares.json")),
+        *(f"--row={name}" for name in rows),
+    )
+    yield (
+        3,
+        Part(
+            "shares",
+            "the table of shares, in short",
+            140,
+            shares,
+            results="shares.json",
+            after=built,
+            forgiven=forgiven,
+        ),
+    )

@@ -1,0 +1,137 @@
+"""The command behind run.sh: chooses the parts, runs them, and says at the end what became of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+from parts import ROOT, STAGES, Setup, all_parts
+from runner import Part, Runner, table
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="tests/gpu/run.sh", description=__doc__)
+    add = options.add_argument
+    add("out", nargs="?", type=Path, default=Path(os.environ.get("OUT") or "gpu-results"), metavar="OUT")
+    add("--sim", action="store_true", help="rehearse on the simulated GPU")
+    add("--installed", action="store_true", help="take the gshare that is installed, build nothing")
+    add("--site", type=Path, help="build into this folder, or take what was built there from the same tree")
+    add("--stage", type=int, action="append", choices=STAGES, help="only this stage (may be repeated)")
+    add("--only", action="append", default=[], metavar="PART", help="only this part (may be repeated)")
+    add("--within", type=float, metavar="SECONDS", help="time for all; what does not fit is not begun")
+    add("--list", action="store_true", help="list the parts with their stages and time limits")
+    return options
+
+
+def chosen(setup: Setup, stages: list[int] | None, only: list[str]) -> list[Part]:
+    """The parts asked for, and building whatever is."""
+    parts = list(all_parts(setup))
+    unknown = set(only) - {part.name for _, part in parts}
+    if unknown:
+        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; --list names them")
+    wanted = [
+        part
+        for stage, part in parts
+        if stage == 0 or ((not stages or stage in stages) and (not only or part.name in only))
+    ]
+    names = {part.name for part in wanted}
+    needed = {name for part in wanted for name in part.after} - names
+    return [part for _, part in parts if part.name in names | needed]
+
+
+def machine(simulated: bool) -> dict[str, object]:
+    """When and where: of the GPU what nvidia-smi says of it."""
+    answer: dict[str, object] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "simulated": simulated,
+        "host": f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+    }
+    query = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+    if not simulated:
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+            answer["gpus"] = done.stdout.strip().splitlines()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            answer["gpus"] = []
+            answer["nvidia-smi"] = str(error)
+    return answer
+
+
+def environment(work: Path, site: Path | None, simulated: bool) -> None:
+    """For every part: gshare's own state apart from the user's, and nothing left in the tree."""
+    os.environ.update(
+        PYTHONUNBUFFERED="1",
+        PYTHONDONTWRITEBYTECODE="1",
+        GSHARE_RUNTIME_DIR=str(work / "run"),
+        GSHARE_STATE_DIR=str(work / "state"),
+        SIMGPU_MACHINE=str(work / "machine"),
+        TRITON_CACHE_DIR=str(work / "triton"),
+        PYTHON=sys.executable,
+    )
+    if site:
+        os.environ["PYTHONPATH"] = str(site)
+    if simulated:
+        os.environ["GSHARE_GPU_REHEARSAL"] = "1"
+
+
+def stop(simulated: bool) -> None:
+    for command in ("controller", "stop"), ("sim", "stop"):
+        if simulated or command[0] == "controller":
+            gshare = (sys.executable, "-m", "gshare.cli", *command)
+            subprocess.run(gshare, capture_output=True, check=False, timeout=30)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    work = Path(tempfile.mkdtemp(prefix="gshare-gpu-"))
+    out = options.out.resolve()
+    site = None if options.installed else (options.site or work / "site").resolve()
+    setup = Setup(
+        python=sys.executable,
+        out=out,
+        work=work,
+        site=site,
+        wheels=Path(os.environ.get("WHEELS") or ROOT / "wheels").resolve(),
+        recorder=Path(os.environ.get("RECORDER") or ROOT / "recorder").resolve(),
+        simulated=options.sim,
+    )
+    try:
+        if options.list:
+            for stage, part in all_parts(setup):
+                print(f"{stage or '-'}  {part.name:<10} {part.limit_s:4.0f} s  {part.what}")
+            return 0
+        parts = chosen(setup, options.stage, options.only)
+        out.mkdir(parents=True, exist_ok=True)
+        environment(work, site, options.sim)
+        os.chdir(work)
+        (out / "log.txt").write_bytes(b"")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        runner = Runner(out, out / "log.txt", options.within)
+        facts = machine(options.sim)
+        well = False
+        try:
+            well = runner.run(parts)
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            (out / "summary.json").write_text(json.dumps(runner.summary(facts), indent=1) + "\n")
+            print(f"\n{table(runner.outcomes)}\nresults are in {out}", flush=True)
+            stop(options.sim)
+        return 0 if well else 1
+    finally:
+        os.chdir("/")
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
