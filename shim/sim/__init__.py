@@ -66,8 +66,12 @@ def stat(machine: str | None = None) -> dict[str, Any]:
     Raises SimulationError where no machine runs.
     """
     path = machine or _machine.default_path()
-    if not os.path.exists(path):
-        raise SimulationError(f"{path}: no simulated machine runs (gshare sim start)")
+    try:
+        os.stat(path)
+    except PermissionError:
+        pass  # there is one, perhaps: what opens it says whose
+    except OSError:
+        raise SimulationError(f"{path}: no simulated machine runs (gshare sim start)") from None
     try:
         return _machine.stat(path)
     except _machine.MachineError as error:

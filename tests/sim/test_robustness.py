@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,16 @@ def test_places_where_no_machine_can_be(machine: Machine, tmp_path: Path) -> Non
     assert attempt(machine, SIMGPU_MACHINE=str(folder)) == ("802", f"simgpu: {folder}: Is a directory")
 
 
+@contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """Be another user for files, as far as root can."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def may_unshare(*flags: str) -> bool:
     return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False).returncode == 0
 
@@ -159,6 +171,50 @@ def test_a_file_that_may_not_be_written_is_named(machine: Machine) -> None:
         assert (code, said) == ("802", f"simgpu: {machine.path}: Read-only file system")
     else:
         assert attempt(machine) == ("802", f"simgpu: {machine.path}: Permission denied")
+
+
+OTHER = 4711
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user comes to, in a place of which that is true, too."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be two users")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(("mode", "reader"), [(0o600, OTHER + 1), (0o666, OTHER + 1), (0o666, 0)])
+def test_another_users_machine_is_refused(
+    machine: Machine, open_folder: Path, mode: int, reader: int
+) -> None:
+    path = str(open_folder / "machine")
+    sim.start(path)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    os.chmod(path, mode)
+    os.chown(path, OTHER, OTHER)
+    with as_user(reader), pytest.raises(sim.SimulationError) as refused:
+        sim.stat(path)
+    said = f"user {OTHER}'s, and not shared between users (set SIMGPU_MACHINE to a path of your own)"
+    assert str(refused.value) == f"{path}: {said}"
+    if reader == 0:
+        assert attempt(machine, SIMGPU_MACHINE=path) == ("802", f"simgpu: {path}: {said}")
+    with as_user(OTHER):
+        assert sim.stat(path)["devices"]
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_another_users_folder_is_named(open_folder: Path, mode: int) -> None:
+    folder = open_folder / "theirs"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, OTHER, OTHER)
+    with as_user(OTHER + 1), pytest.raises(sim.SimulationError) as refused:
+        sim.start(str(folder / "machine"))
+    says = f"its folder is user {OTHER}'s (set SIMGPU_MACHINE to a path of your own)"
+    assert str(refused.value) == f"{folder}/machine: {says}"
 
 
 FILL = """

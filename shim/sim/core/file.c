@@ -1,4 +1,7 @@
-/* file.c -- the file that is the simulated machine: made whole or not at all, recognised or refused. */
+/* file.c -- the file that is the simulated machine: made whole or not at all, recognised or refused.
+ *
+ * It is its maker's alone (0600): who may write to it could make any program on it crash.  So a file of another user's
+ * is refused even where its mode or being root would allow it, as anybody may put one into /dev/shm. */
 #include "recognise.h"
 
 #include <errno.h>
@@ -145,8 +148,10 @@ static int create(const char *path, const char *profile, bool instead, char *why
     snprintf(temporary, sizeof(temporary), "%s.%d.new", path, (int)getpid());
     int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
-        snprintf(why, why_size, errno == ENOENT ? "%s: its folder does not exist" : "%s: %s", path,
-                 strerror(errno));
+        int failed = errno;
+        if (failed != EACCES || !sim_file_is_anothers(path, -1, why, why_size))
+            snprintf(why, why_size, failed == ENOENT ? "%s: its folder does not exist" : "%s: %s", path,
+                     strerror(failed));
         return -1;
     }
     struct sim_machine *m = NULL;
@@ -228,8 +233,14 @@ struct sim_machine *sim_machine_open_at(const char *path, const char *profile, b
                 return NULL;
             continue;
         }
+        int failed = fd < 0 ? errno : 0;
+        if ((fd >= 0 || failed == EACCES) && sim_file_is_anothers(path, fd, why, why_size)) {
+            if (fd >= 0)
+                close(fd);
+            return NULL;
+        }
         if (fd < 0) {
-            snprintf(why, why_size, "%s: %s", path, strerror(errno));
+            snprintf(why, why_size, "%s: %s", path, strerror(failed));
             return NULL;
         }
         const char *wrong;

@@ -54,6 +54,29 @@ const char *sim_file_wrong(int fd)
     return head.ready ? NULL : "half made";
 }
 
+bool sim_file_is_anothers(const char *path, int fd, char *why, unsigned why_size)
+{
+    static const char advice[] = "set SIMGPU_MACHINE to a path of your own";
+    char folder[4096];
+    struct stat st;
+    if ((fd >= 0 ? fstat(fd, &st) : stat(path, &st)) == 0) {
+        if (st.st_uid == geteuid())
+            return false;
+        snprintf(why, why_size, "%s: user %u's, and not shared between users (%s)", path, (unsigned)st.st_uid,
+                 advice);
+        return true;
+    }
+    snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash || slash == folder)
+        return false;
+    *slash = '\0';
+    if (stat(folder, &st) != 0 || st.st_uid == geteuid())
+        return false;
+    snprintf(why, why_size, "%s: its folder is user %u's (%s)", path, (unsigned)st.st_uid, advice);
+    return true;
+}
+
 static bool lists_in_range(const struct sim_machine *m)
 {
     for (uint32_t i = 0; i < m->live_count; i++)

@@ -7,6 +7,8 @@
 /* What is wrong with the file, in words that follow its name; NULL: it is a machine of this version. */
 const char *sim_file_wrong(int fd);
 const char *sim_machine_wrong(const struct sim_machine *);
+/* Whether it is another user's: the open file (none: -1), or what is in its place, or its folder; `why` says whose. */
+bool sim_file_is_anothers(const char *path, int fd, char *why, unsigned why_size);
 /* Nobody's data: it begins like a machine, is empty, or lies where only machines lie. */
 bool sim_file_expendable(const char *path, int fd);
 /* Processes that have it mapped, as "12, 345"; an empty text: none that can be seen from here. */
