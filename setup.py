@@ -74,7 +74,7 @@ LIBRARIES = [
     library("gshare.shim.sim.libcuda_unversioned", "libcuda.so", [], Driver),
     library("gshare.shim.sim.libnvidia_ml", "libnvidia-ml.so.1", [*MACHINE, *sim("nvml")], Driver),
     library("gshare.shim.sim.libcudart", "libcudart.so.13", sim("cudart"), Driver, include=sim("driver")),
-    library("gshare.shim.sim.libsimclock", "libsimclock.so", sim("clock")),
+    library("gshare.shim.sim.libsimclock", "libsimclock.so", sim("clock"), include=MACHINE),
     library("gshare.benchmarks.libloops", "libloops.so", ["benchmarks"]),
 ]
 SHARED = [*files(["shim"], ".pxi"), *files(["shim/src"], ".h")]

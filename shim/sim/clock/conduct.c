@@ -13,6 +13,7 @@
 
 #include "raw.h"
 #include "turns.h"
+#include "virtual.h"
 
 /* 0, or an errno; EBUSY: this process conducts a clock already. */
 SIM_EXPORT int sim_conductor_begin(const char *path)
@@ -38,7 +39,7 @@ SIM_EXPORT int sim_conductor_begin(const char *path)
     pthread_mutex_init(&clock->succession, &attributes);
     pthread_mutexattr_destroy(&attributes);
     clock->size_bytes = sizeof(*clock);
-    clock->now_ns = SIM_CLOCK_START_NS;
+    clock->now_ns = SIM_VIRTUAL_START_NS;
     clock->other_ns = SIM_FOREVER;
     clock->seats = 1;
     clock->magic = SIM_CLOCK_MAGIC;

@@ -6,13 +6,14 @@
 
 #include "raw.h"
 #include "turns.h"
+#include "virtual.h"
 
 #define NS_PER_S 1000000000ull
 
 static uint64_t offset_ns(clockid_t id)
 {
     return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE || id == CLOCK_TAI
-               ? SIM_CLOCK_EPOCH_S * NS_PER_S
+               ? SIM_VIRTUAL_EPOCH_S * NS_PER_S
                : 0;
 }
 

@@ -21,10 +21,8 @@
 
 #define SIM_EXPORT __attribute__((visibility("default")))
 
-#define SIM_CLOCK_MAGIC    0x6b636f6c636d6973ull /* "simclock" */
-#define SIM_CLOCK_START_NS 1000000000000ull /* CLOCK_MONOTONIC when a clock is made; also in core/file.c */
-#define SIM_CLOCK_EPOCH_S  1700000000ull    /* CLOCK_REALTIME less CLOCK_MONOTONIC; also in core/machine.h */
-#define SIM_FOREVER        UINT64_MAX
+#define SIM_CLOCK_MAGIC 0x6b636f6c636d6973ull /* "simclock" */
+#define SIM_FOREVER     UINT64_MAX
 
 #define SIM_CLOCK_PROCESSES 129 /* number 0 is the conductor, the process that made the clock (conduct.c) */
 #define SIM_CLOCK_THREADS   64

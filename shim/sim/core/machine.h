@@ -11,6 +11,7 @@
 #define SIM_MACHINE_H
 
 #include "layout.h"
+#include "virtual.h"
 
 /* The built-in profile of that key, or NULL (profile.c). */
 const struct sim_profile *sim_profile_find(const char *key);
@@ -23,19 +24,17 @@ void sim_wake(_Atomic uint32_t *word);
 
 /* The virtual clock beside the machine of that path, and whether this program is on one: then all of the above is
  * that clock's (clock/turns.h). */
-#define SIM_VIRTUAL_START_NS 1000000000000ull
-#define SIM_VIRTUAL_EPOCH_S  1700000000ull /* CLOCK_REALTIME less CLOCK_MONOTONIC */
 bool sim_clock_beside(const char *path);
 bool sim_on_virtual_clock(void);
 /* A call to the driver takes time there, so that a program that asks again and again sees it pass. */
 #define SIM_CALL_NS 200
 void sim_spend_call(void);
 
-/* Map the machine named by SIMGPU_MACHINE, making it from SIMGPU_PROFILE where `create`.  Returns NULL with
+/* Map the machine named by SIMGPU_MACHINE, making it from SIMGPU_PROFILE where `make`.  Returns NULL with
  * errno and one line in `why` (what is wrong with which file); otherwise `why` is empty, or says in one line what was
  * wrong with the file and that a new one has taken its place. */
-struct sim_machine *sim_machine_open(bool create, char *why, unsigned why_size);
-struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool create, char *why,
+struct sim_machine *sim_machine_open(bool make, char *why, unsigned why_size);
+struct sim_machine *sim_machine_open_at(const char *path, const char *profile, bool make, char *why,
                                         unsigned why_size);
 void sim_machine_close(struct sim_machine *);
 /* The path that sim_machine_open uses. */
