@@ -14,6 +14,15 @@ CUresult sim_copy_from_3d(const CUDA_MEMCPY3D *shape, struct sim_copy *copy);
 CUresult sim_copy_3d(const CUDA_MEMCPY3D *shape, CUstream handle, bool per_thread, bool synchronous);
 CUresult sim_copy_2d(const CUDA_MEMCPY2D *shape, CUstream handle, bool per_thread, bool synchronous);
 
+/* What rectangles and boxes have in common, of any width of fields. */
+#define SIM_SHAPE(p)                                                                                         \
+    .srcXInBytes = (p)->srcXInBytes, .srcY = (p)->srcY, .srcMemoryType = (p)->srcMemoryType,                 \
+    .srcHost = (p)->srcHost, .srcDevice = (p)->srcDevice, .srcArray = (p)->srcArray,                         \
+    .srcPitch = (p)->srcPitch, .dstXInBytes = (p)->dstXInBytes, .dstY = (p)->dstY,                           \
+    .dstMemoryType = (p)->dstMemoryType, .dstHost = (p)->dstHost, .dstDevice = (p)->dstDevice,               \
+    .dstArray = (p)->dstArray, .dstPitch = (p)->dstPitch, .WidthInBytes = (p)->WidthInBytes,                 \
+    .Height = (p)->Height
+
 /* One side of a linear copy: an array with an offset in bytes, or memory. */
 struct sim_end {
     CUarray array;

@@ -62,22 +62,7 @@ static const CUDA_MEMCPY2D *wide_2d(const CUDA_MEMCPY2D_v1 *p, CUDA_MEMCPY2D *wi
 {
     if (!p)
         return NULL;
-    *wide = (CUDA_MEMCPY2D){.srcXInBytes = p->srcXInBytes,
-                            .srcY = p->srcY,
-                            .srcMemoryType = p->srcMemoryType,
-                            .srcHost = p->srcHost,
-                            .srcDevice = p->srcDevice,
-                            .srcArray = p->srcArray,
-                            .srcPitch = p->srcPitch,
-                            .dstXInBytes = p->dstXInBytes,
-                            .dstY = p->dstY,
-                            .dstMemoryType = p->dstMemoryType,
-                            .dstHost = p->dstHost,
-                            .dstDevice = p->dstDevice,
-                            .dstArray = p->dstArray,
-                            .dstPitch = p->dstPitch,
-                            .WidthInBytes = p->WidthInBytes,
-                            .Height = p->Height};
+    *wide = (CUDA_MEMCPY2D){SIM_SHAPE(p)};
     return wide;
 }
 
@@ -85,29 +70,9 @@ static const CUDA_MEMCPY3D *wide_3d(const CUDA_MEMCPY3D_v1 *p, CUDA_MEMCPY3D *wi
 {
     if (!p)
         return NULL;
-    *wide = (CUDA_MEMCPY3D){.srcXInBytes = p->srcXInBytes,
-                            .srcY = p->srcY,
-                            .srcZ = p->srcZ,
-                            .srcLOD = p->srcLOD,
-                            .srcMemoryType = p->srcMemoryType,
-                            .srcHost = p->srcHost,
-                            .srcDevice = p->srcDevice,
-                            .srcArray = p->srcArray,
-                            .srcPitch = p->srcPitch,
-                            .srcHeight = p->srcHeight,
-                            .dstXInBytes = p->dstXInBytes,
-                            .dstY = p->dstY,
-                            .dstZ = p->dstZ,
-                            .dstLOD = p->dstLOD,
-                            .dstMemoryType = p->dstMemoryType,
-                            .dstHost = p->dstHost,
-                            .dstDevice = p->dstDevice,
-                            .dstArray = p->dstArray,
-                            .dstPitch = p->dstPitch,
-                            .dstHeight = p->dstHeight,
-                            .WidthInBytes = p->WidthInBytes,
-                            .Height = p->Height,
-                            .Depth = p->Depth};
+    *wide = (CUDA_MEMCPY3D){
+        SIM_SHAPE(p),    .srcZ = p->srcZ,     .srcLOD = p->srcLOD,       .srcHeight = p->srcHeight,
+        .dstZ = p->dstZ, .dstLOD = p->dstLOD, .dstHeight = p->dstHeight, .Depth = p->Depth};
     return wide;
 }
 

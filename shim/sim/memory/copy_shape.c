@@ -112,27 +112,6 @@ CUresult sim_copy_from_3d(const CUDA_MEMCPY3D *shape, struct sim_copy *copy)
     return CUDA_SUCCESS;
 }
 
-static CUDA_MEMCPY3D flat(const CUDA_MEMCPY2D *p)
-{
-    return (CUDA_MEMCPY3D){.srcXInBytes = p->srcXInBytes,
-                           .srcY = p->srcY,
-                           .srcMemoryType = p->srcMemoryType,
-                           .srcHost = p->srcHost,
-                           .srcDevice = p->srcDevice,
-                           .srcArray = p->srcArray,
-                           .srcPitch = p->srcPitch,
-                           .dstXInBytes = p->dstXInBytes,
-                           .dstY = p->dstY,
-                           .dstMemoryType = p->dstMemoryType,
-                           .dstHost = p->dstHost,
-                           .dstDevice = p->dstDevice,
-                           .dstArray = p->dstArray,
-                           .dstPitch = p->dstPitch,
-                           .WidthInBytes = p->WidthInBytes,
-                           .Height = p->Height,
-                           .Depth = 1};
-}
-
 CUresult sim_copy_3d(const CUDA_MEMCPY3D *shape, CUstream handle, bool per_thread, bool synchronous)
 {
     if (!shape)
@@ -148,7 +127,7 @@ CUresult sim_copy_2d(const CUDA_MEMCPY2D *shape, CUstream handle, bool per_threa
 {
     if (!shape)
         return CUDA_ERROR_INVALID_VALUE;
-    CUDA_MEMCPY3D box = flat(shape);
+    CUDA_MEMCPY3D box = {SIM_SHAPE(shape), .Depth = 1};
     return sim_copy_3d(&box, handle, per_thread, synchronous);
 }
 

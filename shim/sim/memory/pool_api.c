@@ -96,6 +96,44 @@ SIM_API(cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep))
     return CUDA_SUCCESS;
 }
 
+static bool is_reuse(CUmemPool_attribute attribute)
+{
+    return attribute >= CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES &&
+           attribute <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES;
+}
+
+/* Where the others are kept; NULL: there is none such. */
+static uint64_t *size_of(struct sim_pool *pool, CUmemPool_attribute attribute)
+{
+    switch (attribute) {
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+        return &pool->threshold;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
+        return &pool->reserved;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+        return &pool->reserved_high;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
+        return &pool->used;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+        return &pool->used_high;
+    default:
+        return NULL;
+    }
+}
+
+/* The two marks can only be reset. */
+static CUresult set_size(struct sim_pool *pool, CUmemPool_attribute attribute, uint64_t value)
+{
+    bool is_mark =
+        attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH || attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    if (attribute != CU_MEMPOOL_ATTR_RELEASE_THRESHOLD && (!is_mark || value != 0))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (is_mark)
+        value = attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH ? pool->used : pool->reserved;
+    *size_of(pool, attribute) = value;
+    return CUDA_SUCCESS;
+}
+
 SIM_API(cuMemPoolSetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute, void *value))
 {
     SIM_ENTER(cuMemPoolSetAttribute);
@@ -103,30 +141,12 @@ SIM_API(cuMemPoolSetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&sim_pools_lock);
-    switch (attribute) {
-    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
-    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
-    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES:
+    if (is_reuse(attribute))
         pool->reuse[attribute] = *(int *)value != 0;
-        break;
-    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
-        pool->threshold = *(uint64_t *)value;
-        break;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: /* the two marks can only be reset */
-        if (*(uint64_t *)value != 0)
-            result = CUDA_ERROR_INVALID_VALUE;
-        else
-            pool->reserved_high = pool->reserved;
-        break;
-    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
-        if (*(uint64_t *)value != 0)
-            result = CUDA_ERROR_INVALID_VALUE;
-        else
-            pool->used_high = pool->used;
-        break;
-    default:
+    else if (size_of(pool, attribute))
+        result = set_size(pool, attribute, *(uint64_t *)value);
+    else
         result = CUDA_ERROR_INVALID_VALUE;
-    }
     pthread_mutex_unlock(&sim_pools_lock);
     return result;
 }
@@ -138,30 +158,12 @@ SIM_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&sim_pools_lock);
-    switch (attribute) {
-    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
-    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
-    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES:
+    if (is_reuse(attribute))
         *(int *)value = pool->reuse[attribute];
-        break;
-    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
-        *(uint64_t *)value = pool->threshold;
-        break;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
-        *(uint64_t *)value = pool->reserved;
-        break;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
-        *(uint64_t *)value = pool->reserved_high;
-        break;
-    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
-        *(uint64_t *)value = pool->used;
-        break;
-    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
-        *(uint64_t *)value = pool->used_high;
-        break;
-    default:
+    else if (size_of(pool, attribute))
+        *(uint64_t *)value = *size_of(pool, attribute);
+    else
         result = CUDA_ERROR_INVALID_VALUE;
-    }
     pthread_mutex_unlock(&sim_pools_lock);
     return result;
 }
