@@ -99,6 +99,7 @@ void gs_context_gone(CUcontext context)
     gs_meter_context_gone(context);
     gs_ledger_take_owned((uint64_t)context, release);
     gs_physical_context_gone(context);
+    gs_pool_streams_gone();
     gs_pool_refresh();
     gs_graph_memory_refresh();
 }

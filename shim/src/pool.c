@@ -12,25 +12,17 @@
 #include "hooks.h"
 #include "lock.h"
 #include "pool.h"
+#include "pool_freed.h"
 #include "region.h"
 #include "reserve.h"
 
 #define CU_MEMPOOL_ATTR_RELEASE_THRESHOLD    4
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
+#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
 #define CU_STREAM_CAPTURE_MODE_RELAXED       2
 
 #define FIRST_GRAIN ((uint64_t)2 << 20) /* pools grow by whole pages of the device */
 #define MOST_GRAIN  ((uint64_t)1 << 30)
-
-#define FREED_KINDS 8
-
-/* Memory that the program has freed and the pool still has: an allocation of that size in that stream gets
- * it again, and the pool does not grow. */
-struct freed {
-    CUstream stream; /* GS_ANY_STREAM: all have come to the free */
-    uint64_t bytes;
-    uint32_t times;
-};
 
 struct pool {
     CUmemoryPool handle; /* NULL: the record is free */
@@ -38,13 +30,17 @@ struct pool {
     uint64_t going_on;   /* bounds of allocations between the decision and the driver's answer */
     uint64_t reserved;   /* by the driver, at last sight */
     uint64_t begun;      /* allocations so far */
+    uint32_t flights;    /* of them, between the decision and the driver's answer */
+    int at_edge;         /* the one that is, is to get what was freed just so */
     int device;
-    int destroyed;                   /* by the program */
-    uint32_t freed_next;             /* to be forgotten */
-    struct freed freed[FREED_KINDS]; /* the latest ones */
+    int destroyed; /* by the program */
+    struct gs_freed freed;
 };
 
 int gs_pools_in_use;
+
+/* Held from decision to answer by whoever is to get what was freed just so: nobody else may get it instead. */
+static struct gs_lock edge;
 
 static struct gs_lock lock;
 static struct pool *pools;
@@ -68,7 +64,7 @@ static struct pool *record_of(CUmemoryPool handle, int device)
 
     if (record)
         return record;
-    while (unused < count && (pools[unused].handle || pools[unused].going_on))
+    while (unused < count && (pools[unused].handle || pools[unused].flights))
         unused++;
     if (unused == room && !gs_grow(&pools, &room, sizeof *pools))
         return NULL;
@@ -81,15 +77,18 @@ static struct pool *record_of(CUmemoryPool handle, int device)
 /* Makes the charge what the driver says.  False: the pool has grown past the quota, and is not charged for that. */
 static int settle(struct pool *pool)
 {
-    cuuint64_t reserved = pool->charged - pool->going_on;
+    cuuint64_t reserved = 0;
     uint64_t target;
 
-    if (REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved))
+    if (pool->handle &&
+        REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved))
         reserved = pool->charged - pool->going_on;
     if (reserved < pool->reserved)
-        memset(pool->freed, 0, sizeof pool->freed); /* given back to the device */
+        gs_freed_forget(&pool->freed); /* given back to the device */
     pool->reserved = reserved;
     target = reserved + pool->going_on;
+    if (target < pool->charged && pool->at_edge) /* what is given back just now, it may take again */
+        return 1;
     if (target < pool->charged)
         gs_quota_release(pool->device, GS_POOL, pool->charged - target);
     else if (pool->going_on || target == pool->charged)
@@ -140,7 +139,7 @@ static void look(struct pool *pool)
         return;
     }
     trim(pool);
-    if (!pool->charged)
+    if (!pool->charged && !pool->flights)
         destroy(pool);
 }
 
@@ -166,59 +165,29 @@ void gs_pool_trim(int device)
     gs_unlock(&lock);
 }
 
-static void note_freed(struct pool *pool, CUstream stream, uint64_t bytes)
-{
-    for (int i = 0; i < FREED_KINDS; i++)
-        if (pool->freed[i].times && pool->freed[i].bytes == bytes && pool->freed[i].stream == stream) {
-            pool->freed[i].times++;
-            return;
-        }
-    pool->freed[pool->freed_next++ % FREED_KINDS] = (struct freed){stream, bytes, 1};
-}
-
-/* Where another stream has freed the same size, it may be that one's memory which this stream gets, or the reverse. */
-static struct freed *find_freed(struct pool *pool, CUstream stream, uint64_t bytes)
-{
-    struct freed *found = NULL;
-
-    for (int i = 0; i < FREED_KINDS; i++) {
-        struct freed *freed = &pool->freed[i];
-
-        if (!freed->times || freed->bytes != bytes)
-            continue;
-        if (found || (freed->stream != stream && freed->stream != GS_ANY_STREAM))
-            return NULL;
-        found = freed;
-    }
-    return found;
-}
-
-/* Whatever else is allocated may be cut out of what has been freed. */
-static void use_freed(struct pool *pool, CUstream stream, uint64_t bytes)
-{
-    struct freed *freed = find_freed(pool, stream, bytes);
-
-    if (freed)
-        freed->times--;
-    else
-        memset(pool->freed, 0, sizeof pool->freed);
-}
-
 void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
 {
     struct pool *pool;
 
     gs_lock(&lock);
     pool = &pools[entry->owner];
-    note_freed(pool, stream, entry->bytes);
+    gs_freed_note(&pool->freed, stream, entry->bytes);
     if (pool->handle)
         look(pool);
     gs_unlock(&lock);
 }
 
+void gs_pool_streams_gone(void)
+{
+    gs_lock(&lock);
+    for (uint32_t i = 0; i < count; i++)
+        gs_freed_forget(&pools[i].freed);
+    gs_unlock(&lock);
+}
+
 void gs_pool_forget(void)
 {
-    lock.word = GS_LOCK_FREE;
+    edge.word = lock.word = GS_LOCK_FREE;
     pools = NULL;
     count = room = 0;
     gs_pools_in_use = 0;
@@ -243,15 +212,27 @@ static uint64_t reserve_part(int device, uint64_t bytes)
     return gs_quota_try(device, GS_POOL, part) ? part : 0;
 }
 
+/* Does the pool still have what was freed just so? */
+static int has_freed(struct pool *pool, const struct gs_growth *growth)
+{
+    cuuint64_t reserved, used;
+
+    return !pool->flights && gs_freed_find(&pool->freed, growth->stream, growth->bytes) &&
+           !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) &&
+           !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used) &&
+           reserved >= used && reserved - used >= growth->bytes;
+}
+
 /* False: over the quota, unless the pool has just what is wanted, and so does not grow. */
 static int reserve_bound(struct gs_growth *growth, struct pool *pool)
 {
     growth->bound = round_up(growth->bytes, __atomic_load_n(&grain, __ATOMIC_RELAXED));
     if (gs_quota_try(growth->device, GS_POOL, growth->bound))
         return 1;
-    if (!find_freed(pool, growth->stream, growth->bytes))
+    if (!has_freed(pool, growth))
         return 0;
     growth->bound = reserve_part(growth->device, growth->bound);
+    pool->at_edge = growth->at_edge = 1;
     return 1;
 }
 
@@ -264,19 +245,22 @@ int gs_pool_grow(struct gs_growth *growth)
     if (growth->device < 0)
         return 0;
     for (int asked = 0; !done && asked < 2; asked++) {
+        gs_lock(&edge);
         gs_lock(&lock);
         pool = record_of(growth->pool, growth->device);
         done = pool && reserve_bound(growth, pool);
         if (done) {
-            use_freed(pool, growth->stream, growth->bytes);
+            gs_freed_use(&pool->freed, growth->stream, growth->bytes);
             growth->record = (uint32_t)(pool - pools);
-            growth->alone = pool->going_on ? 0 : pool->begun + 1;
+            growth->alone = pool->flights++ ? 0 : pool->begun + 1;
             growth->before = pool->reserved;
             pool->begun++;
             pool->charged += growth->bound;
             pool->going_on += growth->bound;
         }
         gs_unlock(&lock);
+        if (!growth->at_edge)
+            gs_unlock(&edge);
         if (!done && !asked && gs_reserve_after_asking(growth->device, GS_POOL, growth->bound))
             gs_quota_release(growth->device, GS_POOL, growth->bound); /* there is room now: once more */
     }
@@ -316,6 +300,8 @@ CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult
     gs_lock(&lock);
     pool = &pools[growth->record];
     pool->going_on -= growth->bound;
+    pool->flights--;
+    pool->at_edge = 0;
     within = settle(pool);
     if (growth->alone == pool->begun && pool->reserved > growth->before)
         learn_grain(growth, pool->reserved - growth->before);
@@ -327,27 +313,34 @@ CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult
         reconcile(pool);
     }
     gs_unlock(&lock);
+    if (growth->at_edge)
+        gs_unlock(&edge);
     return result;
 }
 
 int gs_pool_device(CUmemoryPool handle, int otherwise)
 {
     struct pool *pool;
-    int device;
 
     gs_lock(&lock);
     pool = find(handle);
-    device = pool ? pool->device : otherwise;
+    otherwise = pool ? pool->device : otherwise;
     gs_unlock(&lock);
-    return device;
+    return otherwise;
 }
 
 /* -------- the end of a pool, and what is noted of its begin -------- */
 
 void gs_pool_note(CUmemoryPool handle, int device)
 {
+    struct pool *pool;
+
     gs_lock(&lock);
-    record_of(handle, device);
+    pool = record_of(handle, device);
+    if (pool && pool->device != device && !pool->flights) { /* the handle was another pool's before */
+        gs_quota_release(pool->device, GS_POOL, pool->charged);
+        *pool = (struct pool){.handle = handle, .device = device};
+    }
     gs_unlock(&lock);
 }
 
@@ -377,7 +370,7 @@ CUresult gs_pool_destroy(CUmemoryPool handle)
         trim(pool);
     if (!pool) {
         result = REAL(cuMemPoolDestroy)(handle);
-    } else if (pool->device < 0 || !pool->charged) {
+    } else if (pool->device < 0 || !(pool->charged || pool->flights)) {
         result = destroy(pool);
     } else {
         result = REAL(cuMemPoolSetAttribute)(handle, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &none);

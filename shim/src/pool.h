@@ -15,6 +15,9 @@ void gs_pool_freed(const struct gs_entry *entry, CUstream stream);
  * program has waited for its work, when pools shrink.  Never waits for the GPU. */
 void gs_pool_refresh(void);
 
+/* Some streams have gone: others may get their handles, and not the memory that was freed in them. */
+void gs_pool_streams_gone(void);
+
 /* Makes the device's pools give back what they keep and nobody uses, as the driver does on a full GPU. */
 void gs_pool_trim(int device);
 
@@ -28,6 +31,7 @@ struct gs_growth {
     uint64_t alone;  /* its number, where no other allocation from the pool was going on; or 0 */
     uint32_t record;
     int device;
+    int at_edge; /* it is to get what has been freed just so: less than it wants may have been reserved */
 };
 
 /* Reserves what the pool may grow by.  False: over the quota. */

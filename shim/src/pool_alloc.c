@@ -66,17 +66,31 @@ static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_
     return growth->device != GS_NO_DEVICE;
 }
 
+/* Another thread has made another pool the current one, and destroyed this one. */
+static int is_replaced(const struct gs_growth *growth)
+{
+    CUmemoryPool current;
+    CUdevice ordinal;
+
+    return device_of_stream(growth->stream, &ordinal) && !REAL(cuDeviceGetMemPool)(&current, ordinal) &&
+           current != growth->pool;
+}
+
+/* The driver is asked for memory of the pool that was charged, for another one may be current by then. */
 GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
 {
     struct gs_growth growth;
     CUresult result;
 
-    if (!from_current_pool(&growth, dptr, bytesize, hStream))
-        return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
-    if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bound);
-    result = REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
-    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
+    do {
+        if (!from_current_pool(&growth, dptr, bytesize, hStream))
+            return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
+        if (!gs_pool_grow(&growth))
+            return gs_refuse(__func__, growth.device, growth.bound);
+        result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, growth.pool, hStream);
+        result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
+    } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
+    return result;
 }
 
 GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream hStream))
@@ -85,12 +99,15 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
     struct gs_growth growth;
     CUresult result;
 
-    if (!from_current_pool(&growth, dptr, bytesize, stream))
-        return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
-    if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bound);
-    result = REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
-    return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
+    do {
+        if (!from_current_pool(&growth, dptr, bytesize, stream))
+            return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
+        if (!gs_pool_grow(&growth))
+            return gs_refuse(__func__, growth.device, growth.bound);
+        result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, growth.pool, hStream);
+        result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
+    } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
+    return result;
 }
 
 GSHARE_HOOK(cuMemAllocFromPoolAsync,

@@ -234,7 +234,8 @@ class Bench:
                 if not sum(taken.values()) <= usage.used_bytes <= usage.peak_bytes <= limit:
                     raise Violation(
                         f"{when}: device {index} of {limit}: charged {usage.used_bytes}, at most "
-                        f"{usage.peak_bytes}, {sum(taken.values())} taken: {dict(taken)}"
+                        f"{usage.peak_bytes}, {dict(charges_of(tenant, index))}; "
+                        f"{sum(taken.values())} taken: {dict(taken)}"
                     )
 
     def _count(self, programs: list[list[Program]]) -> None:

@@ -197,7 +197,7 @@ start(); base = used()
 codes = {new("cuMemAllocAsync", 100 * MIB, 0)[0] for _ in range(30)}
 out([sorted(codes), used() - base])
 """
-    assert run(tenant, program, SIMGPU_FAULTS="cuMemAllocAsync:1-30:999") == [[999], 0]
+    assert run(tenant, program, SIMGPU_FAULTS="cuMemAlloc*Async:1-30:999") == [[999], 0]
 
 
 def test_threads_race_in_one_pool(tenant: Tenant) -> None:
@@ -218,6 +218,19 @@ out([used() - base, reserved(pool)])
 """
     assert run(tenant, program) == [0, 0]
     assert 0 < tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
+
+
+@pytest.mark.parametrize("twin", ["", "_ptsz"])
+def test_the_pool_that_was_charged_is_the_one_that_is_asked(tenant: Tenant, twin: str) -> None:
+    """Else another thread may make another pool the current one in between."""
+    program = f"""
+start(); pool = new_pool(); must("cuDeviceSetMemPool", 0, pool)
+code, p = new("cuMemAllocAsync{twin}", 5 * MIB, 0)
+out([code, reserved(pool)])
+"""
+    faults = {"SIMGPU_FAULTS": "cuMemAllocAsync:1-30:999"}
+    assert tenant.run(POOLS + program, limited=False, **faults) == [999, 0]
+    assert run(tenant, program, **faults) == [0, 6 * MIB]
 
 
 @pytest.mark.parametrize("last", ["cuMemFreeAsync", "cuMemPoolDestroy"])

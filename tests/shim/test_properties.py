@@ -100,10 +100,17 @@ def test_errors_of_the_driver_lose_nothing(make_bench: Callable[..., Bench]) -> 
 def test_every_door_is_gone_through(make_bench: Callable[..., Bench]) -> None:
     """And quotas are reached: the other tests would say nothing of a call that never succeeds."""
     bench = make_bench()
-    for seed in range(1, 4):
+    for seed in range(1, 13):  # which thread comes first is chance: some doors take more programs than others
         bench.hold(Case(seed, processes=2, threads=2, rounds=2, steps=400, shares=True))
-    assert {name for name in bench.failed if not bench.calls[name]} <= NEVER
+        if seed >= 3 and unopened(bench) <= NEVER:
+            break
+    assert unopened(bench) <= NEVER
     assert bench.refused() > 0
+
+
+def unopened(bench: Bench) -> set[str]:
+    """Return the functions that were called, and never succeeded."""
+    return {name for name in bench.failed if not bench.calls[name]}
 
 
 @pytest.mark.soak

@@ -48,6 +48,16 @@ static CUresult destroy(struct actor *a, struct place *place)
     return DO(cuDevicePrimaryCtxRelease_v2, place->device);
 }
 
+static bool is_last(const struct place *place)
+{
+    const struct place *first = &places[place->device * PLACES_PER_DEVICE];
+
+    for (const struct place *other = first; other < first + PLACES_PER_DEVICE; other++)
+        if (other->alive)
+            return false;
+    return true;
+}
+
 /* With all that is still alive in it. */
 bool place_close(struct actor *a, struct place *place)
 {
@@ -63,6 +73,8 @@ bool place_close(struct actor *a, struct place *place)
         place->alive = destroy(a, place) != CUDA_SUCCESS;
     if (!place->alive)
         drop_home(home_of(place));
+    if (is_last(place))
+        drop_device(place->device);
     return !place->alive;
 }
 

@@ -77,13 +77,15 @@ struct held {
     };
     uint64_t bytes;
     uint64_t address[ADDRESSES]; /* of what a graph leaves allocated */
+    bool left[ADDRESSES];        /* and whether it has */
 };
 
 /* Whoever takes something has it alone.  False: there is none. */
 void keep(const struct held *held);
 bool take(struct actor *a, enum kind kind, int home, CUdevice device, struct held *held);
 unsigned held_count(void);
-void drop_home(int home); /* its context is gone, or about to go */
+void drop_home(int home);          /* its context is gone, or about to go */
+void drop_device(CUdevice device); /* its last context is gone, and what streams and graphs had of it */
 
 static inline int home_of(const struct place *place)
 {

@@ -10,16 +10,17 @@ static unsigned add_nodes(struct actor *a, CUgraph graph, uint64_t *addresses)
     CUgraphNode before = NULL, node;
 
     for (unsigned i = 0; i < count; i++) {
-        CUDA_MEM_ALLOC_NODE_PARAMS params = {
-            .poolProps = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
-                          .location = {CU_MEM_LOCATION_TYPE_DEVICE,
-                                       one_in(a, 8) ? (CUdevice)below(a, (unsigned)devices) : a->at->device}},
-            .bytesize = some_bytes(a)};
+        CUdevice device = one_in(a, 8) ? (CUdevice)below(a, (unsigned)devices) : a->at->device;
+        CUDA_MEM_ALLOC_NODE_PARAMS params = {.poolProps = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                                           .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}},
+                                             .bytesize = some_bytes(a)};
 
         if (DO(cuGraphAddMemAllocNode, &node, graph, &before, before != NULL, &params))
             continue;
         before = one_in(a, 2) ? node : before;
-        if (one_in(a, 2) || DO(cuGraphAddMemFreeNode, &before, graph, &node, 1, params.dptr))
+        if (device == a->at->device && one_in(a, 2))
+            addresses[left++] = params.dptr;
+        else if (DO(cuGraphAddMemFreeNode, &before, graph, &node, 1, params.dptr) && device == a->at->device)
             addresses[left++] = params.dptr;
     }
     return left;
@@ -93,7 +94,9 @@ void graph_launch(struct actor *a)
     if (one_in(a, 4))
         DO(cuGraphUpload, (CUgraphExec)exec.handle, a->lane);
     for (unsigned times = 1 + below(a, 2); times; times--)
-        DO(cuGraphLaunch, (CUgraphExec)exec.handle, a->lane);
+        if (DO(cuGraphLaunch, (CUgraphExec)exec.handle, a->lane) == CUDA_SUCCESS)
+            for (int i = 0; i < ADDRESSES; i++)
+                exec.left[i] = exec.address[i] != 0;
     keep(&exec);
 }
 
@@ -106,46 +109,59 @@ void graph_destroy(struct actor *a)
 }
 
 /* By a graph that does nothing else. */
-static void free_by_graph(struct actor *a, CUdeviceptr address)
+static CUresult free_by_graph(struct actor *a, CUdeviceptr address)
 {
     CUgraphNode node;
     CUgraphExec exec;
     CUgraph graph;
+    CUresult result = DO(cuGraphCreate, &graph, 0);
 
-    if (DO(cuGraphCreate, &graph, 0))
-        return;
-    if (DO(cuGraphAddMemFreeNode, &node, graph, NULL, 0, address) == CUDA_SUCCESS &&
-        DO(cuGraphInstantiateWithFlags, &exec, graph, 0) == CUDA_SUCCESS) {
-        DO(cuGraphLaunch, exec, a->lane);
+    if (result)
+        return result;
+    result = DO(cuGraphAddMemFreeNode, &node, graph, NULL, 0, address);
+    if (!result)
+        result = DO(cuGraphInstantiateWithFlags, &exec, graph, 0);
+    if (!result) {
+        result = DO(cuGraphLaunch, exec, a->lane);
         for (int tries = 0; tries < 50 && DO(cuGraphExecDestroy, exec) != CUDA_SUCCESS;)
             tries++;
     }
     destroy_graph(a, graph);
+    return result;
 }
 
-static void free_address(struct actor *a, CUdeviceptr address)
+static CUresult free_address(struct actor *a, CUdeviceptr address)
 {
     switch (below(a, 3)) {
     case 0:
-        DO(cuMemFree_v2, address);
-        break;
+        return DO(cuMemFree_v2, address);
     case 1:
-        free_by_graph(a, address);
-        break;
+        return free_by_graph(a, address);
     default:
-        DO(cuMemFreeAsync, address, a->lane);
+        return DO(cuMemFreeAsync, address, a->lane);
     }
+}
+
+/* One of them, or all.  True: none is left. */
+static bool free_left(struct actor *a, struct held *held, bool all)
+{
+    bool some = false;
+
+    for (int i = 0; i < ADDRESSES; i++) {
+        if (held->left[i] && (all || one_in(a, 2)))
+            held->left[i] = free_address(a, held->address[i]) != CUDA_SUCCESS;
+        some |= held->left[i];
+    }
+    return !some;
 }
 
 void graph_free(struct actor *a)
 {
     struct held held;
 
-    if (!take(a, one_in(a, 3) ? LEFT : EXEC, ANYWHERE, -1, &held))
-        return;
-    if (held.address[0])
-        free_address(a, held.address[below(a, ADDRESSES)]);
-    keep(&held);
+    if (take(a, one_in(a, 3) ? LEFT : EXEC, ANYWHERE, -1, &held) &&
+        (!free_left(a, &held, false) || held.kind == EXEC))
+        keep(&held);
 }
 
 void graph_trim(struct actor *a)
@@ -162,18 +178,17 @@ void graph_trim(struct actor *a)
 bool end_graph(struct actor *a, const struct held *held)
 {
     struct held left = *held;
+    bool some = false;
 
-    if (held->kind == LEFT) {
-        for (int i = 0; i < ADDRESSES; i++)
-            if (held->address[i])
-                free_address(a, held->address[i]);
-        return true;
-    }
+    if (held->kind == LEFT)
+        return free_left(a, &left, true);
     if (DO(cuGraphExecDestroy, (CUgraphExec)held->handle))
         return false;
     left.kind = LEFT;
     left.home = NOWHERE;
-    if (left.address[0])
+    for (int i = 0; i < ADDRESSES; i++)
+        some |= left.left[i];
+    if (some)
         keep(&left);
     return true;
 }

@@ -99,6 +99,20 @@ void drop_home(int home)
     pthread_mutex_unlock(&lock);
 }
 
+void drop_device(CUdevice device)
+{
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < count;) {
+        if (all[i].device == device && all[i].kind == EXEC)
+            memset(all[i].left, 0, sizeof all[i].left);
+        if (all[i].device == device && (all[i].kind == ORDERED || all[i].kind == LEFT))
+            all[i] = all[--count];
+        else
+            i++;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 /* -------- calls -------- */
 
 static struct site *sites;
@@ -201,12 +215,16 @@ static bool is_exported(struct actor *a, int home)
 /* A context more or less, while nobody works in it. */
 static void change_place(struct actor *a, struct place *place)
 {
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
     if (pthread_rwlock_trywrlock(&place->lock))
         return;
+    pthread_mutex_lock(&one_at_a_time);
     if (!place->alive)
         place_open(a, place);
     else if (!is_exported(a, home_of(place)))
         place_close(a, place);
+    pthread_mutex_unlock(&one_at_a_time);
     pthread_rwlock_unlock(&place->lock);
 }
 
