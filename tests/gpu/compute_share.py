@@ -1,10 +1,10 @@
 """Frameworks and compute shares: what each gets of the GPU, against itself alone in the same run.
 
-usage: compute_share.py --output FILE [--only KIND…]
+usage: compute_share.py --output FILE [--others]
 
 For each kind of load: alone without gshare and under gshare without limits in turn, which gives what it
 costs; alone at 30 %; then two at 30 % and 70 %, concurrently and in turns.  And requests of high priority
-beside low ones.
+beside low ones.  With --others: frameworks beside torch, only alone with no limits.
 In a rehearsal rows have no targets: a simulated GPU on a shared host keeps no time.
 """
 
@@ -27,21 +27,20 @@ from threading import Timer
 from types import TracebackType
 from typing import Any
 
-from place import PROGRAMS, REHEARSAL, Place, missing
+from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, missing
 
 from gshare.benchmarks.results import Row
 from gshare.cli.sandbox import GSHARE
 
 MS = 1_000_000
-ROUNDS = 2 if REHEARSAL else 5
-ROUND_S = 0.3 if REHEARSAL else 1.0
+ROUNDS = 2 if REHEARSAL else 8
+ROUND_S = 0.3 if REHEARSAL else 0.5
 SETTLE_S, MEASURE_S = (0.3, 0.7) if REHEARSAL else (1.5, 4.0)
 REQUESTS_S = 1.0 if REHEARSAL else 8.0
 READY_S = 60.0
 LEAD_NS = 50 * MS
 """From the order to begin until the beginning."""
 REQUEST_NS = 10 * MS
-NO_RUNTIME = "NVIDIA's runtime library asks a real driver for private tables, which the simulated GPU has not"
 
 KINDS = {
     "spin": ("kernels of 1 ms by the driver", ()),
@@ -50,6 +49,13 @@ KINDS = {
     "eager": ("torch, eager inference", ("torch",)),
     "graph": ("torch, inference by a captured graph", ("torch",)),
 }
+OTHERS = {
+    "triton": ("Triton", ("triton",)),
+    "numba": ("numba-cuda", ("numba", "numba_cuda", "numpy")),
+    "cupy": ("CuPy", ("cupy",)),
+    "jax": ("JAX", ("jax", "jaxlib")),
+}
+SIMULATED = ("spin", "triton", "numba")
 LOW_KERNELS_US = (250, 1000) if REHEARSAL else (250, 500, 1000, 2000)
 
 
@@ -57,7 +63,8 @@ class Load:
     """programs/load.py as it runs."""
 
     def __init__(self, place: Place, limits: Sequence[str] | None, *kind: str) -> None:
-        self.process = place.start(limits, [sys.executable, str(PROGRAMS / "load.py"), *kind])
+        python = sys.executable if kind[0] == "spin" else PYTHON
+        self.process = place.start(limits, [python, str(PROGRAMS / "load.py"), *kind])
 
     def __enter__(self) -> Load:
         return self
@@ -126,6 +133,7 @@ def bootstrap(native: Sequence[float], tenant: Sequence[float]) -> tuple[float, 
 def alone(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
     """What gshare costs somebody without limits, in rounds that alternate."""
     with Load(place, [], kind) as free:
+        native.hear()
         free.hear()
         busy(native, seconds=ROUND_S)
         rounds = [(*busy(native, seconds=ROUND_S), *busy(free, seconds=ROUND_S)) for _ in range(ROUNDS)]
@@ -186,7 +194,6 @@ def pair(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
 def contended(place: Place, kind: str) -> Iterator[Row]:
     what, _ = KINDS[kind]
     with Load(place, None, kind) as native:
-        native.hear()
         yield from alone(place, kind, what, native)
         yield from pair(place, kind, what, native)
 
@@ -243,8 +250,17 @@ def priority(place: Place, name: str, high: Sequence[str], low: Sequence[str], m
     yield row(f"priority_{name}_harvest", title, round(harvest, 3), "", 0.85, at_least=True, **details)
 
 
-def tasks(place: Place) -> Iterator[tuple[str, Sequence[str], Callable[[], Iterator[Row]]]]:
+def cost_only(place: Place, kind: str) -> Iterator[Row]:
+    with Load(place, None, kind) as native:
+        yield from alone(place, kind, OTHERS[kind][0], native)
+
+
+def tasks(place: Place, others: bool) -> Iterator[tuple[str, Sequence[str], Callable[[], Iterator[Row]]]]:
     """Name, the modules that it needs, and what measures it."""
+    if others:
+        for kind, (_, modules) in OTHERS.items():
+            yield kind, modules, partial(cost_only, place, kind)
+        return
     for kind, (_, modules) in KINDS.items():
         yield kind, modules, partial(contended, place, kind)
     for high, low in ("graph", "train"), ("eager", "matmul"):
@@ -258,14 +274,13 @@ def tasks(place: Place) -> Iterator[tuple[str, Sequence[str], Callable[[], Itera
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--output", type=Path, required=True)
-    options.add_argument("--only", nargs="*", default=[])
+    options.add_argument("--others", action="store_true")
     chosen = options.parse_args()
     rows: list[Row] = []
     with Place() as place:
-        for name, modules, work in tasks(place):
-            if chosen.only and name not in chosen.only:
-                continue
-            reason = NO_RUNTIME if place.simulated and modules else missing(modules)
+        for name, modules, work in tasks(place, chosen.others):
+            absent = place.simulated and modules and name not in SIMULATED
+            reason = NO_RUNTIME if absent else missing(modules)
             print(f"{name}: {reason or 'begins'}", file=sys.stderr, flush=True)
             if reason:
                 rows.append(Row(name, name, None, "", note=reason))
@@ -281,7 +296,7 @@ def main() -> int:
             ) as error:
                 traceback.print_exc()
                 rows.append(Row(name, name, None, "", within=False, note=str(error)))
-            place.write("compute-hardware", rows, chosen.output)
+            place.write("rates-hardware" if chosen.others else "compute-hardware", rows, chosen.output)
     return 0 if all(r.within is not False for r in rows) else 1
 
 

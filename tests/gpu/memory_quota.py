@@ -9,7 +9,6 @@ Meanwhile its memory is watched from outside by NVML.  A row's value is the most
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -19,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from place import PROGRAMS, REHEARSAL, Place, Watch, missing, said
+from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, Watch, missing, said
 
 from gshare.benchmarks.results import Row
 
 MIB, GIB = 1 << 20, 1 << 30
-QUOTA = GIB if REHEARSAL else 4 * GIB  # simulated memory is the host's
+QUOTA = 3 * GIB // 2 if REHEARSAL else 4 * GIB  # simulated memory is the host's
 TARGET = QUOTA * 5 // 4
 """At which a program stops asking: only a quota ends it before."""
 CONTEXT_SHARE = 32 * MIB
@@ -32,9 +31,7 @@ CONTEXT_SHARE = 32 * MIB
 LEAST = 0.25
 """Of the quota, so much at least is the program's own."""
 RUN_S = 100.0
-PYTHON = os.environ.get("GSHARE_TEST_CLIENTS") or sys.executable
 
-NO_RUNTIME = "NVIDIA's runtime library asks a real driver for private tables, which the simulated GPU has not"
 TORCH_ERROR = r"OutOfMemoryError: .*(out of memory|Allocation)"
 DRIVER_ERROR = r"OUT_OF_MEMORY"
 
@@ -83,6 +80,7 @@ def simple(
 
 WORKLOADS = (
     simple("driver", "the driver API", "fill_driver"),
+    simple("children", "two processes of one tenant, by the driver", "fill_children"),
     simple("bindings", "cuda-bindings", "fill_bindings", ["cuda.bindings"]),
     simple("numba", "numba-cuda", "fill_numba", ["numba", "numba_cuda", "numpy"]),
     simple("triton", "Triton over memory of the driver", "fill_triton", ["triton"]),
@@ -175,7 +173,7 @@ def measure(place: Place, workload: Workload, device_bytes: int) -> Row:
     wrong = faults(workload, limited, control, most)
     return Row(
         workload.name,
-        f"{workload.what}: most memory under a quota of {QUOTA >> 30} GiB",
+        f"{workload.what}: most memory under a quota of {QUOTA / GIB:g} GiB",
         limited["peak_bytes"],
         "B",
         most,
@@ -186,7 +184,7 @@ def measure(place: Place, workload: Workload, device_bytes: int) -> Row:
 
 
 def row(place: Place, workload: Workload, device_bytes: int) -> Row:
-    reason = NO_RUNTIME if place.simulated and not workload.simulated else missing(workload.modules, PYTHON)
+    reason = NO_RUNTIME if place.simulated and not workload.simulated else missing(workload.modules)
     if reason:
         return Row(workload.name, workload.what, None, "B", note=reason)
     try:

@@ -83,8 +83,11 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
     memory = (python, str(HERE / "memory_quota.py"), "--output", str(setup.out / "memory.json"))
     yield 2, Part("memory", "each framework at its quota", 440, memory, results="memory.json", after=built)
 
+    rates = (python, str(HERE / "compute_share.py"), "--others", "--output", str(setup.out / "rates.json"))
+    yield 2, Part("rates", "each framework without limits", 60, rates, results="rates.json", after=built)
+
     compute = (python, str(HERE / "compute_share.py"), "--output", str(setup.out / "compute.json"))
-    yield 3, Part("compute", "each framework at its share", 320, compute, results="compute.json", after=built)
+    yield 3, Part("compute", "each framework at its share", 370, compute, results="compute.json", after=built)
     rows = SHARES_REHEARSED if setup.simulated else SHARES
     shares = (
         *(*gshare, "bench", "shares", *sim, "--smoke", "--output", str(setup.out / "shares.json")),
@@ -95,7 +98,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
         Part(
             "shares",
             "the table of shares, in short",
-            140,
+            130,
             shares,
             results="shares.json",
             after=built,

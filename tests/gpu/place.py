@@ -21,8 +21,11 @@ from gshare.cli.sandbox import Sandbox
 from gshare.controller.devices import real_devices, simulated_devices
 
 REHEARSAL = os.environ.get("GSHARE_GPU_REHEARSAL") == "1"
+PYTHON = os.environ.get("GSHARE_TEST_CLIENTS") or sys.executable
+"""The Python with the frameworks."""
 PROGRAMS = Path(__file__).parent / "programs"
 SAMPLE_S = 0.005
+NO_RUNTIME = "NVIDIA's runtime library asks a real driver for private tables, which the simulated GPU has not"
 
 LOOK = """
 import importlib.util, sys
@@ -39,7 +42,7 @@ class Books(Protocol):
     """What a device says of its memory."""
 
     def read(self) -> tuple[int, dict[int, int]]:
-        """Bytes in use on device 0, and those of each process that it tells of."""
+        """Bytes in use on the first device, and those of each process that it tells of."""
 
 
 class NvmlBooks:
@@ -48,7 +51,11 @@ class NvmlBooks:
 
         self.nvml = pynvml
         pynvml.nvmlInit()
-        self.handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+        if first.startswith("GPU-"):
+            self.handle = pynvml.nvmlDeviceGetHandleByUUID(first)
+        else:
+            self.handle = pynvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdecimal() else 0)
 
     def read(self) -> tuple[int, dict[int, int]]:
         used = int(self.nvml.nvmlDeviceGetMemoryInfo(self.handle).used)
@@ -184,7 +191,7 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def missing(modules: Sequence[str], python: str = sys.executable) -> str:
+def missing(modules: Sequence[str], python: str = PYTHON) -> str:
     """Why a program that needs these modules cannot run; empty where it can."""
     done = subprocess.run([python, "-c", LOOK, *modules], capture_output=True, text=True, check=False)
     absent = done.stdout.split() if done.returncode == 0 else list(modules)

@@ -77,6 +77,7 @@ def environment(work: Path, site: Path | None, simulated: bool) -> None:
         SIMGPU_MACHINE=str(work / "machine"),
         TRITON_CACHE_DIR=str(work / "triton"),
         PYTHON=sys.executable,
+        CUDA_DEVICE_ORDER="PCI_BUS_ID",  # that of NVML
     )
     if site:
         os.environ["PYTHONPATH"] = str(site)

@@ -212,7 +212,8 @@ def test_programs_exist_and_are_python(siblings: dict[str, ModuleType]) -> None:
     for workload in siblings["memory_quota"].WORKLOADS:
         path = HERE / "programs" / f"{workload.program}.py"
         compile(path.read_text(), str(path), "exec")
-    compile((HERE / "programs/load.py").read_text(), "load.py", "exec")
+    for name in "load.py", "load_others.py":
+        compile((HERE / "programs" / name).read_text(), name, "exec")
 
 
 def test_the_interval_of_a_ratio_holds_it(siblings: dict[str, ModuleType]) -> None:
@@ -223,7 +224,7 @@ def test_the_interval_of_a_ratio_holds_it(siblings: dict[str, ModuleType]) -> No
 def test_the_script_lists_its_parts_and_refuses_unknown_ones() -> None:
     script = ["sh", str(HERE / "run.sh")]
     listed = subprocess.run([*script, "--list"], capture_output=True, text=True, check=True).stdout
-    assert [line.split()[1] for line in listed.splitlines()][-3:] == ["memory", "compute", "shares"]
+    assert [line.split()[1] for line in listed.splitlines()][-3:] == ["rates", "compute", "shares"]
     refused = subprocess.run([*script, "--only", "nothing"], capture_output=True, text=True, check=False)
     assert refused.returncode != 0
     assert "no such part: nothing" in refused.stderr

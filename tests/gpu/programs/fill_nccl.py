@@ -5,10 +5,13 @@ Two ranks of one communicator cannot be on one device: NCCL refuses that itself,
 
 import ctypes
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 from filling import MIB, Driver, DriverError, DriverMemory, run
 
+TWO_RANKS = "--two-ranks"
 FLOAT, SUM = 7, 0
 COUNT = 4 * MIB // 4
 
@@ -33,7 +36,6 @@ class Client:
         self.driver = Driver()
         self.driver.primary_context()
         self.nccl = library()
-        self.two_ranks = self._two_ranks()
         self.communicators = [self._communicator() for _ in range(2)]
         self.stream = ctypes.c_void_p()
         self.driver.must("cuStreamCreate", ctypes.byref(self.stream), 1)
@@ -48,11 +50,6 @@ class Client:
         self._must("ncclGetUniqueId", ctypes.byref(name))
         self._must("ncclCommInitRank", ctypes.byref(communicator), 1, name, 0)
         return communicator
-
-    def _two_ranks(self) -> int:
-        """NCCL's answer to two ranks on one device."""
-        communicators, devices = (ctypes.c_void_p * 2)(), (ctypes.c_int * 2)(0, 0)
-        return int(self.nccl.ncclCommInitAll(communicators, 2, devices))
 
     def take(self, size: int) -> DriverMemory:
         return DriverMemory(self.driver, size)
@@ -87,5 +84,20 @@ class Client:
         return self.driver.total()
 
 
+def two_ranks() -> None:
+    """Print NCCL's answer to two ranks on one device."""
+    communicators, devices = (ctypes.c_void_p * 2)(), (ctypes.c_int * 2)(0, 0)
+    print(library().ncclCommInitAll(communicators, 2, devices), flush=True)
+
+
+def answer_to_two_ranks() -> str:
+    """As another process hears it: NCCL may not go on after it."""
+    command = [sys.executable, __file__, TWO_RANKS]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+
+
 if __name__ == "__main__":
-    run(Client)
+    if sys.argv[1:] == [TWO_RANKS]:
+        two_ranks()
+    else:
+        run(Client, code_for_two_ranks=answer_to_two_ranks())

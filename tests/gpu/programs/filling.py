@@ -12,12 +12,14 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 MIB = 1 << 20
 PIECES = (64 * MIB, 2 * MIB)
 """Until the first is refused, then until the second is."""
 HOLD_S = 0.3
+MEET_S = 60.0
 
 
 class Client(Protocol):
@@ -98,6 +100,8 @@ class DriverMemory:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=int, required=True, help="bytes at which it stops asking")
+    parser.add_argument("--board", type=Path, help="file on which those who fill together sign")
+    parser.add_argument("--parties", type=int, default=1, help="how many they are")
     return parser.parse_args()
 
 
@@ -115,6 +119,19 @@ def fill(client: Client, target: int) -> tuple[list[Any], int, str | None]:
     return kept, got, refusal
 
 
+def meet(board: Path | None, signatures: int) -> None:
+    """Sign, and wait for as many signatures; without a board nobody else is there."""
+    if not board:
+        return
+    with board.open("ab") as file:
+        file.write(b".")
+    end = time.monotonic() + MEET_S
+    while board.stat().st_size < signatures:
+        if time.monotonic() > end:
+            raise SystemExit("the others have not come")
+        time.sleep(0.01)
+
+
 def words_of(error: BaseException) -> str:
     """A refusal's class and first words."""
     return f"{type(error).__module__}.{type(error).__qualname__}: {str(error)[:400]}"
@@ -122,10 +139,13 @@ def words_of(error: BaseException) -> str:
 
 def run(make: Callable[[], Client], **facts: Any) -> None:
     """Check, fill, hold, give back, take half of it once more, check again; print what was seen."""
-    target = options().target
+    chosen = options()
+    target = chosen.target
     client = make()
     right = [client.check()]
+    meet(chosen.board, chosen.parties)  # each has its context before any is full
     kept, got, refusal = fill(client, target)
+    meet(chosen.board, 2 * chosen.parties)  # nobody gives back before all are full
     time.sleep(HOLD_S)
     del kept
     gc.collect()

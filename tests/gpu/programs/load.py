@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import load_others
+
 IN_FLIGHT = 2
 
 
@@ -134,6 +136,10 @@ KINDS: dict[str, Callable[..., Launch]] = {
     "train": train,
     "eager": eager,
     "graph": graph,
+    "triton": load_others.triton,
+    "numba": load_others.numba,
+    "cupy": load_others.cupy,
+    "jax": load_others.jax,
 }
 
 
