@@ -60,8 +60,8 @@ static int end(const struct making *making, CUresult result, const void *handle)
         return 1;
     }
     noted = gs_ledger_put((uint64_t)handle, entry, &stale);
-    if (noted == GS_NOTED_OVER && gs_is_charge(&stale))
-        gs_quota_release(stale.device, stale.kind, stale.bytes);
+    if (noted == GS_NOTED_OVER)
+        gs_entry_release(&stale);
     else if (noted == GS_NOT_NOTED)
         gs_quota_release(entry->device, entry->kind, entry->bytes);
     return noted != GS_NOT_NOTED;
@@ -75,18 +75,24 @@ static CUresult end_array(const struct making *making, CUresult result, CUarray 
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+/* The descriptors that know no depth. */
+static int begin_flat(const char *api, struct making *making, size_t width, size_t height, int format,
+                      unsigned int channels)
+{
+    const CUDA_ARRAY3D_DESCRIPTOR desc = {
+        .Width = width, .Height = height, .Format = format, .NumChannels = channels};
+
+    return begin(api, making, &desc, 0);
+}
+
 GSHARE_HOOK(cuArrayCreate_v2, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR *pAllocateArray))
 {
     struct making making;
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArrayCreate_v2)(pHandle, pAllocateArray);
-    if (!begin(__func__, &making,
-               &(CUDA_ARRAY3D_DESCRIPTOR){.Width = pAllocateArray->Width,
-                                          .Height = pAllocateArray->Height,
-                                          .Format = pAllocateArray->Format,
-                                          .NumChannels = pAllocateArray->NumChannels},
-               0))
+    if (!begin_flat(__func__, &making, pAllocateArray->Width, pAllocateArray->Height, pAllocateArray->Format,
+                    pAllocateArray->NumChannels))
         return making.refusal;
     return end_array(&making, REAL(cuArrayCreate_v2)(pHandle, pAllocateArray), pHandle);
 }
@@ -97,12 +103,8 @@ GSHARE_HOOK(cuArrayCreate, (CUarray * pHandle, const CUDA_ARRAY_DESCRIPTOR_v1 *p
 
     if (!gs_region() || !pHandle || !pAllocateArray)
         return REAL(cuArrayCreate)(pHandle, pAllocateArray);
-    if (!begin(__func__, &making,
-               &(CUDA_ARRAY3D_DESCRIPTOR){.Width = pAllocateArray->Width,
-                                          .Height = pAllocateArray->Height,
-                                          .Format = pAllocateArray->Format,
-                                          .NumChannels = pAllocateArray->NumChannels},
-               0))
+    if (!begin_flat(__func__, &making, pAllocateArray->Width, pAllocateArray->Height, pAllocateArray->Format,
+                    pAllocateArray->NumChannels))
         return making.refusal;
     return end_array(&making, REAL(cuArrayCreate)(pHandle, pAllocateArray), pHandle);
 }

@@ -106,9 +106,8 @@ static void keep(const struct twin *twin, CUcontext context)
         __atomic_store_n(&kept_count, kept_count + 1, __ATOMIC_RELAXED);
     }
     gs_unlock(&lock);
-    if (noted == GS_NOTED_OVER &&
-        gs_is_charge(&stale)) /* its context is going, and the address is given out again */
-        gs_quota_release(stale.device, stale.kind, stale.bytes);
+    if (noted == GS_NOTED_OVER) /* its context is going, and the address is given out again */
+        gs_entry_release(&stale);
 }
 
 /* Takes one that is the context's to destroy; forgets those that have gone with theirs. */

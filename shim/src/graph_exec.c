@@ -82,8 +82,7 @@ static CUresult instantiated(CUresult result, CUgraphExec *exec, struct gs_graph
     }
     if (noted == GS_NOTED_OVER) { /* what had this address has gone, perhaps just now with its context */
         gs_graph_need_free(need_in(&stale));
-        if (gs_is_charge(&stale))
-            gs_quota_release(stale.device, stale.kind, stale.bytes);
+        gs_entry_release(&stale);
     }
     __atomic_fetch_or(&gs_graph_filter[gs_graph_bit(*exec) / 64], 1ull << gs_graph_bit(*exec) % 64,
                       __ATOMIC_RELAXED);

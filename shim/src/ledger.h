@@ -51,6 +51,13 @@ static inline int gs_is_charge(const struct gs_entry *entry)
     return !(1u << entry->kind & (1u << GS_POOL | 1u << GS_GRAPH | 1u << GS_GRAPH_EXEC | 1u << GS_IMPORTED));
 }
 
+/* Gives back what was charged for a handle, if anything was: one that the driver has given out again. */
+static inline void gs_entry_release(const struct gs_entry *entry)
+{
+    if (gs_is_charge(entry))
+        gs_quota_release(entry->device, entry->kind, entry->bytes);
+}
+
 void gs_ledger_forget(void); /* in a fork's child */
 
 #endif

@@ -66,8 +66,7 @@ static __attribute__((noinline)) int correct(struct hold *hold, uint64_t taken_b
 /* The driver has given its address out again. */
 static __attribute__((noinline, cold)) void forget(const struct gs_entry *stale)
 {
-    if (gs_is_charge(stale))
-        gs_quota_release(stale->device, stale->kind, stale->bytes);
+    gs_entry_release(stale);
 }
 
 static __attribute__((noinline, cold)) CUresult give_back(CUresult result, const struct hold *hold,

@@ -14,8 +14,8 @@ static void drop_stale(const struct gs_entry *stale)
 {
     if (stale->kind == GS_LIBRARY)
         gs_context_release_each(stale->bytes);
-    else if (gs_is_charge(stale))
-        gs_quota_release(stale->device, stale->kind, stale->bytes);
+    else
+        gs_entry_release(stale);
 }
 
 /* -------- modules: of the current context -------- */

@@ -39,15 +39,21 @@ uint64_t gs_view_free(const struct gs_view *view, uint64_t real_bytes)
                                                  : least(view->quota_bytes - view->used_bytes, real_bytes);
 }
 
+/* After the driver has answered.  False: the program gets that answer. */
+static int look(CUresult result, struct gs_view *view)
+{
+    if (result || !gs_region())
+        return 0;
+    gs_after_wait();
+    return gs_view_look(gs_region(), gs_current_device(), view);
+}
+
 GSHARE_HOOK(cuMemGetInfo_v2, (size_t * free, size_t *total))
 {
     CUresult result = REAL(cuMemGetInfo_v2)(free, total);
     struct gs_view view;
 
-    if (result || !gs_region())
-        return result;
-    gs_after_wait();
-    if (gs_view_look(gs_region(), gs_current_device(), &view)) {
+    if (look(result, &view)) {
         if (free)
             *free = gs_view_free(&view, *free);
         if (total)
@@ -61,10 +67,7 @@ GSHARE_HOOK(cuMemGetInfo, (unsigned int *free, unsigned int *total))
     CUresult result = REAL(cuMemGetInfo)(free, total);
     struct gs_view view;
 
-    if (result || !gs_region())
-        return result;
-    gs_after_wait();
-    if (gs_view_look(gs_region(), gs_current_device(), &view)) {
+    if (look(result, &view)) {
         if (free)
             *free = gs_view_free(&view, *free);
         if (total)
