@@ -31,16 +31,6 @@ uint64_t sim_pid_space(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
 }
 
-static void read_command(char *command, size_t size)
-{
-    FILE *file = fopen("/proc/self/comm", "re");
-    size_t length = file ? fread(command, 1, size - 1, file) : 0;
-    if (file)
-        fclose(file);
-    command[length] = '\0';
-    command[strcspn(command, "\n")] = '\0';
-}
-
 /* A record never used, else the one that ended first. */
 static uint32_t find_record(const struct sim_machine *m)
 {
@@ -74,7 +64,7 @@ uint32_t sim_process_open(struct sim_machine *m)
     p->start_ticks = start_ticks();
     p->pid_space = sim_pid_space();
     p->first_ns = m->now_ns;
-    read_command(p->command, sizeof(p->command));
+    sim_read_line("/proc/self/comm", p->command, sizeof(p->command));
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);

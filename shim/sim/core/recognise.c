@@ -21,14 +21,19 @@
 static const char truncated[] = "truncated", corrupt[] = "corrupt";
 static const char older[] = "left over from before this computer was started";
 
-void sim_read_boot_id(char *id, unsigned size)
+void sim_read_line(const char *path, char *line, unsigned size)
 {
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    size_t length = file ? fread(id, 1, size - 1, file) : 0;
+    FILE *file = fopen(path, "re");
+    size_t length = file ? fread(line, 1, size - 1, file) : 0;
     if (file)
         fclose(file);
-    id[length] = '\0';
-    id[strcspn(id, "\n")] = '\0';
+    line[length] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+}
+
+void sim_read_boot_id(char *id, unsigned size)
+{
+    sim_read_line("/proc/sys/kernel/random/boot_id", id, size);
 }
 
 const char *sim_file_wrong(int fd)

@@ -14,6 +14,8 @@ bool sim_file_expendable(const char *path, int fd);
 /* Processes that have it mapped, as "12, 345"; an empty text: none that can be seen from here. */
 void sim_file_users(const char *path, int fd, char *users, unsigned size);
 
+/* The first line of a file, as much of it as there is room for; where there is no such file, nothing. */
+void sim_read_line(const char *path, char *line, unsigned size);
 void sim_read_boot_id(char *id, unsigned size);
 
 /* Have the pages there, so that no write to them ever meets a full disk; false where it is full. */

@@ -309,19 +309,9 @@ NVML_API(nvmlDeviceGetHandleByPciBusId_v2, (const char *text, nvmlDevice_t *devi
     return by_bus(text, device);
 }
 
-NVML_API(nvmlDeviceGetIndex, (nvmlDevice_t device, unsigned *index))
-{
-    NVML_ENTER_DEVICE(device, index);
-    *index = device->index;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetIndex, unsigned, device->index)
 
-NVML_API(nvmlDeviceGetMinorNumber, (nvmlDevice_t device, unsigned *number))
-{
-    NVML_ENTER_DEVICE(device, number);
-    *number = device->index;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetMinorNumber, unsigned, device->index)
 
 NVML_API(nvmlDeviceGetName, (nvmlDevice_t device, char *name, unsigned room))
 {

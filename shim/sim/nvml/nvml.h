@@ -91,4 +91,13 @@ static inline struct sim_device *sim_nvml_device(nvmlDevice_t device)
     return &sim_nvml.machine->device[device->index];
 }
 
+/* Functions that tell one number of a device. */
+#define NVML_NUMBER(name, type, value)                                                                       \
+    NVML_API(name, (nvmlDevice_t device, type * number))                                                     \
+    {                                                                                                        \
+        NVML_ENTER_DEVICE(device, number);                                                                   \
+        *number = (type)(value);                                                                             \
+        return NVML_SUCCESS;                                                                                 \
+    }
+
 #endif

@@ -3,19 +3,9 @@
 
 #define PROCESSES_KEPT 4000 /* were it on */
 
-NVML_API(nvmlDeviceGetAccountingMode, (nvmlDevice_t device, unsigned *mode))
-{
-    NVML_ENTER_DEVICE(device, mode);
-    *mode = 0;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetAccountingMode, unsigned, 0)
 
-NVML_API(nvmlDeviceGetAccountingBufferSize, (nvmlDevice_t device, unsigned *size))
-{
-    NVML_ENTER_DEVICE(device, size);
-    *size = PROCESSES_KEPT;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetAccountingBufferSize, unsigned, PROCESSES_KEPT)
 
 NVML_API(nvmlDeviceGetAccountingPids, (nvmlDevice_t device, unsigned *count, unsigned *pid))
 {

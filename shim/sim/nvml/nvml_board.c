@@ -42,12 +42,7 @@ NVML_API(nvmlDeviceGetInforomVersion, (nvmlDevice_t device, unsigned object, cha
     return sim_nvml_give_text(text, room, oem_ecc_power_die_dram[object]);
 }
 
-NVML_API(nvmlDeviceGetInforomConfigurationChecksum, (nvmlDevice_t device, unsigned *checksum))
-{
-    NVML_ENTER_DEVICE(device, checksum);
-    *checksum = 0x5117a7e0 + device->index;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetInforomConfigurationChecksum, unsigned, 0x5117a7e0 + device->index)
 
 NVML_API(nvmlDeviceValidateInforom, (nvmlDevice_t device))
 {

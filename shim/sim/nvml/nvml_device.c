@@ -102,50 +102,42 @@ NVML_API(nvmlDeviceGetPciInfoExt, (nvmlDevice_t device, struct pci_info_ext *inf
 
 /* ---- one number each ---- */
 
-#define NUMBER(name, type, value)                                                                            \
-    NVML_API(name, (nvmlDevice_t device, type * number))                                                     \
-    {                                                                                                        \
-        NVML_ENTER_DEVICE(device, number);                                                                   \
-        *number = (type)(value);                                                                             \
-        return NVML_SUCCESS;                                                                                 \
-    }
-
 #define PROFILE (sim_nvml_device(device)->profile)
 
-NUMBER(nvmlDeviceGetBrand, unsigned, 14)
-NUMBER(nvmlDeviceGetArchitecture, unsigned, power_of(device)->architecture)
-NUMBER(nvmlDeviceGetComputeMode, unsigned, 0)
-NUMBER(nvmlDeviceGetPersistenceMode, unsigned, 1)
-NUMBER(nvmlDeviceGetPerformanceState, unsigned, 0)
-NUMBER(nvmlDeviceGetPowerState, unsigned, 0)
-NUMBER(nvmlDeviceGetDisplayMode, unsigned, 0)
-NUMBER(nvmlDeviceGetDisplayActive, unsigned, 0)
-NUMBER(nvmlDeviceGetPowerUsage, unsigned, power_of(device)->idle)
-NUMBER(nvmlDeviceGetPowerManagementMode, unsigned, 1)
-NUMBER(nvmlDeviceGetPowerManagementLimit, unsigned, power_of(device)->most)
-NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, power_of(device)->most)
-NUMBER(nvmlDeviceGetEnforcedPowerLimit, unsigned, power_of(device)->most)
-NUMBER(nvmlDeviceGetMaxMigDeviceCount, unsigned, 0)
-NUMBER(nvmlDeviceIsMigDeviceHandle, unsigned, 0)
-NUMBER(nvmlDeviceGetNumGpuCores, unsigned, 128 * PROFILE.sm_count)
-NUMBER(nvmlDeviceGetMemoryBusWidth, unsigned, PROFILE.memory_bus_bits)
-NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, 4)
-NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, 4)
-NUMBER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, 16)
-NUMBER(nvmlDeviceGetMaxPcieLinkWidth, unsigned, 16)
-NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, unsigned, 4)
-NUMBER(nvmlDeviceGetMultiGpuBoard, unsigned, 0)
-NUMBER(nvmlDeviceGetModuleId, unsigned, device->index)
-NUMBER(nvmlDeviceGetVirtualizationMode, unsigned, 0)
-NUMBER(nvmlDeviceGetNumFans, unsigned, 0)       /* the air comes from the chassis */
-NUMBER(nvmlDeviceGetPcieSpeed, unsigned, 16000) /* Mbps of a lane */
-NUMBER(nvmlDeviceGetPcieLinkMaxSpeed, unsigned, 4)
-NUMBER(nvmlDeviceGetIrqNum, unsigned, 128 + device->index)
-NUMBER(nvmlDeviceGetPowerSource, unsigned, 0)
-NUMBER(nvmlDeviceGetBusType, unsigned, 2) /* PCI Express */
-NUMBER(nvmlDeviceGetBoardId, unsigned, sim_pci_bus(device->index) << 8)
-NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, 0)
-NUMBER(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, 0)
+NVML_NUMBER(nvmlDeviceGetBrand, unsigned, 14)
+NVML_NUMBER(nvmlDeviceGetArchitecture, unsigned, power_of(device)->architecture)
+NVML_NUMBER(nvmlDeviceGetComputeMode, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetPersistenceMode, unsigned, 1)
+NVML_NUMBER(nvmlDeviceGetPerformanceState, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetPowerState, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetDisplayMode, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetDisplayActive, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetPowerUsage, unsigned, power_of(device)->idle)
+NVML_NUMBER(nvmlDeviceGetPowerManagementMode, unsigned, 1)
+NVML_NUMBER(nvmlDeviceGetPowerManagementLimit, unsigned, power_of(device)->most)
+NVML_NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, power_of(device)->most)
+NVML_NUMBER(nvmlDeviceGetEnforcedPowerLimit, unsigned, power_of(device)->most)
+NVML_NUMBER(nvmlDeviceGetMaxMigDeviceCount, unsigned, 0)
+NVML_NUMBER(nvmlDeviceIsMigDeviceHandle, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetNumGpuCores, unsigned, 128 * PROFILE.sm_count)
+NVML_NUMBER(nvmlDeviceGetMemoryBusWidth, unsigned, PROFILE.memory_bus_bits)
+NVML_NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, 4)
+NVML_NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, 4)
+NVML_NUMBER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, 16)
+NVML_NUMBER(nvmlDeviceGetMaxPcieLinkWidth, unsigned, 16)
+NVML_NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, unsigned, 4)
+NVML_NUMBER(nvmlDeviceGetMultiGpuBoard, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetModuleId, unsigned, device->index)
+NVML_NUMBER(nvmlDeviceGetVirtualizationMode, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetNumFans, unsigned, 0)       /* the air comes from the chassis */
+NVML_NUMBER(nvmlDeviceGetPcieSpeed, unsigned, 16000) /* Mbps of a lane */
+NVML_NUMBER(nvmlDeviceGetPcieLinkMaxSpeed, unsigned, 4)
+NVML_NUMBER(nvmlDeviceGetIrqNum, unsigned, 128 + device->index)
+NVML_NUMBER(nvmlDeviceGetPowerSource, unsigned, 0)
+NVML_NUMBER(nvmlDeviceGetBusType, unsigned, 2) /* PCI Express */
+NVML_NUMBER(nvmlDeviceGetBoardId, unsigned, sim_pci_bus(device->index) << 8)
+NVML_NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, 0)
+NVML_NUMBER(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, 0)
 
 NVML_API(nvmlDeviceGetCudaComputeCapability, (nvmlDevice_t device, int *major, int *minor))
 {

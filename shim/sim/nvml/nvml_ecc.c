@@ -14,12 +14,7 @@ NVML_API(nvmlDeviceGetEccMode, (nvmlDevice_t device, unsigned *current, unsigned
     return NVML_SUCCESS;
 }
 
-NVML_API(nvmlDeviceGetDefaultEccMode, (nvmlDevice_t device, unsigned *mode))
-{
-    NVML_ENTER_DEVICE(device, mode);
-    *mode = 1;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetDefaultEccMode, unsigned, 1)
 
 NVML_API(nvmlDeviceGetTotalEccErrors,
          (nvmlDevice_t device, unsigned kind, unsigned counter, unsigned long long *count))

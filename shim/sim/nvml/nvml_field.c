@@ -59,12 +59,7 @@ NVML_API(nvmlDeviceGetTotalEnergyConsumption, (nvmlDevice_t device, unsigned lon
     return NVML_SUCCESS;
 }
 
-NVML_API(nvmlDeviceGetPcieReplayCounter, (nvmlDevice_t device, unsigned *count))
-{
-    NVML_ENTER_DEVICE(device, count);
-    *count = 0;
-    return NVML_SUCCESS;
-}
+NVML_NUMBER(nvmlDeviceGetPcieReplayCounter, unsigned, 0)
 
 static nvmlReturn_t give_number(struct field *field, unsigned number)
 {
