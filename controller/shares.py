@@ -26,8 +26,10 @@ LOW_IN_FLIGHT_NS = 500_000
 """The same for low priority, which must give way soon."""
 
 QUANTUM_NS = 10_000_000
-"""How long a turn lasts on average, and the least of one."""
+"""How long a turn lasts on average at most: a second is a whole number of periods."""
+
 LEAST_TURN_NS = 4_000_000
+SECOND_NS = 1_000_000_000
 
 FLOOR_PPM = 10_000
 """What those without a guarantee have together at least: nobody is to depend on a controller that lends."""
@@ -125,9 +127,10 @@ def above(ranks: Mapping[int, int], devices: Iterable[Iterable[int]]) -> dict[in
 def places(guarantees_ppm: Mapping[int, int]) -> tuple[int, list[tuple[int, int]]]:
     """The period of turns, and from when in it on it is which tenant's: by what each is guaranteed.
 
-    The places fill the period, whatever the guarantees add up to, and none is too short for anything.
+    The places fill the period, whatever the guarantees add up to, and none is too short for anything.  A second is
+    a whole number of periods, so that any second has the same of each.
     """
-    period_ns = QUANTUM_NS * len(guarantees_ppm)
+    period_ns = SECOND_NS // -(-SECOND_NS // (QUANTUM_NS * len(guarantees_ppm)))
     lengths: dict[int, int] = {}
     open_ = dict(guarantees_ppm)
     while open_:

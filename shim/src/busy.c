@@ -16,6 +16,7 @@
 #define LEASE_FLOOR_NS 2000000ull
 #define MOMENT_NS      50000ull  /* a guess is no promise */
 #define LINGER_NS      300000ull /* a turn is kept while the host does something in between */
+#define FORETOLD_NS    500000    /* launches that take less end about when they should */
 #define TICK_NS        5000000ull
 #define IDLE_TICKS     20 /* before the helper sleeps for good */
 
@@ -97,14 +98,16 @@ static uint32_t own_others(const struct gs_meter_context *except)
     return busy;
 }
 
-/* In turns the next one waits for the end of this: then it is as good a guess as there is. */
+/* In turns the next one waits for the end of this: then it is as good a guess as there is.  Behind work whose end cannot be
+ * foretold nobody should queue before it is through. */
 static uint64_t lease_ns(const struct gs_meter_device *device, uint64_t now_ns)
 {
+    bool foretold = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED) < FORETOLD_NS;
     int64_t prepaid = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
     uint64_t in_flight = prepaid > 0 ? (uint64_t)prepaid : 0;
-    uint64_t lease = gs_hold_turns(device)
-                         ? gs_remaining_ns(device, now_ns) + (device->leaving ? MOMENT_NS : LINGER_NS)
-                         : LEASE_FLOOR_NS + 2 * in_flight * device->busy;
+    uint64_t lease = gs_hold_turns(device) ? gs_remaining_ns(device, now_ns) +
+                                                 (device->leaving && foretold ? MOMENT_NS : LINGER_NS)
+                                           : LEASE_FLOOR_NS + 2 * in_flight * device->busy;
 
     return lease < LEASE_NS ? lease : LEASE_NS;
 }

@@ -64,15 +64,17 @@ static void sleep_until(uint64_t until_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* a signal only makes us look early */
 }
 
-/* How long until about half of what is in flight is through; all of it at the end of a turn. */
+/* How long until about half of what is in flight is through, or of what of it remains where nobody else runs meanwhile;
+ * all of it at the end of a turn. */
 static uint64_t drain_ns(const struct gs_meter_device *device)
 {
     int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
     uint64_t ns = in_flight > 0 ? (uint64_t)in_flight / 2 * device->busy : 0;
 
     if (device->leaving)
-        ns = gs_remaining_ns(device, gs_now());
-
+        ns = gs_remaining_ns(device, gs_now()) / 16;
+    else if (device->busy <= 1)
+        ns = gs_remaining_ns(device, gs_now()) / 2;
     return ns < DRAIN_MIN_NS ? DRAIN_MIN_NS : ns > DRAIN_MAX_NS ? DRAIN_MAX_NS : ns;
 }
 
@@ -131,12 +133,14 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         device->awaited = gs_hold_turns(device) || gs_hold_below(device);
         current_line(device, &line);
         int64_t available = gs_bucket_look(device->spent_ns, &line, now_ns);
-        device->closed = !gs_bucket_open(&line, available, device->closed);
+        int64_t owing = available <= 0 && gs_turns_contended(device, now_ns) ? (int64_t)line.burst_ns : 0;
+        device->closed = !gs_bucket_open(&line, available + owing, device->closed);
         if (device->closed) {
-            wait_for(device, gs_bucket_wait_ns(&line, available), now_ns);
+            gs_turns_leave(device);
+            wait_for(device, gs_bucket_wait_ns(&line, available + owing), now_ns);
             continue;
         }
-        struct gs_wish wish = {now_ns, need_ns, available, NO_CAP_NS};
+        struct gs_wish wish = {now_ns, need_ns, NO_CAP_NS};
         uint64_t held_ns = gs_hold(device, &wish);
         window_ns = wish.window_ns;
         device->leaving = held_ns != 0;
@@ -153,8 +157,6 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         full = true;
         sleep_until(now_ns + pause);
         pause = pause * 2 < drain_ns(device) ? pause * 2 : drain_ns(device);
-        if (window_ns < 2 * need_ns + in_flight(device))
-            pause = DRAIN_MIN_NS; /* the turn ends soon: the moment counts */
     }
     want_ns = least(want_ns, least(in_flight_cap(device), window_ns) - in_flight(device));
     if (want_ns < need_ns)

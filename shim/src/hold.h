@@ -8,12 +8,21 @@
 struct gs_wish {
     uint64_t now_ns;
     int64_t need_ns;
-    int64_t available_ns; /* in the bucket */
-    int64_t window_ns;    /* set when it may pass: so much work may be in flight */
+    int64_t window_ns; /* set when it may pass: so much work may be in flight */
 };
 
 /* 0: nothing does.  Else how long to wait before asking again. */
 uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish);
+
+/* The same where tenants take turns (turns.c). */
+uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wish);
+
+/* Whether somebody else wants to run where tenants take turns: then the table keeps a tenant to its share, and the bucket
+ * may be in debt for what ended late and will be made up for. */
+bool gs_turns_contended(const struct gs_meter_device *device, uint64_t now_ns);
+
+/* The bucket keeps us waiting: meanwhile we want nothing. */
+void gs_turns_leave(const struct gs_meter_device *device);
 
 /* Whether tenants take turns on the device. */
 static inline bool gs_hold_turns(const struct gs_meter_device *device)

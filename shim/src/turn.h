@@ -44,14 +44,86 @@ static inline uint32_t gs_turn_place(const struct gs_turns *turns, uint64_t now_
     return place;
 }
 
-/* Who runs: the place itself, or the first after it that wants to.  Bit i of `wants` is place i's. */
-static inline uint32_t gs_turn_holder(const struct gs_turns *turns, uint32_t place, uint64_t wants)
+/* How long a place of the table is. */
+static inline uint64_t gs_turn_length(const struct gs_turns *turns, uint32_t place)
 {
-    wants &= ((uint64_t)1 << turns->count) - 1;
-    if (wants == 0)
-        return GS_NO_PLACE;
-    uint64_t from_here = wants >> place << place;
-    return (uint32_t)__builtin_ctzll(from_here != 0 ? from_here : wants);
+    uint64_t until_ns = place + 1 < turns->count ? turns->turn[place + 1].from_ns : turns->period_ns;
+
+    return until_ns - turns->turn[place].from_ns;
+}
+
+/* Who runs: the place itself, or the first after it that wants to. */
+static inline uint32_t gs_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants)
+{
+    for (uint32_t i = 0; i < turns->count; i++) {
+        uint32_t at = place + i < turns->count ? place + i : place + i - turns->count;
+
+        if (wants[at])
+            return at;
+    }
+    return GS_NO_PLACE;
+}
+
+/* -------- what a tenant is owed --------
+ *
+ * A kernel that has begun is not stopped at the end of a turn: some turns are longer than the table says, and somebody
+ * else's are shorter.  So each tenant keeps account of what all had since it looked last, of which its part is due to
+ * it, and of what it had itself; and its turn goes on for as long as it is owed, or ends so much sooner. */
+
+#define GS_OWED_MILLI 500 /* a turn goes on for so many thousandths of what it leaves owed */
+#define GS_MOST_OWED                                                                                         \
+    20000000ll /* beyond a launch: the rest others had left, and longer debts are the bucket's */
+
+struct gs_owed {
+    uint64_t own_ns, all_ns; /* GPU time measured by the last look, of the tenant and of all in the table */
+    int64_t owed_ns;         /* nothing at the end of a turn, if all goes by the table */
+    int64_t due_ns;          /* what it was at the last look, by the table */
+    bool known;              /* there was a look, and the tenant has wanted to run since */
+};
+
+/* A tenant's part of the time: its place among those of all who want to run. */
+struct gs_turn_part {
+    uint64_t length_ns, wanted_ns;
+};
+
+/* What a tenant is owed by the table, until whose next end of a turn `left_ns` remain. */
+static inline int64_t gs_owed_due(const struct gs_turns *turns, uint32_t own, uint64_t left_ns)
+{
+    uint64_t length_ns = gs_turn_length(turns, own);
+
+    return (int64_t)(left_ns < length_ns ? left_ns : length_ns) -
+           (int64_t)((unsigned __int128)left_ns * length_ns / turns->period_ns);
+}
+
+static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
+                                const struct gs_turn_part *part, int64_t need_ns)
+{
+    int64_t beyond_ns = owed->owed_ns - owed->due_ns;
+
+    if (!owed->known) /* who slept has saved nothing, and its debts stay */
+        beyond_ns = beyond_ns < 0 ? beyond_ns : 0;
+    else
+        beyond_ns += owed->due_ns - due_ns - (int64_t)(own_ns - owed->own_ns) +
+                     (int64_t)((__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns /
+                               (int64_t)part->wanted_ns);
+    const int64_t most_ns = GS_MOST_OWED + need_ns;
+
+    beyond_ns = beyond_ns > most_ns ? most_ns : beyond_ns < -most_ns ? -most_ns : beyond_ns;
+    *owed = (struct gs_owed){own_ns, all_ns, due_ns + beyond_ns, due_ns, true};
+}
+
+/* How much work may be in flight in a turn that has `left_ns` to go by the table, of which `remaining_ns` of what is in
+ * flight now will take.  A launch is to begin when half of it fits, so that what ends late makes up for what is not
+ * begun. */
+static inline int64_t gs_owed_window(const struct gs_owed *owed, const struct gs_turn_part *part,
+                                     int64_t left_ns, int64_t in_flight_ns, int64_t remaining_ns)
+{
+    int64_t each_milli = GS_OWED_MILLI * (int64_t)((part->wanted_ns - part->length_ns) / 1000) /
+                         (int64_t)(part->wanted_ns / 1000);
+    int64_t spare_ns =
+        left_ns - remaining_ns + owed->owed_ns / 1000 * GS_OWED_MILLI - in_flight_ns / 1000 * each_milli;
+
+    return in_flight_ns + spare_ns / (1000 + each_milli) * 1000;
 }
 
 #endif

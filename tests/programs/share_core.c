@@ -75,7 +75,24 @@ uint32_t core_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t
     return gs_turn_place(turns, now_ns, begin_ns, until_ns);
 }
 
-uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, uint64_t wants)
+uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants)
 {
     return gs_turn_holder(turns, place, wants);
+}
+
+int64_t core_owed_due(const struct gs_turns *turns, uint32_t own, uint64_t left_ns)
+{
+    return gs_owed_due(turns, own, left_ns);
+}
+
+void core_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
+                    const struct gs_turn_part *part, int64_t need_ns)
+{
+    gs_owed_look(owed, own_ns, all_ns, due_ns, part, need_ns);
+}
+
+int64_t core_owed_window(const struct gs_owed *owed, const struct gs_turn_part *part, int64_t left_ns,
+                         int64_t in_flight_ns, int64_t remaining_ns)
+{
+    return gs_owed_window(owed, part, left_ns, in_flight_ns, remaining_ns);
 }

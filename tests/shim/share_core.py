@@ -45,6 +45,24 @@ class Turns(ctypes.Structure):
     )
 
 
+class Owed(ctypes.Structure):
+    """struct gs_owed."""
+
+    _fields_ = (
+        ("own_ns", ctypes.c_uint64),
+        ("all_ns", ctypes.c_uint64),
+        ("owed_ns", ctypes.c_int64),
+        ("due_ns", ctypes.c_int64),
+        ("known", ctypes.c_bool),
+    )
+
+
+class Part(ctypes.Structure):
+    """struct gs_turn_part."""
+
+    _fields_ = (("length_ns", ctypes.c_uint64), ("wanted_ns", ctypes.c_uint64))
+
+
 class Slices(ctypes.Structure):
     """struct gs_slices."""
 
@@ -109,6 +127,8 @@ def core() -> ctypes.CDLL:
         "turns_read": ctypes.c_bool,
         "turn_place": ctypes.c_uint32,
         "turn_holder": ctypes.c_uint32,
+        "owed_due": ctypes.c_int64,
+        "owed_window": ctypes.c_int64,
     }.items():
         getattr(library, f"core_{name}").restype = result
     library.core_line_read.argtypes = [ctypes.c_void_p, ctypes.POINTER(Line)]
@@ -134,7 +154,27 @@ def core() -> ctypes.CDLL:
         ctypes.POINTER(ctypes.c_uint64),
         ctypes.POINTER(ctypes.c_uint64),
     ]
-    library.core_turn_holder.argtypes = [ctypes.POINTER(Turns), ctypes.c_uint32, ctypes.c_uint64]
+    library.core_turn_holder.argtypes = [
+        ctypes.POINTER(Turns),
+        ctypes.c_uint32,
+        ctypes.POINTER(ctypes.c_bool),
+    ]
+    library.core_owed_due.argtypes = [ctypes.POINTER(Turns), ctypes.c_uint32, ctypes.c_uint64]
+    library.core_owed_look.argtypes = [
+        ctypes.POINTER(Owed),
+        ctypes.c_uint64,
+        ctypes.c_uint64,
+        ctypes.c_int64,
+        ctypes.POINTER(Part),
+        ctypes.c_int64,
+    ]
+    library.core_owed_window.argtypes = [
+        ctypes.POINTER(Owed),
+        ctypes.POINTER(Part),
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+    ]
     library.core_history_busy.argtypes = [
         ctypes.POINTER(History),
         ctypes.c_uint64,

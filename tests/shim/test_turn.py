@@ -4,7 +4,7 @@ import ctypes
 
 from hypothesis import given
 from hypothesis import strategies as st
-from share_core import MS, Turns, core
+from share_core import MS, Owed, Part, Turns, core
 
 PERIOD = 40 * MS
 NOBODY = 2**32 - 1
@@ -48,20 +48,20 @@ def test_in_a_period_every_place_comes_once_and_in_order(begins: list[int]) -> N
     assert seen == list(range(len(begins)))
 
 
-@given(TABLES, st.integers(0, 2**62 - 1), st.integers(0, PERIOD - 1))
+@given(TABLES, st.data(), st.integers(0, PERIOD - 1))
 def test_who_holds_wants_to_and_its_own_tenant_comes_first(
-    begins: list[int], wants: int, now_ns: int
+    begins: list[int], data: st.DataObject, now_ns: int
 ) -> None:
-    turns = table(begins)
-    wants &= (1 << len(begins)) - 1
+    turns, count = table(begins), len(begins)
+    wants = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     place, _, _ = place_at(turns, now_ns)
-    holder = core().core_turn_holder(turns, place, wants)
-    if wants == 0:
+    holder = core().core_turn_holder(turns, place, (ctypes.c_bool * count)(*wants))
+    if not any(wants):
         assert holder == NOBODY
         return
-    distance = (holder - place) % len(begins)
-    assert wants >> holder & 1
-    assert not any(wants >> (place + i) % len(begins) & 1 for i in range(distance))
+    distance = (holder - place) % count
+    assert wants[holder]
+    assert not any(wants[(place + i) % count] for i in range(distance))
 
 
 def test_a_table_that_is_being_written_is_not_taken_and_an_impossible_one_is_none() -> None:
@@ -76,3 +76,95 @@ def test_a_table_that_is_being_written_is_not_taken_and_an_impossible_one_is_non
     shared.count, shared.period_ns = 2, 0
     assert core().core_turns_read(shared, copy)
     assert copy.count == 0
+
+
+# -------- what is owed --------
+
+SHARES = st.lists(st.integers(1, 20), min_size=2, max_size=8)
+MOST_OWED = 20 * MS
+
+
+class Account:
+    """One tenant's account of what all had."""
+
+    def __init__(self, turns: Turns, own: int, lengths: list[int]) -> None:
+        self.turns, self.own, self.lengths = turns, own, lengths
+        self.owed = Owed()
+        self.part = Part(lengths[own], sum(lengths))
+
+    def look(self, now_ns: int, had: list[int], need_ns: int = 0) -> int:
+        """What is owed, beyond what the table says."""
+        end = sum(self.lengths[: self.own + 1])
+        left = (end - now_ns) % PERIOD or PERIOD
+        due = core().core_owed_due(self.turns, self.own, left)
+        core().core_owed_look(self.owed, had[self.own], sum(had), due, self.part, need_ns)
+        return int(self.owed.owed_ns - self.owed.due_ns)
+
+    def window(self, left_ns: int, in_flight_ns: int = 0) -> int:
+        return int(core().core_owed_window(self.owed, self.part, left_ns, in_flight_ns, in_flight_ns))
+
+
+def accounts(weights: list[int]) -> tuple[list[Account], list[int]]:
+    lengths = [PERIOD * weight // sum(weights) for weight in weights]
+    lengths[-1] += PERIOD - sum(lengths)
+    turns = table([sum(lengths[:i]) for i in range(len(lengths))])
+    return [Account(turns, own, lengths) for own in range(len(lengths))], lengths
+
+
+@given(SHARES, st.integers(1, 40))
+def test_by_the_table_nobody_is_owed_anything(weights: list[int], steps: int) -> None:
+    """However often all look: the window is what is left of the turn."""
+    tenants, lengths = accounts(weights)
+    had = [0] * len(weights)
+    for tenant in tenants:
+        tenant.look(0, had)
+    now_ns = 0
+    for holder, length in enumerate(lengths):
+        for step in range(steps):
+            share = length * (step + 1) // steps - length * step // steps
+            now_ns, had[holder] = now_ns + share, had[holder] + share
+            beyond = [tenant.look(now_ns, had) for tenant in tenants]
+            assert max(map(abs, beyond)) <= 100 + 2 * steps * len(weights)
+            left = sum(lengths[: holder + 1]) - now_ns
+            assert abs(tenants[holder].window(left) - left) <= 100_000
+
+
+@given(SHARES, st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2 * MS)), max_size=9))
+def test_what_one_owes_the_others_are_owed(weights: list[int], ran: list[tuple[int, int]]) -> None:
+    tenants, _ = accounts(weights)
+    had = [0] * len(weights)
+    for tenant in tenants:
+        tenant.look(0, had)
+    for who, ns in ran:
+        had[who % len(had)] += ns
+        beyond = [tenant.look(0, had) for tenant in tenants]
+        assert abs(sum(beyond)) <= 100 * (1 + len(ran))
+    if any(had):
+        most = max(range(len(had)), key=lambda i: had[i] / weights[i])
+        assert beyond[most] <= 100
+
+
+@given(SHARES, st.integers(0, 10**12), st.integers(0, 10**12))
+def test_who_sleeps_saves_nothing_and_debts_stay_within_bounds(
+    weights: list[int], own_ns: int, all_ns: int
+) -> None:
+    tenant = accounts(weights)[0][0]
+    had = [0] * len(weights)
+    tenant.look(0, had)
+    had[0], had[1] = own_ns, all_ns
+    before = tenant.look(0, had)
+    assert -MOST_OWED <= before <= MOST_OWED
+    tenant.owed.known = False
+    had[1] += 10**15  # the others had everything for days
+    assert tenant.look(0, had) == min(before, 0)
+
+
+@given(SHARES, st.integers(0, 10 * MS), st.integers(0, 10 * MS), st.integers(1, 10 * MS))
+def test_who_is_owed_more_has_a_longer_turn(
+    weights: list[int], left_ns: int, in_flight_ns: int, more_ns: int
+) -> None:
+    tenant = accounts(weights)[0][0]
+    tenant.look(0, [0] * len(weights))
+    before = tenant.window(left_ns, in_flight_ns)
+    tenant.owed.owed_ns += more_ns
+    assert before <= tenant.window(left_ns, in_flight_ns) <= before + more_ns + 1000  # whole microseconds

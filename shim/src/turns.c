@@ -1,0 +1,241 @@
+/* turns.c -- keeps a launch waiting until it is its tenant's turn, and says how much of the turn is left. */
+#include "hold.h"
+#include "lock.h"
+#include "turn.h"
+
+#define LOOK_NS       500000ull   /* what others do is seen within this: a thousandth of a core */
+#define HANDOVER_NS   100000ull   /* the same, where the end of what runs is near */
+#define FORETOLD_NS   500000      /* of work: its end is known well enough to queue behind it */
+#define EARLY_NS      100000ull   /* so much before the end of what runs */
+#define WANT_NS       2000000ull  /* who waits says so for this long, and again at each look */
+#define BEGIN_NS      200000ull   /* the same for who launches, and is soon seen to be busy */
+#define GRACE_NS      10000000ull /* and for so long afterwards has a part of the time */
+#define SUBSTITUTE_NS 1000000     /* of work, in a place of somebody else, who may want it back */
+
+/* The last good copy of each device's table, and our own account. */
+static struct places {
+    struct gs_lock lock;
+    struct gs_turns turns;
+    struct gs_owed owed;
+    uint64_t rests_until_ns; /* the end of our place, if what is left of it is others' */
+    uint64_t own_until_ns;   /* by the table, of the turn in which something was launched last */
+} places[GS_MAX_DEVICES];
+
+/* What the others do. */
+struct others {
+    uint32_t own;             /* place */
+    bool ready[GS_MAX_TURNS]; /* waits, or runs, and has not left the place to others; ourselves, too */
+    bool any;                 /* somebody else is */
+    uint64_t busy_until_ns;   /* the last of them */
+    uint64_t all_ns;          /* what they and we had so far */
+    struct gs_turn_part part;
+};
+
+static uint64_t load(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static const struct gs_device_activity *words_of(const struct gs_meter_device *device, uint32_t tenant)
+{
+    return &device->region->activity[tenant % GS_MAX_TENANTS].device[device->index];
+}
+
+/* The lowest bit of the word says that we leave our place to others, for now. */
+static void say(const struct gs_meter_device *device, uint64_t until_ns, bool rests)
+{
+    __atomic_store_n(&device->region->own_activity->device[device->index].waiting_until_ns,
+                     (until_ns & ~1ull) | rests, __ATOMIC_RELAXED);
+}
+
+static bool renew(const struct gs_limits *limits, uint32_t device, struct gs_turns *turns)
+{
+    struct gs_turns fresh;
+
+    if (__atomic_load_n(&limits->turns[device].seq, __ATOMIC_RELAXED) == turns->seq ||
+        !gs_turns_read(&limits->turns[device], &fresh))
+        return false;
+    *turns = fresh;
+    return true;
+}
+
+/* Who looks only now and then, or whose bucket is empty for a moment, still has its part. */
+static bool is_active(const struct gs_device_activity *words, uint64_t now_ns)
+{
+    return load(&words->waiting_until_ns) + GRACE_NS > now_ns || gs_busy_until(words) > now_ns;
+}
+
+static void look(const struct gs_meter_device *device, const struct gs_turns *turns, uint64_t now_ns,
+                 struct others *others)
+{
+    const uint32_t tenant = device->region->limits->tenant_index;
+
+    others->own = GS_NO_PLACE;
+    for (uint32_t i = 0; i < turns->count; i++) {
+        const struct gs_device_activity *words = words_of(device, turns->turn[i].tenant_index);
+        uint64_t waiting_until = load(&words->waiting_until_ns), busy_until = gs_busy_until(words);
+        uint64_t length = gs_turn_length(turns, i);
+
+        others->all_ns += load(&words->gpu_ns);
+        if (turns->turn[i].tenant_index == tenant) {
+            others->own = i;
+            others->ready[i] = true;
+            others->part.length_ns = length;
+            others->part.wanted_ns += length;
+            continue;
+        }
+        others->ready[i] = waiting_until > now_ns ? (waiting_until & 1) == 0 : busy_until > now_ns;
+        others->any |= others->ready[i];
+        if (is_active(words, now_ns))
+            others->part.wanted_ns += length;
+        if (busy_until > others->busy_until_ns)
+            others->busy_until_ns = busy_until;
+    }
+}
+
+static uint64_t within(uint64_t least, uint64_t wait, uint64_t most)
+{
+    return wait < least ? least : wait > most ? most : wait;
+}
+
+/* Whether a launch fits into a turn with so much left by the table; what else may be in flight then. */
+static bool fits(const struct gs_meter_device *device, const struct places *here, const struct others *others,
+                 int64_t left_ns, struct gs_wish *wish)
+{
+    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    int64_t remaining = (int64_t)gs_remaining_ns(device, wish->now_ns);
+
+    if (in_flight < 0)
+        in_flight = 0;
+    wish->window_ns = gs_owed_window(&here->owed, &others->part, left_ns, in_flight, remaining);
+    return in_flight + wish->need_ns / 2 <= wish->window_ns;
+}
+
+/* The wait for somebody else, whose end can be foretold more or less: the nearer it seems, the oftener we look. */
+static uint64_t wait_for(uint64_t busy_ns, uint64_t least, uint64_t left)
+{
+    uint64_t wait = within(least, busy_ns / 16, LOOK_NS);
+
+    return left < wait ? left : wait;
+}
+
+/* In our place: whether the launch may begin.  If what is left of the place is too little for it, or owed to others, they
+ * have the rest of it. */
+static bool may_begin(const struct gs_meter_device *device, struct places *here, const struct others *others,
+                      uint64_t until_ns, struct gs_wish *wish)
+{
+    here->own_until_ns = until_ns;
+    if (here->rests_until_ns == until_ns)
+        return false;
+    if (fits(device, here, others, (int64_t)(until_ns - wish->now_ns), wish))
+        return true;
+    here->rests_until_ns = until_ns;
+    return false;
+}
+
+/* Behind our place: whether what we are owed is enough to go on with. */
+static bool may_go_on(const struct gs_meter_device *device, const struct places *here,
+                      const struct others *others, struct gs_wish *wish)
+{
+    uint64_t late_ns = wish->now_ns - here->own_until_ns;
+
+    return here->own_until_ns <= wish->now_ns && late_ns < others->part.length_ns &&
+           fits(device, here, others, -(int64_t)late_ns, wish);
+}
+
+/* How long until it is our turn, and if that is now, how much longer. */
+static uint64_t until_turn(const struct gs_meter_device *device, struct places *here, struct others *others,
+                           struct gs_wish *wish)
+{
+    const uint64_t now_ns = wish->now_ns, early_ns = wish->need_ns < FORETOLD_NS ? EARLY_NS : 0;
+    const bool running = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0;
+    uint64_t begin_ns, until_ns;
+    const uint32_t place = gs_turn_place(&here->turns, now_ns, &begin_ns, &until_ns);
+    const uint64_t others_ns =
+        others->busy_until_ns > now_ns + early_ns ? others->busy_until_ns - now_ns - early_ns : 0;
+    const uint64_t left = until_ns - now_ns;
+    const bool is_free = others_ns == 0 || running;
+    bool rests = false;
+
+    if (place == others->own && is_free) {
+        rests = !may_begin(device, here, others, until_ns, wish);
+        if (!rests)
+            return 0;
+    } else if (place == others->own) {
+        rests = here->rests_until_ns == until_ns;
+    } else if (running && others_ns == 0 && may_go_on(device, here, others, wish)) {
+        return 0;
+    }
+    say(device, now_ns + WANT_NS, rests);
+    others->ready[others->own] = !rests || !others->any;
+    uint32_t holder = gs_turn_holder(&here->turns, place, others->ready);
+    if (holder != others->own) {
+        uint64_t busy_until = gs_busy_until(words_of(device, here->turns.turn[holder].tenant_index));
+        return wait_for(busy_until > now_ns ? busy_until - now_ns : GS_FOREVER_NS, HANDOVER_NS, left);
+    }
+    if (!is_free)
+        return wait_for(others_ns, HANDOVER_NS / 2, GS_FOREVER_NS);
+    wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
+    return 0;
+}
+
+/* By the clock and the table. */
+static uint64_t until_own_end(const struct gs_turns *turns, uint32_t own, uint64_t now_ns)
+{
+    uint64_t end_ns = turns->turn[own].from_ns + gs_turn_length(turns, own),
+             at_ns = now_ns % turns->period_ns;
+
+    return end_ns > at_ns ? end_ns - at_ns : end_ns + turns->period_ns - at_ns;
+}
+
+uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wish)
+{
+    struct places *here = &places[device->index];
+    const struct gs_device_activity *own = &device->region->own_activity->device[device->index];
+    struct others others = {0};
+    uint64_t wait = 0;
+
+    if (__builtin_expect(!gs_hold_turns(device), 1))
+        return 0;
+    gs_lock(&here->lock);
+    if (renew(device->region->limits, device->index, &here->turns) || !is_active(own, wish->now_ns))
+        here->owed.known = false;
+    look(device, &here->turns, wish->now_ns, &others);
+    if (others.own != GS_NO_PLACE) {
+        uint64_t left_ns = until_own_end(&here->turns, others.own, wish->now_ns);
+        gs_owed_look(&here->owed, load(&own->gpu_ns), others.all_ns,
+                     gs_owed_due(&here->turns, others.own, left_ns), &others.part, wish->need_ns);
+        wait = until_turn(device, here, &others, wish);
+    }
+    if (wait == 0)
+        say(device, wish->now_ns + BEGIN_NS, false);
+    gs_unlock(&here->lock);
+    return wait;
+}
+
+void gs_turns_leave(const struct gs_meter_device *device)
+{
+    if (gs_hold_turns(device))
+        say(device, 0, false);
+}
+
+bool gs_turns_contended(const struct gs_meter_device *device, uint64_t now_ns)
+{
+    struct places *here = &places[device->index];
+    struct others others = {0};
+
+    if (!gs_hold_turns(device))
+        return false;
+    gs_lock(&here->lock);
+    look(device, &here->turns, now_ns, &others);
+    gs_unlock(&here->lock);
+    return others.own != GS_NO_PLACE && others.part.wanted_ns > others.part.length_ns;
+}
+
+void gs_hold_forget(void)
+{
+    for (int i = 0; i < GS_MAX_DEVICES; i++) {
+        places[i].lock.word = GS_LOCK_FREE;
+        places[i].owed.known = false;
+    }
+}
