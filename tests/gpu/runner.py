@@ -23,7 +23,8 @@ GRACE_S = 5.0
 LEAST_S = 5.0
 """A part is not begun with less than this left for all."""
 
-PASSED, FAILED, LATE, SKIPPED, NO_TIME = "passed", "failed", "time limit", "skipped", "no time left"
+PASSED, FAILED, LATE, SKIPPED = "passed", "failed", "time limit", "skipped"
+NO_TIME, NOT_TRIED = "no time left", "not tried"
 GOOD = (PASSED, SKIPPED)
 
 
@@ -85,7 +86,7 @@ class Runner:
         ends = {done.name: done.end for done in self.outcomes}
         missing = [name for name in part.after if ends.get(name) != PASSED]
         if missing:
-            outcome.end, outcome.reason = FAILED, f"needs {', '.join(missing)}"
+            outcome.end, outcome.reason = NOT_TRIED, f"needs {', '.join(missing)}"
             return outcome
         limit_s = part.limit_s
         if self.ends_at is not None:
