@@ -14,6 +14,8 @@ COMMANDS = {
     "run": "Run a program under limits.",
     "ps": "List the processes of all tenants, and what they use.",
     "events": "Show what has happened, refused allocations among it.",
+    "why": "Say why a tenant waits, and what would help.",
+    "top": "Watch devices and tenants live.",
     "status": "Show the controller and the devices.",
     "devices": "List the GPUs, and what is promised of them.",
     "set": "Change a running tenant's limits.",

@@ -74,7 +74,7 @@ def limits(
         weight=None if weight is None else parse_weight(weight),
         priority=None if priority is None else parse_choice(priority, PRIORITIES, "--priority"),
         mode=None if mode is None else parse_choice(mode, MODES, "--mode"),
-        copy_bytes_per_s={} if pcie is None else parse_rates(pcie, lift=lift),
+        copy_bytes_per_s={way: rate for way, rate in _rates(pcie, lift=lift).items() if rate is not None},
     )
     if share is None:
         return asked
@@ -107,5 +107,9 @@ def change(**given: str | None) -> Change:
         lift_weight="weight" in lifted,
         priority=asked.priority,
         mode=asked.mode,
-        copy_bytes_per_s=asked.copy_bytes_per_s,
+        copy_bytes_per_s=_rates(given.get("pcie"), lift=True),
     )
+
+
+def _rates(pcie: str | None, *, lift: bool) -> dict[str, int | None]:
+    return {} if pcie is None else parse_rates(pcie, lift=lift)

@@ -45,7 +45,7 @@ def print_devices(devices: Sequence[Device]) -> None:
     header = ("GPU", "NAME", "MEMORY", "USED", "PROMISED", "COMPUTE", "TENANTS", "UUID")
     rows = [
         (
-            _gpu(device.index, device.simulated),
+            gpu(device.index, device.simulated),
             device.name,
             format_size(device.memory_bytes),
             format_size(device.used_bytes),
@@ -164,7 +164,7 @@ def _process_row(process: Process) -> tuple[str, ...]:
         process.tenant,
         str(process.pid),
         process.user or NOTHING,
-        NOTHING if process.index is None else _gpu(process.index, process.simulated),
+        NOTHING if process.index is None else gpu(process.index, process.simulated),
         format_size(process.used_bytes),
         NOTHING if process.memory_limit_bytes is None else format_size(process.memory_limit_bytes),
         f"{got}{limit}",
@@ -173,7 +173,8 @@ def _process_row(process: Process) -> tuple[str, ...]:
     )
 
 
-def _gpu(index: int, simulated: bool) -> str:
+def gpu(index: int, simulated: bool) -> str:
+    """A device's number."""
     return f"sim:{index}" if simulated else str(index)
 
 

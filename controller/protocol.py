@@ -84,6 +84,10 @@ class GetMemory(msgspec.Struct, frozen=True, tag="memory"):
     """What each process is charged for."""
 
 
+class GetShares(msgspec.Struct, frozen=True, tag="shares"):
+    """What each tenant has asked for and gets of each device, over the last seconds."""
+
+
 class GetEvents(msgspec.Struct, frozen=True, tag="events", omit_defaults=True):
     """The latest events, of one tenant or all, with numbers above `after`."""
 
@@ -140,6 +144,7 @@ Request = (
     | GetStatus
     | GetProcesses
     | GetMemory
+    | GetShares
     | GetEvents
     | GetDevices
     | SetLimits

@@ -23,6 +23,7 @@ from gshare.controller.protocol import (
     GetMemory,
     GetProcesses,
     GetQuotas,
+    GetShares,
     GetStatus,
     Pause,
     RemoveQuota,
@@ -36,6 +37,7 @@ from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Events, Fault, Reply, Stopping
+from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
 
 AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
@@ -73,6 +75,7 @@ class Server:
         self.reconciler = reconciler
         self.idle_exit_s = idle_exit_s
         self.sampler = views.Sampler()
+        self.watch = Watch(registry)
         self._started_ns = now_ns()
         self._stopping = asyncio.Event()
         self._watched: dict[int, int] = {}
@@ -168,6 +171,8 @@ class Server:
             return registry.pause(request)
         if isinstance(request, GetProcesses):
             return views.processes(registry, self.sampler)
+        if isinstance(request, GetShares):
+            return self.watch.shares(now_ns())
         if isinstance(request, GetMemory):
             return charges(registry)
         if isinstance(request, GetEvents):
@@ -219,6 +224,7 @@ class Server:
             tenants.sweep()
             tenants.reconsider()
             self.sampler.take(tenants.by_name.values(), now_ns())
+            self.watch.take(now_ns())
             self._collect()
             if tenants.by_name or self._tasks:
                 idle_since_ns = now_ns()

@@ -29,6 +29,18 @@ cdef class Usage(_File):
         spent_ns = <int64_t> load64(&row.spent_ns)
         return DeviceUsage(total.used_bytes, load64(&row.peak_bytes), spent_ns, total.last)
 
+    def launches(self, index):
+        """How many launches the tenant's processes have made on one device; less when one has gone."""
+        self._check_open()
+        _check_device(index, GS_MAX_DEVICES)
+        cdef uint64_t total = 0, claimed
+        cdef int i
+        for i in range(GS_MAX_SLOTS):
+            claimed = load64(&self._usage.claimed[i // 64])
+            if claimed >> (i % 64) & 1:
+                total += load64(&self._usage.slot[i].device[<int> index].launches)
+        return total
+
     def copied(self, index):
         """What was copied to and from one device while there was a limit."""
         self._check_open()

@@ -1,0 +1,225 @@
+"""What every tenant has asked for, may have and gets of each device: counters read, kept and told."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from gshare.controller import views
+from gshare.controller.devices import REAL
+from gshare.controller.errors import GshareError
+from gshare.controller.history import WINDOWS_NS, History, Loan, Reading, Window, loans
+from gshare.controller.region import TenantFiles
+from gshare.controller.registry import Registry
+from gshare.controller.replies import Shares, ShareWindow, TenantShare
+from gshare.controller.shares import UNBOUNDED_PPM
+from gshare.controller.tenants import Tenant
+from gshare.controller.units import FULL_PPM
+from gshare.shim import abi
+
+THROTTLED_PPM = 10_000
+"""Who waited for more of the last second than this is throttled."""
+
+BUSY_PPM = 1_000
+
+Key = tuple[str, str]
+"""Tenant and device."""
+
+
+class Place(NamedTuple):
+    """A tenant on one of the devices that it may use."""
+
+    tenant: Tenant
+    uuid: str
+    row: int
+
+    @property
+    def key(self) -> Key:
+        return self.tenant.name, self.uuid
+
+
+class Watch:
+    """Keeps a reading of all tenants a second, and tells what came of them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._history: History[Key] = History()
+
+    def take(self, now_ns: int) -> None:
+        """Read all counters; called once a second."""
+        with suppress(GshareError):  # shared memory that cannot be used: who asks for it is told so
+            self._history.keep(self._read(self._places(), now_ns))
+
+    def shares(self, now_ns: int) -> Shares:
+        """What all have, by tenant and device."""
+        places = self._places()
+        readings = self._read(places, now_ns)
+        windows = {
+            (place.key, length_ns): self._history.window(place.key, readings[place.key], length_ns)
+            for place in places
+            for length_ns in WINDOWS_NS
+            if is_metered(place)
+        }
+        lent = _loans(places, windows)
+        processes = self.registry.tenants.processes()
+        indices = {
+            machine: {device.uuid: device.index for device in self.registry.inventory(machine)}
+            for machine in {place.tenant.machine for place in places}
+        }
+        return Shares(
+            now_ns=now_ns,
+            devices=views.devices(self.registry, REAL).devices,
+            tenants=[
+                self._share(
+                    place,
+                    windows,
+                    lent,
+                    indices[place.tenant.machine].get(place.uuid),
+                    now_ns,
+                    len(processes[place.tenant.name]),
+                )
+                for place in places
+            ],
+        )
+
+    def _places(self) -> list[Place]:
+        return [
+            Place(tenant, uuid, tenant.files.rows()[uuid])
+            for tenant in self.registry.tenants.by_name.values()
+            for uuid in tenant.files.grants()
+        ]
+
+    def _read(self, places: Iterable[Place], now_ns: int) -> dict[Key, Reading]:
+        return {
+            place.key: _reading(place.tenant.files, place.row, self.registry.tenants.open_activity(), now_ns)
+            for place in places
+        }
+
+    def _share(
+        self,
+        place: Place,
+        windows: dict[tuple[Key, int], Window | None],
+        lent: dict[tuple[Key, int], Loan],
+        index: int | None,
+        now_ns: int,
+        processes: int,
+    ) -> TenantShare:
+        tenant, files, row = place.tenant, place.tenant.files, place.row
+        grant, row_limits = files.grant(row), files.limits.device(row)
+        promised_ppm = row_limits.guarantee_ppm or 0
+        is_bounded = is_metered(place) and promised_ppm < UNBOUNDED_PPM
+        period_ns, turns = files.limits.turns(row)
+        told = [
+            _window(length_ns, window, lent[place.key, length_ns], is_bounded)
+            for length_ns in WINDOWS_NS
+            if (window := windows.get((place.key, length_ns))) is not None
+        ]
+        above = self._busy_above(place, now_ns)
+        return TenantShare(
+            tenant=tenant.name,
+            index=index,
+            uuid=place.uuid,
+            simulated=tenant.machine != REAL,
+            processes=processes,
+            state=_state(files, told, above),
+            mode="turns" if period_ns else "concurrent",
+            metered=is_metered(place),
+            guarantee_ppm=grant.compute_ppm,
+            ceiling_ppm=files.ceiling_ppm(row),
+            weight=tenant.limits.weight,
+            priority=tenant.limits.priority or "normal",
+            promised_ppm=promised_ppm if is_bounded else None,
+            granted_ppm=_rate_ppm(files.limits.line(row), now_ns) if is_bounded else None,
+            busy_above=above,
+            turn_ns=_turn_ns(period_ns, turns, files.index) if period_ns else None,
+            period_ns=period_ns or None,
+            used_bytes=files.used_bytes(row),
+            memory_limit_bytes=grant.memory_bytes,
+            copy_bytes_per_s=files.copy_rates(),
+            windows=told,
+            seconds_ppm=self._history.shares_ppm(place.key) if is_metered(place) else [],
+        )
+
+    def _busy_above(self, place: Place, now_ns: int) -> list[str]:
+        """Those of higher priority for whom the tenant waits on a device."""
+        above = set(place.tenant.files.limits.above)
+        if not above:
+            return []
+        activity = self.registry.tenants.open_activity()
+        return sorted(
+            tenant.name
+            for tenant in self.registry.tenants.by_name.values()
+            if tenant.files.index in above
+            and activity.device(tenant.files.index, place.row).busy_until_ns > now_ns
+        )
+
+
+def is_metered(place: Place) -> bool:
+    """Whether anything is known of the tenant's GPU time."""
+    return place.tenant.files.limits.device(place.row).cap_ppm != abi.NO_CAP_PPM
+
+
+def _reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -> Reading:
+    words, copied = activity.device(files.index, row), files.usage.copied(row)
+    return Reading(
+        at_ns=now_ns,
+        gpu_ns=words.gpu_ns,
+        throttled_ns=words.throttled_ns,
+        launches=files.usage.launches(row),
+        allowance_ns=files.limits.line(row).at(now_ns),
+        copied_bytes=copied.bytes,
+        copy_waited_ns=sum(copied.waited_ns),
+    )
+
+
+def _rate_ppm(line: abi.Line, now_ns: int) -> int:
+    leased = line.lease_until_ns == 0 or now_ns < line.lease_until_ns
+    return line.rate_ppm if leased else line.guarantee_ppm
+
+
+def _turn_ns(period_ns: int, turns: list[tuple[int, int]], index: int) -> int:
+    """How long a tenant's turns of a period are."""
+    ends = [from_ns for from_ns, _ in turns[1:]] + [period_ns]
+    return sum(end - begin for (begin, who), end in zip(turns, ends, strict=True) if who == index)
+
+
+def _loans(places: list[Place], windows: dict[tuple[Key, int], Window | None]) -> dict[tuple[Key, int], Loan]:
+    found: dict[tuple[Key, int], Loan] = {}
+    for uuid in {place.uuid for place in places}:
+        on = [place for place in places if place.uuid == uuid and is_metered(place)]
+        for length_ns in WINDOWS_NS:
+            used = []
+            for place in on:
+                window = windows[place.key, length_ns]
+                promised_ppm = place.tenant.files.limits.device(place.row).guarantee_ppm or 0
+                used.append((window.share_ppm if window else 0, min(promised_ppm, FULL_PPM)))
+            for place, loan in zip(on, loans(used), strict=True):
+                found[place.key, length_ns] = loan
+    return found
+
+
+def _window(length_ns: int, window: Window, loan: Loan, is_bounded: bool) -> ShareWindow:
+    to_device, to_host = window.copied_bytes_per_s
+    return ShareWindow(
+        seconds=length_ns // 1_000_000_000,
+        elapsed_ns=window.elapsed_ns,
+        share_ppm=window.share_ppm,
+        granted_ppm=min(window.allowed_ppm, FULL_PPM) if is_bounded else None,
+        throttled_ppm=window.throttled_ppm,
+        queue_wait_ns=window.queue_wait_ns,
+        borrowed_ppm=loan.borrowed_ppm,
+        lent_ppm=loan.lent_ppm,
+        h2d_bytes_per_s=to_device,
+        d2h_bytes_per_s=to_host,
+        copy_waited_ppm=window.copy_waited_ppm,
+    )
+
+
+def _state(files: TenantFiles, windows: list[ShareWindow], busy_above: list[str]) -> str:
+    if files.limits.paused:
+        return "paused"
+    if not windows:
+        return "idle"
+    last = windows[0]
+    if max(last.throttled_ppm, last.copy_waited_ppm) > THROTTLED_PPM:
+        return "yielding" if busy_above else "throttled"
+    return "busy" if last.share_ppm > BUSY_PPM or last.h2d_bytes_per_s or last.d2h_bytes_per_s else "idle"

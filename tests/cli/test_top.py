@@ -1,0 +1,320 @@
+"""`gshare top`: what it shows and what its keys do, and that it leaves a terminal as it was."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gshare.cli.keys import split
+from gshare.cli.share_table import HEADER, row
+from gshare.cli.top_model import BACKSPACE, DOWN, ENTER, ESCAPE, SORTS, UP, Model, changed
+from gshare.cli.top_view import bar, frame, sparkline
+from gshare.controller.protocol import Change, Pause, SetLimits
+from gshare.controller.replies import Device, Shares, ShareWindow, TenantShare
+
+from .conftest import GSHARE, Home
+
+GIB = 1 << 30
+WINDOWS = [ShareWindow(s, s, 295_000, 300_000, 640_000, 1_250_000, 0, 50_000, 0, 0, 0) for s in (1, 10, 60)]
+SHARE = TenantShare(
+    tenant="a", index=0, uuid="GPU-0", simulated=True, processes=1, state="busy", mode="concurrent",
+    metered=True, guarantee_ppm=300_000, ceiling_ppm=300_000, weight=None, priority="normal",
+    promised_ppm=300_000, granted_ppm=300_000, busy_above=[], turn_ns=None, period_ns=None,
+    used_bytes=GIB, memory_limit_bytes=8 * GIB, copy_bytes_per_s={}, windows=WINDOWS,
+    seconds_ppm=[295_000] * 60,
+)  # fmt: skip
+
+
+def share(**more: Any) -> TenantShare:
+    return msgspec.structs.replace(SHARE, **more)
+
+
+def device(index: int) -> Device:
+    return Device(
+        index, f"GPU-{index}", "NVIDIA H200", "1", True, "m", 140 * GIB, 8 * GIB, 300_000, GIB, ["a"]
+    )
+
+
+def model(*tenants: TenantShare, devices: int = 1) -> Model:
+    return Model(Shares(5, [device(index) for index in range(devices)], list(tenants)))
+
+
+def names(shown: Model) -> list[str]:
+    return [row.share.tenant for row in shown.tenants()]
+
+
+def selected(shown: Model) -> list[str]:
+    return [row.share.tenant for row in shown.tenants() if row.selected]
+
+
+# -------- the model
+
+
+def test_keys_sort_filter_and_select() -> None:
+    small = [msgspec.structs.replace(WINDOWS[0], share_ppm=10_000, throttled_ppm=900_000)]
+    shown = model(
+        share(), share(tenant="b", windows=small, used_bytes=2 * GIB), share(tenant="c", windows=[])
+    )
+    assert names(shown) == ["a", "b", "c"]
+    orders = []
+    for _ in SORTS:
+        shown.press("s")
+        orders.append((shown.sort, "".join(names(shown))))
+    assert orders == [("memory", "bac"), ("waiting", "bac"), ("name", "abc"), ("compute", "abc")]
+    assert selected(shown) == ["a"]
+    for key, name in ((DOWN, "b"), ("j", "c"), ("j", "c"), (UP, "b"), ("k", "a"), ("k", "a")):
+        assert shown.press(key) is None
+        assert selected(shown) == [name]
+    for key in "/qs":
+        shown.press(key)
+    assert (shown.typing, shown.filter, shown.done, shown.sort) == (True, "qs", False, "compute")
+    for key in (BACKSPACE, BACKSPACE, "B", ENTER):
+        shown.press(key)
+    assert (names(shown), selected(shown), shown.typing) == (["b"], ["b"], False)
+    shown.press(ESCAPE)
+    assert names(shown) == ["a", "b", "c"]
+    shown.press("q")
+    assert shown.done
+
+
+def test_keys_pause_and_change_what_is_selected() -> None:
+    shown = model(share(state="paused"), share(tenant="b", guarantee_ppm=None, weight=None))
+    assert shown.press("p") == Pause("a", False)
+    assert shown.press("+") == SetLimits("a", Change(compute_ppm=350_000))
+    assert shown.press("-") == SetLimits("a", Change(compute_ppm=250_000))
+    shown.press("j")
+    assert shown.press("p") == Pause("b", True)
+    assert shown.press("+") is None
+    assert "neither a share nor a weight" in shown.message
+    assert Model().press("p") is model().press("+") is None
+
+
+def test_a_step_stays_within_what_there_is() -> None:
+    assert changed(share(guarantee_ppm=1_000_000, ceiling_ppm=1_000_000), 1) == Change(compute_ppm=1_000_000)
+    assert changed(share(guarantee_ppm=20_000, ceiling_ppm=20_000), -1) == Change(compute_ppm=50_000)
+    borrows = share(ceiling_ppm=600_000)
+    assert changed(borrows, 1) == Change(compute_ppm=350_000, ceiling_ppm=600_000)
+    assert changed(share(guarantee_ppm=580_000, ceiling_ppm=600_000), 1) == Change(compute_ppm=630_000)
+    assert changed(share(guarantee_ppm=None, weight=1), -1) == Change(weight=1)
+    assert changed(share(guarantee_ppm=None, weight=1), 1) == Change(weight=2)
+
+
+def test_what_a_terminal_sends_are_keys() -> None:
+    assert split("q\x1b[A\x1b[Bx\x1b\r\x7f") == ["q", UP, DOWN, "x", ESCAPE, ENTER, BACKSPACE]
+    assert split("\x1b[5~s\x1b[1;5Cp") == ["s", "p"]
+
+
+# -------- the view
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 50), (40, 10), (10, 3), (200, 12)])
+@pytest.mark.parametrize("devices", [0, 1, 3, 16])
+@pytest.mark.parametrize("tenants", [0, 1, 60])
+def test_a_frame_is_as_large_as_the_terminal(size: tuple[int, int], devices: int, tenants: int) -> None:
+    shown = model(
+        *(share(tenant=f"tenant-of-a-long-name-{i}", state="throttled") for i in range(tenants)),
+        devices=devices,
+    )
+    width, height = size
+    lines = frame(shown, width, height)
+    assert len(lines) == height
+    assert max(line.cell_len for line in lines) <= width
+    assert len(frame(Model(), width, height)) == height
+
+
+def test_a_frame_of_80_by_24_has_everything() -> None:
+    shown = model(share(), share(tenant="b", state="throttled"), devices=1)
+    text = "\n".join(line.plain for line in frame(shown, 80, 24))
+    print(text)
+    for words in (
+        "1 device, 2 tenants, 1 waiting", "GPU sim:0 NVIDIA H200  concurrent, 2 tenants",
+        "1G of 140G, 8G promised",
+        "59%, 30% asked", "▅" * 50, "1G/8G", "30%", "throttled", "64%", "q quit",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_the_selected_tenant_is_always_seen() -> None:
+    shown = model(*(share(tenant=f"t{i:02}") for i in range(60)))
+    for _ in range(45):
+        shown.press("j")
+    (line,) = [line for line in frame(shown, 80, 24) if line.plain.startswith("t45")]
+    assert "reverse" in [str(span.style) for span in line.spans]
+
+
+def test_bars_and_sparklines() -> None:
+    assert bar(1, 2, 4).plain == "██░░"
+    assert bar(1, 2, 4, mark=1).plain == "██│░"
+    assert bar(9, 2, 4, mark=0).plain == "████"
+    assert bar(0, 0, 4).plain == "░░░░"
+    assert sparkline([0, 1, 500_000, 1_000_000, 2_000_000], 6) == "  ▁▄██"
+    assert sparkline(list(range(10)), 3) == "▁▁▁"
+
+
+def test_the_table_of_ps_fits_80_columns() -> None:
+    rows = [HEADER, row(share(tenant="team-a")), row(share(index=None, windows=[], state="throttled"))]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(HEADER))]
+    assert sum(widths) + 2 * (len(widths) - 1) <= 80
+
+
+# -------- in a terminal
+
+
+class Terminal:
+    """A program in a terminal of 80 by 24."""
+
+    def __init__(self, home: Home, *words: str) -> None:
+        pyte = pytest.importorskip("pyte")
+        self.screen = pyte.Screen(80, 24)
+        self.stream = pyte.ByteStream(self.screen)
+        self.said = b""
+        self.master, slave = pty.openpty()
+        self.slave = slave
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        environment = {**home.environment, "TERM": "xterm-256color"}
+        self.child = subprocess.Popen(
+            [*GSHARE, *words],
+            env=environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+
+    def read(self, seconds: float) -> None:
+        if select.select([self.master], [], [], seconds)[0]:
+            data = os.read(self.master, 65536)
+            self.said += data
+            self.stream.feed(data)
+
+    def wait_for(self, seen: Callable[[str], bool], seconds: float = 30) -> str:
+        until = time.monotonic() + seconds
+        while not seen(self.text) and time.monotonic() < until:
+            self.read(0.1)
+        assert seen(self.text), self.text
+        return self.text
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def press(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def end(self) -> int:
+        """Wait until the program has ended; the terminal is as it was."""
+        until = time.monotonic() + 30
+        while self.child.poll() is None and time.monotonic() < until:
+            self.read(0.1)
+        self.read(0)
+        assert termios.tcgetattr(self.slave) == self.before
+        assert self.said.count(b"\x1b[?1049l") == self.said.count(b"\x1b[?1049h") == 1
+        assert self.said.count(b"\x1b[?25h") >= self.said.count(b"\x1b[?25l")
+        assert self.child.returncode is not None
+        return self.child.returncode
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal(home: Home) -> Iterator[Callable[..., Terminal]]:
+    made: list[Terminal] = []
+
+    def run(*words: str) -> Terminal:
+        made.append(Terminal(home, *words))
+        return made[-1]
+
+    yield run
+    for each in made:
+        each.close()
+
+
+def start(home: Home) -> None:
+    for name, options in (
+        ("alpha", ["--compute", "30%"]),
+        ("beta", ["--mem", "8G", "--compute", "50%..70%"]),
+    ):
+        program = home.start(
+            "run", "--sim", "--tenant", name, *options, "--", "sh", "-c", "echo up; exec sleep 120"
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == "up\n"
+
+
+def compute(home: Home) -> dict[str, int]:
+    shares = json.loads(home.gshare("top", "--once", "--json").stdout)["tenants"]
+    return {share["tenant"]: share["guarantee_ppm"] for share in shares}
+
+
+def test_it_shows_and_changes_tenants_in_a_terminal(home: Home, terminal: Callable[..., Terminal]) -> None:
+    start(home)
+    top = terminal("top", "--interval", "0.3")
+    text = top.wait_for(lambda text: "alpha" in text and "beta" in text and "q quit" in text)
+    assert "GPU sim:0" in text
+    assert "80%" in text, "asked of the device"
+    top.press("s")
+    top.wait_for(lambda text: "sorted by memory" in text)
+    top.press("/bet\r")
+    top.wait_for(lambda text: "alpha" not in text and "filter: bet" in text)
+    top.press("p")
+    top.wait_for(lambda text: "beta paused" in text and "paused" in text.splitlines()[-2] + text)
+    top.press("p")
+    top.wait_for(lambda text: "beta goes on" in text)
+    top.press("-")
+    top.wait_for(lambda text: "beta: compute 45%..70%" in text)
+    assert compute(home) == {"alpha": 300_000, "beta": 450_000}
+    top.press("\x1b")
+    top.wait_for(lambda text: "alpha" in text)
+    top.press("q")
+    assert top.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_the_terminal_as_it_was(
+    home: Home, terminal: Callable[..., Terminal], number: signal.Signals
+) -> None:
+    top = terminal("top")
+    top.wait_for(lambda text: "q quit" in text)
+    top.child.send_signal(number)
+    assert top.end() == 128 + number
+
+
+def test_elsewhere_than_on_a_terminal_it_says_so_in_one_line(home: Home) -> None:
+    result = home.gshare("top")
+    hint = "--once prints one picture, --json a line for each look"
+    assert (result.returncode, result.stderr) == (2, f"gshare: top: not on a terminal ({hint})\n")
+    result = home.gshare("top", "--interval", "0")
+    assert (result.returncode, result.stderr) == (2, "gshare: --interval 0: too often (0.1 at least)\n")
+
+
+def test_one_picture_and_a_stream_go_anywhere(home: Home) -> None:
+    start(home)
+    picture = home.gshare("top", "--once").stdout
+    assert "alpha" in picture
+    assert max(len(line) for line in picture.splitlines()) <= 80
+    stream = home.start("top", "--json", "--interval", "0.2")
+    assert stream.stdout is not None
+    lines = [json.loads(stream.stdout.readline()) for _ in range(3)]
+    assert {line["schema"] for line in lines} == {"gshare/shares/v1"}
+    assert lines[0]["now_ns"] < lines[2]["now_ns"]
+    table = home.gshare("ps", "--compute").stdout.splitlines()
+    assert table[0].split() == list(HEADER)
+    assert table[1].split()[:3] == ["alpha", "sim:0", "30%"]
