@@ -85,6 +85,7 @@ cdef class Usage(_File):
 
     cdef _slot_device(self, int index, int device):
         cdef const gs_slot_device *row = &self._usage.slot[index].device[device]
+        cdef uint64_t held = 0
         for _ in range(_MOST_LOOKS):
             held = _read_held(&self._usage.device[device].total, row, index)
             charged = {name: load64(&row.charged_bytes[kind]) for kind, name in CHARGES.items()}
@@ -113,13 +114,13 @@ cdef class Usage(_File):
         """
         self._check_open()
         cdef uint64_t last = load64(&self._usage.refusals)
-        cdef uint64_t at = max(number, last - GS_REFUSALS if last > GS_REFUSALS else 0)
+        cdef uint64_t at = max(number, last - GS_MAX_REFUSALS if last > GS_MAX_REFUSALS else 0)
         cdef const gs_refusal *note
         cdef gs_refusal copy
         found = []
         while at < last:
             at += 1
-            note = &self._usage.refusal[(at - 1) % GS_REFUSALS]
+            note = &self._usage.refusal[(at - 1) % GS_MAX_REFUSALS]
             if load64(&note.stamp) != 2 * at:
                 continue
             memcpy(&copy, note, sizeof(copy))

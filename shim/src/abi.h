@@ -19,13 +19,13 @@
 #define GS_ABI_MAGIC   0x3165726168736721ull /* "!gshare1", little endian */
 #define GS_ABI_VERSION 2u
 
-#define GS_MAX_DEVICES 16  /* per machine */
-#define GS_MAX_SLOTS   512 /* processes per tenant */
-#define GS_MAX_TENANTS 256 /* per machine */
-#define GS_MAX_LANES   56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
-#define GS_REFUSALS    128 /* a tenant's latest ones */
-#define GS_MAX_TURNS   62  /* on a device; with more tenants than these there are none */
-#define GS_DIRECTIONS  2   /* over the bus: 0 from the host to the device, 1 from the device to the host */
+#define GS_MAX_DEVICES  16  /* per machine */
+#define GS_MAX_SLOTS    512 /* processes per tenant */
+#define GS_MAX_TENANTS  256 /* per machine */
+#define GS_MAX_LANES    56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
+#define GS_MAX_REFUSALS 128 /* a tenant's latest ones */
+#define GS_MAX_TURNS    62  /* on a device; with more tenants than these there are none */
+#define GS_DIRECTIONS   2   /* over the bus: 0 from the host to the device, 1 from the device to the host */
 
 /* Memory is accounted in rows: the devices', and the pinned memory of the host. */
 #define GS_HOST_ROW GS_MAX_DEVICES
@@ -189,9 +189,9 @@ struct gs_usage {
     struct gs_header header;
     struct gs_device_usage device[GS_ROWS];
     uint64_t claimed[GS_MAX_SLOTS / 64]; /* bit n: slot n was claimed, and not emptied since */
-    uint64_t refusals;                   /* begun so far; the n-th is in refusal[(n - 1) % GS_REFUSALS] */
+    uint64_t refusals;                   /* begun so far; the n-th is in refusal[(n - 1) % GS_MAX_REFUSALS] */
     uint8_t pad[1784];
-    struct gs_refusal refusal[GS_REFUSALS];
+    struct gs_refusal refusal[GS_MAX_REFUSALS];
     struct gs_slot slot[GS_MAX_SLOTS];
 };
 
@@ -225,7 +225,7 @@ GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 128);
 GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 17 * 128);
 GS_ASSERT_ABI(sizeof(struct gs_refusal) == 128);
 GS_ASSERT_ABI(offsetof(struct gs_usage, refusal) == GS_PAGE);
-GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE + GS_REFUSALS * 128);
+GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE + GS_MAX_REFUSALS * 128);
 GS_ASSERT_ABI(sizeof(struct gs_device_activity) == 512);
 GS_ASSERT_ABI(sizeof(struct gs_activity) == 3 * GS_PAGE);
 

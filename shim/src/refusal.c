@@ -1,7 +1,7 @@
 /* refusal.c -- notes of refused allocations, in a ring that the controller reads: the latest ones stay.
  *
- * Writers only add to a number and fill the place that it names.  Should GS_REFUSALS of them be at it at once, two may
- * fill the same place; the reader takes a note only if its stamp is right before and after. */
+ * Writers only add to a number and fill the place that it names.  Should GS_MAX_REFUSALS of them be at it at once, two
+ * may fill the same place; the reader takes a note only if its stamp is right before and after. */
 #include <stdio.h>
 #include <time.h>
 
@@ -34,7 +34,7 @@ void gs_refusal_note(const char *api, int device, uint64_t bytes)
     if (device >= 0)
         __atomic_fetch_add(&region->own->device[device].denied, 1, __ATOMIC_RELAXED);
     number = __atomic_add_fetch(&region->usage->refusals, 1, __ATOMIC_RELAXED);
-    note = &region->usage->refusal[(number - 1) % GS_REFUSALS];
+    note = &region->usage->refusal[(number - 1) % GS_MAX_REFUSALS];
     clock_gettime(CLOCK_MONOTONIC, &now);
     __atomic_store_n(&note->stamp, 2 * number - 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -7,7 +7,6 @@
 
 enum { JIT_WALL_TIME = 2, JIT_INFO_BUFFER, JIT_INFO_BYTES, JIT_ERROR_BUFFER, JIT_ERROR_BYTES };
 
-#define MAX_THREADS          1024  /* of a block */
 #define DEFAULT_SHARED_BYTES 49152 /* what a block may use without asking for more */
 
 pthread_mutex_t sim_modules_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -22,8 +21,8 @@ uint32_t sim_context_arch(const struct sim_context *ctx)
 static uint32_t threads_by_registers(uint32_t registers)
 {
     uint32_t of_warp = 32 * ((registers + 7) & ~7u);
-    uint32_t threads = of_warp ? 32 * (65536 / of_warp & ~3u) : MAX_THREADS;
-    return threads < MAX_THREADS ? threads : MAX_THREADS;
+    uint32_t threads = of_warp ? 32 * (65536 / of_warp & ~3u) : SIM_MAX_BLOCK_THREADS;
+    return threads < SIM_MAX_BLOCK_THREADS ? threads : SIM_MAX_BLOCK_THREADS;
 }
 
 void sim_function_shape(struct sim_function *function, const struct sim_entry *entry)

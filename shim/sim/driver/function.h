@@ -13,6 +13,7 @@ enum sim_kernel_model {
 };
 
 #define SIM_MAX_PARAMS          512
+#define SIM_MAX_BLOCK_THREADS   1024
 #define SIM_SETTABLE_ATTRIBUTES 7 /* from CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT on */
 
 struct sim_param {

@@ -51,7 +51,7 @@ void sim_graph_need_end(const struct sim_graph_need *need, struct sim_stream *st
 CUresult sim_graph_memory_free(CUdeviceptr address, struct sim_stream *stream);
 /* The process's last context of the device is gone. */
 void sim_graph_memory_forget(CUdevice device);
-/* cuMemAllocAsync and cuMemFreeAsync in a capturing stream (capture_memory.c). */
+/* cuMemAllocAsync and cuMemFreeAsync in a capturing stream (capture.c). */
 CUresult sim_capture_alloc(struct sim_stream *stream, CUdevice device, uint64_t bytes, CUdeviceptr *address);
 CUresult sim_capture_free(struct sim_stream *stream, CUdeviceptr address);
 

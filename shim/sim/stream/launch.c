@@ -11,7 +11,6 @@
 
 #define START_NS    5000
 #define PER_WAVE_NS 10000
-#define MAX_THREADS 1024
 #define MAX_GRID_YZ 65535
 
 /* The name's value in "a=1,b=2", or 0. */
@@ -101,7 +100,7 @@ CUresult sim_launch_check(const struct sim_context *ctx, const struct sim_launch
         return CUDA_ERROR_INVALID_VALUE;
     if (launch->grid[0] > INT32_MAX || launch->grid[1] > MAX_GRID_YZ || launch->grid[2] > MAX_GRID_YZ)
         return CUDA_ERROR_INVALID_VALUE;
-    if (threads > MAX_THREADS || launch->block[2] > 64)
+    if (threads > SIM_MAX_BLOCK_THREADS || launch->block[2] > 64)
         return CUDA_ERROR_INVALID_VALUE;
     if (f->launch_bound && threads > f->launch_bound)
         return CUDA_ERROR_INVALID_VALUE;
