@@ -56,6 +56,7 @@ OTHERS = {
     "jax": ("JAX", ("jax", "jaxlib")),
 }
 SIMULATED = ("spin", "triton", "numba")
+FAULTS = (RuntimeError, LookupError, OSError, ValueError, ZeroDivisionError, subprocess.SubprocessError)
 LOW_KERNELS_US = (250, 1000) if REHEARSAL else (250, 500, 1000, 2000)
 
 
@@ -282,18 +283,9 @@ def main() -> int:
             absent = place.simulated and modules and name not in SIMULATED
             reason = NO_RUNTIME if absent else missing(modules)
             print(f"{name}: {reason or 'begins'}", file=sys.stderr, flush=True)
-            if reason:
-                rows.append(Row(name, name, None, "", note=reason))
-                continue
             try:
-                rows += work()
-            except (
-                RuntimeError,
-                OSError,
-                ValueError,
-                ZeroDivisionError,
-                subprocess.SubprocessError,
-            ) as error:
+                rows += [Row(name, name, None, "", note=reason)] if reason else work()
+            except FAULTS as error:
                 traceback.print_exc()
                 rows.append(Row(name, name, None, "", within=False, note=str(error)))
             place.write("rates-hardware" if chosen.others else "compute-hardware", rows, chosen.output)

@@ -208,24 +208,29 @@ def beside_capture(driver: Driver, device: Device) -> Iterator[Row]:
         driver.call("cuCtxSetCurrent", device.context)
         codes.append(write(other, 1))
 
-    for mode, number in MODES.items():
-        words[0] = words[1] = words[2] = 0
+    def capture(number: int, work: Callable[[], list[int]]) -> list[int]:
+        """What the calls within a capture answer, and its end."""
         driver.call("cuStreamBeginCapture_v2", capturing.handle, number)
+        return [*work(), code_of(driver, "cuStreamEndCapture", capturing.handle, graph)]
+
+    def both() -> list[int]:
         codes = [write(other, 0)]
         thread = Thread(target=elsewhere, args=(codes,))
         thread.start()
         thread.join()
-        codes.append(write(capturing, 2))
-        ended = code_of(driver, "cuStreamEndCapture", capturing.handle, graph)
+        return codes
+
+    for mode, number in MODES.items():
+        words[0] = words[1] = 0
+        codes = capture(number, both)
         other.synchronize()
-        seen = [int(words[i]) for i in range(3)]
-        names = [driver.error_name(code) for code in codes]
-        what = f"values written beside a capture, {mode}: by its thread, another thread, into its stream"
+        permitted = not any(codes) and words[0] == words[1] == 1
+        into = capture(number, lambda: [write(capturing, 2)])
         name = f"write_value_{mode.replace(' ', '_')}"
-        note = f"{', '.join(names)}; capture ended with {driver.error_name(ended)}"
-        yield row(
-            name, what, [float(not any(codes[:2]) and ended == 0)], "permitted", note, codes=codes, seen=seen
-        )
+        what = f"values written to pinned memory beside a capture, {mode}: by its thread and by another"
+        note = ", ".join(driver.error_name(code) for code in codes)
+        inside = [driver.error_name(code) for code in into]
+        yield row(name, what, [float(permitted)], "permitted", f"{note} at its end", inside=inside)
     yield Row("write_value_mps", "the same under MPS", None, "", note=UNDER_MPS)
 
 

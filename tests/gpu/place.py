@@ -59,7 +59,10 @@ class NvmlBooks:
 
     def read(self) -> tuple[int, dict[int, int]]:
         used = int(self.nvml.nvmlDeviceGetMemoryInfo(self.handle).used)
-        processes = self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle)
+        try:
+            processes = self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle)
+        except self.nvml.NVMLError:  # some containers do not tell
+            processes = []
         return used, {p.pid: int(p.usedGpuMemory) for p in processes if p.usedGpuMemory is not None}
 
 
@@ -155,7 +158,8 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.books = books
         self.pid = pid
-        self.before = books.read()[0]
+        self.before, others = books.read()
+        self.others = frozenset(others)
         self.process_peak_bytes = 0
         self.device_peak_bytes = 0
         """Above what was in use before."""
@@ -175,8 +179,9 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(SAMPLE_S):
             used, processes = self.books.read()
-            own = sum(processes.get(pid, 0) for pid in family(self.pid))
-            self.process_peak_bytes = max(self.process_peak_bytes, own)
+            # In a container pids may differ: then those who were not there before are meant.
+            own = processes.keys() & family(self.pid) or processes.keys() - self.others
+            self.process_peak_bytes = max(self.process_peak_bytes, sum(processes[pid] for pid in own))
             self.device_peak_bytes = max(self.device_peak_bytes, used - self.before)
             self.samples += 1
 

@@ -71,6 +71,14 @@ def machine(simulated: bool) -> dict[str, object]:
     return answer
 
 
+def gpus() -> int:
+    """How many devices the driver has; asked by another process, which leaves nothing behind in this one."""
+    code = "import ctypes as c; d = c.CDLL('libcuda.so.1'); n = c.c_int(); d.cuInit(0); "
+    code += "d.cuDeviceGetCount(c.byref(n)); print(n.value)"
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else 0
+
+
 def environment(work: Path, site: Path | None, simulated: bool) -> None:
     """For every part: gshare's own state apart from the user's, and nothing left in the tree."""
     os.environ.update(
@@ -118,6 +126,8 @@ def main() -> int:
         parts = chosen(setup, options.stage, options.only)
         if options.sim:
             parts = [replace(part, limit_s=part.limit_s * SLOW) for part in parts]
+        if not options.sim and not gpus():
+            raise SystemExit("the driver has no NVIDIA GPU here; --sim rehearses on the simulated one")
         out.mkdir(parents=True, exist_ok=True)
         environment(work, site, options.sim)
         os.chdir(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -219,6 +220,15 @@ def test_programs_exist_and_are_python(siblings: dict[str, ModuleType]) -> None:
 def test_the_interval_of_a_ratio_holds_it(siblings: dict[str, ModuleType]) -> None:
     low, high = siblings["compute_share"].bootstrap([100, 101, 99, 100, 100], [98, 99, 97, 98, 98])
     assert 0.96 < low < 0.98 < high < 1.0
+
+
+def test_without_a_gpu_the_script_says_so_and_does_nothing(tmp_path: Path) -> None:
+    script = ["sh", str(HERE / "run.sh"), "--installed", str(tmp_path / "out")]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    refused = subprocess.run(script, capture_output=True, text=True, check=False, env=hidden)
+    assert refused.returncode == 1
+    assert "no NVIDIA GPU here" in refused.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_script_lists_its_parts_and_refuses_unknown_ones() -> None:

@@ -18,11 +18,26 @@ void *driver_symbol(const char *function)
     return driver ? dlsym(driver, function) : NULL;
 }
 
+/* The look-up costs more than many a call, above all under gshare's dlsym: timings leave it out. */
+static void *looked_up(const char *function)
+{
+    static _Thread_local struct {
+        char name[64];
+        void *symbol;
+    } known[64], *entry;
+    entry = &known[(uintptr_t)function / 8 % 64];
+    if (!entry->symbol || strcmp(entry->name, function) != 0) {
+        snprintf(entry->name, sizeof(entry->name), "%s", function);
+        entry->symbol = driver_symbol(function);
+    }
+    return entry->symbol;
+}
+
 int driver_call(const char *function, unsigned count, const word *args)
 {
     word a[12] = {0};
     int (*call)(word, word, word, word, word, word, word, word, word, word, word, word);
-    *(void **)&call = driver_symbol(function);
+    *(void **)&call = looked_up(function);
     if (!call)
         return ROW_ABSENT;
     memcpy(a, args, (count < 12 ? count : 12) * sizeof(*a));
