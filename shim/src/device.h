@@ -35,6 +35,8 @@ static inline int gs_row_of_location(const CUmemLocation *location)
     switch (location->type) {
     case CU_MEM_LOCATION_TYPE_DEVICE:
         return gs_device_index(location->id);
+    case CU_MEM_LOCATION_TYPE_LOCALITY_DOMAIN: /* a part of a device's memory */
+        return gs_device_index(location->id & 0xff);
     case CU_MEM_LOCATION_TYPE_HOST:
     case CU_MEM_LOCATION_TYPE_HOST_NUMA:
     case CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT:

@@ -72,8 +72,10 @@ typedef struct {
 #define CU_MEM_LOCATION_TYPE_HOST              2
 #define CU_MEM_LOCATION_TYPE_HOST_NUMA         3
 #define CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT 4
+#define CU_MEM_LOCATION_TYPE_LOCALITY_DOMAIN   6 /* 13.4: the lowest byte of id is an ordinal */
 
-#define CU_MEM_ALLOCATION_TYPE_PINNED 1
+#define CU_MEM_ALLOCATION_TYPE_PINNED  1
+#define CU_MEM_ALLOCATION_TYPE_MANAGED 2
 
 typedef struct {
     int allocType;

@@ -1,6 +1,8 @@
 /* managed.c -- prefetches: managed memory is charged where it was allocated, and from its first prefetch to another
  * device on there, too, until it is freed.
  *
+ * A managed pool's memory is so as a whole (pool_rows.h).
+ *
  * A driver never answers a prefetch with "out of memory".  So what would not fit into the quota of the device is sent
  * to the host instead, from where the device reaches it. */
 #include "managed.h"
@@ -28,7 +30,11 @@ static bool charge_on(int device, CUdeviceptr pointer)
     size_t size;
 
     if (device == GS_NO_DEVICE || REAL(cuMemGetAddressRange_v2)(&base, &size, pointer) ||
-        !gs_ledger_find(base, &entry) || entry.kind != GS_MANAGED || entry.device == device)
+        !gs_ledger_find(base, &entry))
+        return true;
+    if (entry.kind == GS_POOL)
+        return gs_pool_bring(&entry, device);
+    if (entry.kind != GS_MANAGED || entry.device == device)
         return true;
     if (device >= 0 && gs_ledger_find(name_of(base, device), &stale))
         return true;
@@ -55,7 +61,9 @@ void gs_managed_freed(CUdeviceptr pointer, CUstream stream)
 
 static bool fits_at(const CUmemLocation *location, CUdeviceptr pointer)
 {
-    return location->type != CU_MEM_LOCATION_TYPE_DEVICE || charge_on(gs_device_index(location->id), pointer);
+    int row = gs_row_of_location(location);
+
+    return row == GS_HOST_ROW || charge_on(row, pointer);
 }
 
 /* A stream is at work on the bus then, and not on the GPU. */

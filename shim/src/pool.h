@@ -1,4 +1,4 @@
-/* pool.h -- memory pools are charged for what they have reserved of the device, in use or not. */
+/* pool.h -- memory pools are charged for what they have reserved, in use or not. */
 #ifndef GS_POOL_H
 #define GS_POOL_H
 
@@ -30,7 +30,9 @@ struct gs_growth {
     uint64_t before; /* what the pool had reserved */
     uint64_t alone;  /* its number, where no other allocation from the pool was going on; or 0 */
     uint32_t record;
-    int device;
+    int device;  /* of the pool; where that is of managed memory, of the stream */
+    int brings;  /* it is of managed memory */
+    int full;    /* the row without room for it */
     int at_edge; /* it is to get what has been freed just so: less than it wants may have been reserved */
 };
 
@@ -44,11 +46,21 @@ CUresult gs_pool_grown(const char *api, const struct gs_growth *growth, CUresult
  * either. */
 int gs_is_captured(CUstream stream);
 
-/* The device of a pool that we have seen. */
-int gs_pool_device(CUmemoryPool pool, int otherwise);
+/* What a pool is of: memory that lies in one place, or managed memory, which may be brought to any device. */
+struct gs_pool_of {
+    int row; /* where all of it may lie.  GS_NO_DEVICE: nothing of it is charged there */
+    int managed;
+    int usual; /* the driver's own, which is never destroyed */
+};
 
-/* A pool that the program has come to know.  GS_NO_DEVICE: nothing of it is charged. */
-void gs_pool_note(CUmemoryPool pool, int device);
+/* What we know of a pool, as far as we have seen it. */
+void gs_pool_find(CUmemoryPool pool, struct gs_pool_of *of);
+
+/* A pool that the program has come to know. */
+void gs_pool_note(CUmemoryPool pool, const struct gs_pool_of *of);
+
+/* Memory of the pool is sent to a device.  False: over the quota there. */
+int gs_pool_bring(const struct gs_entry *entry, int device);
 
 /* Destroyed by the program, and kept until it is empty. */
 int gs_pool_is_gone(CUmemoryPool pool);

@@ -58,11 +58,19 @@ static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointe
 static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool,
                      CUstream stream)
 {
+    struct gs_pool_of of = {0};
+    CUdevice ordinal;
+
     *growth =
         (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .pool = pool, .device = GS_NO_DEVICE};
     if (!gs_region() || !pointer || !pool || gs_is_captured(stream))
         return 0;
-    growth->device = gs_pool_device(pool, gs_current_device());
+    of.row = gs_current_device();
+    gs_pool_find(pool, &of);
+    growth->device = of.row;
+    growth->brings = of.managed;
+    if (of.managed)
+        growth->device = device_of_stream(stream, &ordinal) ? gs_device_index(ordinal) : GS_NO_DEVICE;
     return growth->device != GS_NO_DEVICE;
 }
 
@@ -86,7 +94,7 @@ GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStr
         if (!from_current_pool(&growth, dptr, bytesize, hStream))
             return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
         if (!gs_pool_grow(&growth))
-            return gs_refuse(__func__, growth.device, growth.bound);
+            return gs_refuse(__func__, growth.full, growth.bound);
         result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, growth.pool, hStream);
         result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
     } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
@@ -103,7 +111,7 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
         if (!from_current_pool(&growth, dptr, bytesize, stream))
             return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
         if (!gs_pool_grow(&growth))
-            return gs_refuse(__func__, growth.device, growth.bound);
+            return gs_refuse(__func__, growth.full, growth.bound);
         result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, growth.pool, hStream);
         result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
     } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
@@ -121,7 +129,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bound);
+        return gs_refuse(__func__, growth.full, growth.bound);
     result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
@@ -138,7 +146,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.device, growth.bound);
+        return gs_refuse(__func__, growth.full, growth.bound);
     result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }

@@ -4,14 +4,18 @@
 #include "pool.h"
 #include "region.h"
 
-/* Whose memory a pool hands out: a device's, or pinned memory of the host, which costs no device anything. */
-static void note(CUmemoryPool handle, const CUmemLocation *location, int type)
+/* Whose memory a pool hands out: a device's, pinned memory of the host, or managed memory, which the host has for
+ * nothing, and devices wherever it is used. */
+static void note(CUmemoryPool handle, const CUmemLocation *location, int type, int usual)
 {
-    int device = gs_row_of_location(location);
+    struct gs_pool_of of = {gs_row_of_location(location), type == CU_MEM_ALLOCATION_TYPE_MANAGED, usual};
+    struct gs_pool_of known = of;
 
-    if (device == GS_HOST_ROW && type != CU_MEM_ALLOCATION_TYPE_PINNED)
-        device = GS_NO_DEVICE;
-    gs_pool_note(handle, device);
+    if (of.managed && of.row == GS_HOST_ROW)
+        of.row = GS_NO_DEVICE;
+    gs_pool_find(handle, &known);
+    of.usual = known.usual; /* a current pool may be the program's own */
+    gs_pool_note(handle, &of);
 }
 
 GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolProps))
@@ -19,7 +23,7 @@ GSHARE_HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps *poolPro
     CUresult result = REAL(cuMemPoolCreate)(pool, poolProps);
 
     if (!result && gs_region())
-        note(*pool, &poolProps->location, poolProps->allocType);
+        note(*pool, &poolProps->location, poolProps->allocType, 0);
     return result;
 }
 
@@ -27,8 +31,10 @@ GSHARE_HOOK(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int 
 {
     CUresult result = REAL(cuMemGetMemPool)(pool, location, type);
 
+    if (!result && gs_pool_is_gone(*pool)) /* then the driver goes back to the usual one */
+        result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
     if (!result && gs_region())
-        note(*pool, location, type);
+        note(*pool, location, type, 1);
     return result;
 }
 
@@ -37,7 +43,7 @@ GSHARE_HOOK(cuMemGetDefaultMemPool, (CUmemoryPool * pool, CUmemLocation *locatio
     CUresult result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
 
     if (!result && gs_region())
-        note(*pool, location, type);
+        note(*pool, location, type, 1);
     return result;
 }
 
@@ -49,16 +55,19 @@ GSHARE_HOOK(cuMemPoolImportFromShareableHandle,
     CUresult result = REAL(cuMemPoolImportFromShareableHandle)(pool_out, handle, handleType, flags);
 
     if (!result && gs_region())
-        note(*pool_out, &elsewhere, 0);
+        note(*pool_out, &elsewhere, 0, 0);
     return result;
 }
 
 /* These are never destroyed. */
 static int is_default(CUmemoryPool pool)
 {
+    struct gs_pool_of of = {0};
     CUmemoryPool usual;
-    int found = 0;
+    int found;
 
+    gs_pool_find(pool, &of);
+    found = of.usual;
     for (CUdevice i = 0; !found && i < GS_MOST_ORDINALS && !REAL(cuDeviceGetDefaultMemPool)(&usual, i); i++)
         found = usual == pool;
     return found;

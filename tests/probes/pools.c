@@ -2,6 +2,9 @@
 #include "probe.h"
 
 enum { THRESHOLD = 4 };
+enum { PINNED = 1, MANAGED };
+
+static const struct location nowhere = {0, 0}, on_host = {2, 0}, on_node = {3, 0};
 
 int from_current(const struct door *door)
 {
@@ -16,12 +19,17 @@ int from_default(const struct door *door)
 }
 
 /* A pool that keeps what is freed; without it when the memory cannot be had. */
-static int own_pool(int handles)
+static int pool_at(int type, struct location where)
 {
-    struct pool wanted = {.type = 1, .handle_types = handles, .location = {1, device}};
+    struct pool wanted = {.type = type, .location = where};
     uint64_t forever = (uint64_t)-1;
     return DO(cuMemPoolCreate, A(held.more[0]), A(wanted))
                ?: DO(cuMemPoolSetAttribute, held.more[0], THRESHOLD, A(forever));
+}
+
+static int own_pool(void)
+{
+    return pool_at(PINNED, (struct location){1, device});
 }
 
 static int taken(int code)
@@ -33,8 +41,56 @@ static int taken(int code)
 
 int from_own(const struct door *door)
 {
-    return taken(own_pool(0) ?: CALL(door->name, A(held.object), PIECE, held.more[0], held.stream));
+    return taken(own_pool() ?: CALL(door->name, A(held.object), PIECE, held.more[0], held.stream));
 }
+
+/* -------- pools that are not of one device's memory -------- */
+
+static int from_pool_at(const struct door *door, int type, struct location where)
+{
+    return taken(pool_at(type, where) ?: CALL(door->name, A(held.object), PIECE, held.more[0], held.stream));
+}
+
+int from_managed(const struct door *door)
+{
+    return from_pool_at(door, MANAGED, nowhere);
+}
+
+int from_managed_here(const struct door *door)
+{
+    return from_pool_at(door, MANAGED, (struct location){1, device});
+}
+
+int from_managed_of_host(const struct door *door)
+{
+    return from_pool_at(door, MANAGED, on_host);
+}
+
+int from_host(const struct door *door)
+{
+    return from_pool_at(door, PINNED, on_host);
+}
+
+int from_node(const struct door *door)
+{
+    return from_pool_at(door, PINNED, on_node);
+}
+
+int from_found_managed(const struct door *door)
+{
+    struct location where = nowhere;
+    word pool = 0;
+    return CALL(door->name, A(pool), A(where), MANAGED)
+               ?: DO(cuMemAllocFromPoolAsync, A(held.object), PIECE, pool, held.stream);
+}
+
+int managed_pool_there(void)
+{
+    return taken(pool_at(MANAGED, nowhere)
+                     ?: DO(cuMemAllocFromPoolAsync, A(held.object), PIECE, held.more[0], held.stream));
+}
+
+/* -------- pools that others may import, and those that are made the current one -------- */
 
 int from_shared(const struct door *door)
 {
@@ -47,20 +103,20 @@ int from_shared(const struct door *door)
 
 int from_own_as_current(const struct door *door)
 {
-    return taken(own_pool(0) ?: DO(cuDeviceSetMemPool, (word)device, held.more[0])
+    return taken(own_pool() ?: DO(cuDeviceSetMemPool, (word)device, held.more[0])
                              ?: CALL(door->name, A(held.object), PIECE, held.stream));
 }
 
 int from_own_as_current_device(const struct door *door)
 {
-    return taken(own_pool(0) ?: CALL(door->name, (word)device, held.more[0])
+    return taken(own_pool() ?: CALL(door->name, (word)device, held.more[0])
                              ?: DO(cuMemAllocAsync, A(held.object), PIECE, held.stream));
 }
 
 int from_own_as_current_location(const struct door *door)
 {
     struct location here = {1, device};
-    return taken(own_pool(0) ?: CALL(door->name, A(here), 1, held.more[0])
+    return taken(own_pool() ?: CALL(door->name, A(here), 1, held.more[0])
                              ?: DO(cuMemAllocAsync, A(held.object), PIECE, held.stream));
 }
 
