@@ -76,16 +76,18 @@ class History(Generic[Key]):
 
     def shares_ppm(self, key: Key) -> list[int]:
         """What it got in each second of the last minute, oldest first."""
-        kept = list(self._kept.get(key, ()))
-        return [difference(a, b).share_ppm for a, b in pairwise(kept)]
+        return [
+            (now.gpu_ns - before.gpu_ns) * FULL_PPM // max(now.at_ns - before.at_ns, 1)
+            for before, now in pairwise(self._kept.get(key, ()))
+        ]
 
     def _before(self, key: Key, now: Reading, length_ns: int) -> Reading | None:
         """The newest reading that is as old as the window, or else the oldest."""
         kept = self._kept.get(key)
         if not kept:
             return None
-        old = [reading for reading in kept if now.at_ns - reading.at_ns >= length_ns - SLACK_NS]
-        return old[-1] if old else kept[0]
+        until_ns = now.at_ns - length_ns + SLACK_NS
+        return next((reading for reading in reversed(kept) if reading.at_ns <= until_ns), kept[0])
 
 
 def difference(before: Reading, now: Reading) -> Window:

@@ -8,7 +8,7 @@ from gshare.controller import views
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError
 from gshare.controller.history import WINDOWS_NS, History, Loan, Reading, Window, loans
-from gshare.controller.region import TenantFiles
+from gshare.controller.region import NO_DEVICE, TenantFiles, uuid_text
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Shares, ShareWindow, TenantShare
 from gshare.controller.shares import UNBOUNDED_PPM
@@ -31,10 +31,21 @@ class Place(NamedTuple):
     tenant: Tenant
     uuid: str
     row: int
+    limits: abi.DeviceLimits
 
     @property
     def key(self) -> Key:
         return self.tenant.name, self.uuid
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether anything is known of the tenant's GPU time."""
+        return self.limits.cap_ppm != abi.NO_CAP_PPM
+
+    @property
+    def promised_ppm(self) -> int:
+        """Its guarantee, or the part that its weight comes to."""
+        return self.limits.guarantee_ppm or 0
 
 
 class Watch:
@@ -57,7 +68,7 @@ class Watch:
             (place.key, length_ns): self._history.window(place.key, readings[place.key], length_ns)
             for place in places
             for length_ns in WINDOWS_NS
-            if is_metered(place)
+            if place.is_metered
         }
         lent = _loans(places, windows)
         processes = self.registry.tenants.processes()
@@ -83,9 +94,10 @@ class Watch:
 
     def _places(self) -> list[Place]:
         return [
-            Place(tenant, uuid, tenant.files.rows()[uuid])
+            Place(tenant, uuid_text(limits.uuid), row, limits)
             for tenant in self.registry.tenants.by_name.values()
-            for uuid in tenant.files.grants()
+            for row, limits in enumerate(tenant.files.limits.devices)
+            if limits.uuid != NO_DEVICE and limits.memory_quota_bytes != 0
         ]
 
     def _read(self, places: Iterable[Place], now_ns: int) -> dict[Key, Reading]:
@@ -104,9 +116,8 @@ class Watch:
         processes: int,
     ) -> TenantShare:
         tenant, files, row = place.tenant, place.tenant.files, place.row
-        grant, row_limits = files.grant(row), files.limits.device(row)
-        promised_ppm = row_limits.guarantee_ppm or 0
-        is_bounded = is_metered(place) and promised_ppm < UNBOUNDED_PPM
+        grant, promised_ppm = files.grant(row), place.promised_ppm
+        is_bounded = place.is_metered and promised_ppm < UNBOUNDED_PPM
         period_ns, turns = files.limits.turns(row)
         told = [
             _window(length_ns, window, lent[place.key, length_ns], is_bounded)
@@ -122,7 +133,7 @@ class Watch:
             processes=processes,
             state=_state(files, told, above),
             mode="turns" if period_ns else "concurrent",
-            metered=is_metered(place),
+            metered=place.is_metered,
             guarantee_ppm=grant.compute_ppm,
             ceiling_ppm=files.ceiling_ppm(row),
             weight=tenant.limits.weight,
@@ -136,7 +147,7 @@ class Watch:
             memory_limit_bytes=grant.memory_bytes,
             copy_bytes_per_s=files.copy_rates(),
             windows=told,
-            seconds_ppm=self._history.shares_ppm(place.key) if is_metered(place) else [],
+            seconds_ppm=self._history.shares_ppm(place.key) if place.is_metered else [],
         )
 
     def _busy_above(self, place: Place, now_ns: int) -> list[str]:
@@ -151,11 +162,6 @@ class Watch:
             if tenant.files.index in above
             and activity.device(tenant.files.index, place.row).busy_until_ns > now_ns
         )
-
-
-def is_metered(place: Place) -> bool:
-    """Whether anything is known of the tenant's GPU time."""
-    return place.tenant.files.limits.device(place.row).cap_ppm != abi.NO_CAP_PPM
 
 
 def _reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -> Reading:
@@ -185,13 +191,12 @@ def _turn_ns(period_ns: int, turns: list[tuple[int, int]], index: int) -> int:
 def _loans(places: list[Place], windows: dict[tuple[Key, int], Window | None]) -> dict[tuple[Key, int], Loan]:
     found: dict[tuple[Key, int], Loan] = {}
     for uuid in {place.uuid for place in places}:
-        on = [place for place in places if place.uuid == uuid and is_metered(place)]
+        on = [place for place in places if place.uuid == uuid and place.is_metered]
         for length_ns in WINDOWS_NS:
             used = []
             for place in on:
                 window = windows[place.key, length_ns]
-                promised_ppm = place.tenant.files.limits.device(place.row).guarantee_ppm or 0
-                used.append((window.share_ppm if window else 0, min(promised_ppm, FULL_PPM)))
+                used.append((window.share_ppm if window else 0, min(place.promised_ppm, FULL_PPM)))
             for place, loan in zip(on, loans(used), strict=True):
                 found[place.key, length_ns] = loan
     return found
