@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from deaths import Other
 from interception import DRIVER, Programs
 from sharing import Device
 from tenants import Tenant
@@ -88,6 +89,15 @@ def new_tenant(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[...
 def tenant(new_tenant: Callable[..., Tenant]) -> Tenant:
     """Return a tenant that may have 1 GiB of an L4."""
     return new_tenant()
+
+
+@pytest.fixture
+def other(tenant: Tenant) -> Iterator[Other]:
+    """Return a process of the tenant that asks for memory."""
+    process = Other(tenant)
+    yield process
+    process.was_within()
+    process.program.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import sys
 from typing import Any
 
 MIB = 1 << 20
@@ -17,8 +18,9 @@ size = ctypes.c_size_t
 
 
 def out(value: object) -> None:
-    """Tell the test: one line of JSON."""
-    print(json.dumps(value), flush=True)
+    """Tell the test: one line of JSON, in one piece, as a child may tell it something as well."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 def call(name: str, *args: Any) -> int:
