@@ -127,8 +127,8 @@ def above(ranks: Mapping[int, int], devices: Iterable[Iterable[int]]) -> dict[in
 def places(guarantees_ppm: Mapping[int, int]) -> tuple[int, list[tuple[int, int]]]:
     """The period of turns, and from when in it on it is which tenant's: by what each is guaranteed.
 
-    The places fill the period, whatever the guarantees add up to, and none is too short for anything.  A second is
-    a whole number of periods, so that any second has the same of each.
+    The places fill the period, whatever the guarantees add up to, and none is too short for anything.
+    A second is a whole number of periods, so that any second has the same of each.
     """
     period_ns = SECOND_NS // -(-SECOND_NS // (QUANTUM_NS * len(guarantees_ppm)))
     lengths: dict[int, int] = {}

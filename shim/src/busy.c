@@ -105,10 +105,12 @@ static uint64_t lease_ns(const struct gs_meter_device *device, uint64_t now_ns)
     bool foretold = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED) < FORETOLD_NS;
     int64_t prepaid = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
     uint64_t in_flight = prepaid > 0 ? (uint64_t)prepaid : 0;
-    uint64_t lease = gs_hold_turns(device) ? gs_remaining_ns(device, now_ns) +
-                                                 (device->leaving && foretold ? MOMENT_NS : LINGER_NS)
-                                           : LEASE_FLOOR_NS + 2 * in_flight * device->busy;
+    uint64_t lease = LEASE_FLOOR_NS + 2 * in_flight * device->busy;
 
+    if (gs_hold_turns(device))
+        lease = gs_remaining_ns(device, now_ns) + (device->leaving && foretold ? MOMENT_NS : LINGER_NS);
+    else if (gs_hold_above(device)) /* they wait for it, and each moment longer is lost */
+        lease = LINGER_NS + in_flight * device->busy;
     return lease < LEASE_NS ? lease : LEASE_NS;
 }
 

@@ -125,6 +125,7 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
 {
     int64_t window_ns = NO_CAP_NS;
     uint64_t pause = DRAIN_MIN_NS;
+    bool below = gs_hold_below(device);
     bool full = false;
 
     while (__atomic_load_n(&device->limits->cap_ppm, __ATOMIC_RELAXED) != GS_NO_CAP_PPM) {
@@ -149,10 +150,11 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
             continue;
         }
         want_ns = available < want_ns ? available : want_ns;
-        /* Two launches may always be in flight, or the device would run dry between long ones. */
+        /* Two launches may always be in flight, or the device would run dry between long ones; one, where somebody of
+         * higher priority would have to wait for both. */
         if (fits(device, need_ns, window_ns, full) ||
-            (gs_meter_settle(device) < 2 && fits_window(device, need_ns, window_ns)) ||
-            fits(device, need_ns, window_ns, full))
+            (gs_meter_settle(device) < (below ? 1 : 2) && fits_window(device, need_ns, window_ns)) ||
+            fits(device, need_ns, window_ns, full && !below))
             break;
         full = true;
         sleep_until(now_ns + pause);

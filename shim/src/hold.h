@@ -40,6 +40,12 @@ static inline bool gs_hold_below(const struct gs_meter_device *device)
     return any != 0;
 }
 
+/* Whether somebody of lower priority waits for us to be through. */
+static inline bool gs_hold_above(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->region->limits->below, __ATOMIC_RELAXED) != 0;
+}
+
 void gs_hold_forget(void); /* in a fork's child */
 
 #endif

@@ -10,6 +10,14 @@ from sharing import FULL, SETTLE_S, Device, near
 
 Make = Callable[..., Device]
 QUANTUM = 10 * MS
+NEVER_WAITS = """
+assert call("cuInit", 0) == 0
+context = new("cuCtxCreate_v2", 0, 0)[1]
+while True:
+    for _ in range(10):
+        spin(MS // 5)
+    time.sleep(0.010)
+"""
 
 
 def take_turns(device: Device, shares_ppm: Sequence[int], period_ns: int) -> None:
@@ -63,6 +71,37 @@ def test_low_priority_waits_while_high_saturates(make_virtual_device: Make) -> N
     device.wait(0.1)
     high_share, low_share = device.shares(programs, 2)  # type: ignore[arg-type]
     assert low_share > 40
+
+
+def test_low_priority_has_what_is_left_of_one_that_never_waits(make_virtual_device: Make) -> None:
+    """Only the clock tells when its 2 ms in every 10 are over: whoever is above says so exactly."""
+    device = make_virtual_device(100, 100, in_flight_ns=500 * US)
+    device.limits[1].set_above([0])
+    high = device.python(0, NEVER_WAITS)
+    low = device.start(1, "kernel", 200 * US)
+    device.wait(SETTLE_S)
+    high_share, vague = device.shares([high, low], 3)  # type: ignore[list-item]
+    device.limits[0].set_below(True)
+    device.wait(0.1)
+    still, exact = device.shares([high, low], 3)  # type: ignore[list-item]
+    print(f"high {high_share:.1f} and {still:.1f}, low {vague:.1f} and {exact:.1f}")
+    assert still >= 0.98 * high_share
+    assert exact >= 0.85 * (100 - still) > vague
+
+
+def test_one_long_kernel_of_low_priority_at_a_time(make_virtual_device: Make) -> None:
+    """A request of 10 ms waits for what is left of one kernel of 2 ms, and not of two."""
+    device = make_virtual_device(100, 100, in_flight_ns=500 * US)
+    device.limits[1].set_above([0])
+    device.limits[0].set_below(True)
+    low = device.start(1, "kernel", 2 * MS)
+    device.wait(SETTLE_S)
+    high = device.start(0, "kernel", 10 * MS, 1, 10_000)
+    device.wait(SETTLE_S)
+    high_share, low_share = device.shares([high, low], 5)
+    print(f"high {high_share:.1f}, low {low_share:.1f}")
+    assert 10 / (10 + 2.2 + 10.2) <= high_share / 100 <= 10 / (10 + 10)
+    assert low_share >= 0.85 * (100 - high_share)
 
 
 @pytest.mark.parametrize(
