@@ -94,12 +94,14 @@ static void destroy(const struct twin *twin)
         REAL(cuArrayDestroy)((CUarray)twin->handle);
 }
 
-static void keep(const struct twin *twin, CUcontext context)
+static void keep(const struct twin *twin)
 {
-    const struct gs_entry entry = {.owner = (uint64_t)context, .device = GS_NO_DEVICE, .kind = GS_ARRAY};
+    struct gs_entry entry = {.device = GS_NO_DEVICE, .kind = GS_ARRAY}, stale;
     enum gs_noted noted = GS_NOT_NOTED;
-    struct gs_entry stale;
+    CUcontext context = NULL;
 
+    REAL(cuCtxGetCurrent)(&context);
+    entry.owner = (uint64_t)context;
     gs_lock(&lock);
     if (kept_count < MOST_KEPT && (noted = gs_ledger_put(twin->handle, &entry, &stale)) != GS_NOT_NOTED) {
         kept[kept_count] = *twin;
@@ -169,25 +171,20 @@ static int describe_twin(const CUDA_ARRAY3D_DESCRIPTOR *desc, CUDA_ARRAY3D_DESCR
     return 1;
 }
 
-/* Its handle is in *twin, and it is kept. */
+/* Its handle is in *twin. */
 static CUresult make(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, struct twin *twin)
 {
-    CUcontext context = NULL;
     CUmipmappedArray mipmap;
     CUarray array;
-    CUresult result = REAL(cuCtxGetCurrent)(&context);
+    CUresult result =
+        levels ? REAL(cuMipmappedArrayCreate)(&mipmap, desc, levels) : REAL(cuArray3DCreate_v2)(&array, desc);
 
     if (!result)
-        result = levels ? REAL(cuMipmappedArrayCreate)(&mipmap, desc, levels)
-                        : REAL(cuArray3DCreate_v2)(&array, desc);
-    if (result)
-        return result;
-    *twin = (struct twin){levels ? (uint64_t)mipmap : (uint64_t)array, levels != 0};
-    keep(twin, context);
-    return CUDA_SUCCESS;
+        *twin = (struct twin){levels ? (uint64_t)mipmap : (uint64_t)array, levels != 0};
+    return result;
 }
 
-/* 0: no answer. */
+/* 0: no answer.  It is kept afterwards only: who finds it kept destroys it. */
 static uint64_t ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
 {
     CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
@@ -199,6 +196,7 @@ static uint64_t ask(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CU
     result = levels
                  ? REAL(cuMipmappedArrayGetMemoryRequirements)(&needs, (CUmipmappedArray)twin.handle, ordinal)
                  : REAL(cuArrayGetMemoryRequirements)(&needs, (CUarray)twin.handle, ordinal);
+    keep(&twin);
     if (result || needs.size >= GS_ABSURD_ARRAY)
         return 0;
     return (needs.size + GS_ARRAY_PAGE - 1) / GS_ARRAY_PAGE * GS_ARRAY_PAGE;
@@ -243,16 +241,26 @@ static CUDA_ARRAY3D_DESCRIPTOR small(const CUDA_ARRAY3D_DESCRIPTOR *twin)
     return desc;
 }
 
+/* Makes one to see whether the driver does. */
+static CUresult try(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
+{
+    struct twin twin;
+    CUresult result = make(desc, levels, &twin);
+
+    if (!result)
+        keep(&twin);
+    return result;
+}
+
 /* Whether the driver makes such arrays, in whatever number of channels. */
 static int makes_small(const CUDA_ARRAY3D_DESCRIPTOR *twin, unsigned int levels)
 {
     CUDA_ARRAY3D_DESCRIPTOR desc = small(twin);
-    struct twin made;
     int is_made = 0;
 
     levels = levels < SMALL_LEVELS ? levels : SMALL_LEVELS;
     for (desc.NumChannels = 1; !is_made && desc.NumChannels <= MOST_CHANNELS; desc.NumChannels++)
-        is_made = !make(&desc, levels, &made);
+        is_made = !try(&desc, levels);
     return is_made;
 }
 
@@ -260,7 +268,6 @@ CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int leve
 {
     int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     CUDA_ARRAY3D_DESCRIPTOR twin;
-    struct twin made;
     int refuses;
 
     if (!describe_twin(desc, &twin))
@@ -268,7 +275,7 @@ CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int leve
     if (!may_ask())
         return CUDA_SUCCESS;
     REAL(cuThreadExchangeStreamCaptureMode)(&mode);
-    refuses = make(&twin, levels, &made) == CUDA_ERROR_INVALID_VALUE && makes_small(&twin, levels);
+    refuses = try(&twin, levels) == CUDA_ERROR_INVALID_VALUE && makes_small(&twin, levels);
     REAL(cuThreadExchangeStreamCaptureMode)(&mode);
     return refuses ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
