@@ -59,7 +59,7 @@ class Client:
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RECONNECT_IVL, 10)
-            socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
+            socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REPLY_BYTES)
             socket.connect(f"ipc://{self.runtime.socket}")
             socket.send(wire.pack(message, request))
             while time.monotonic() < deadline:

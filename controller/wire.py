@@ -10,6 +10,9 @@ from gshare.controller.replies import Fault, Reply
 
 MAX_MESSAGE_BYTES = 1 << 20
 
+MAX_REPLY_BYTES = 1 << 24
+"""Shares of as many tenants and devices as there can be are several times as long as any request."""
+
 
 class _Envelope(msgspec.Struct, array_like=True, frozen=True):
     version: int

@@ -106,6 +106,24 @@ def test_a_change_leaves_what_it_does_not_mention() -> None:
     assert policy.changed(before, Change(lift_compute=True)) == Limits(Memory(GIB, None), None)
 
 
+def test_a_change_of_one_direction_leaves_the_other() -> None:
+    before = Limits(copy_bytes_per_s={"h2d": GIB, "d2h": 2 * GIB})
+    after = policy.changed(before, Change(copy_bytes_per_s={"h2d": None}))
+    assert after.copy_bytes_per_s == {"d2h": 2 * GIB}
+    assert policy.changed(after, Change(copy_bytes_per_s={"h2d": 5000})).copy_bytes_per_s == {
+        "h2d": 5000,
+        "d2h": 2 * GIB,
+    }
+    assert policy.changed(before, Change(compute_ppm=1)).copy_bytes_per_s == before.copy_bytes_per_s
+
+
+@pytest.mark.parametrize("rates", [{"up": GIB}, {"h2d": 0}, {"h2d": -1}, {"d2h": 1 << 63}, {"": GIB}])
+def test_a_rate_that_no_command_line_gives_is_refused(rates: dict[str, int]) -> None:
+    policy.check_rates(Limits(copy_bytes_per_s={"h2d": GIB}))
+    with pytest.raises(UsageError, match="not a rate"):
+        policy.check_rates(Limits(copy_bytes_per_s=rates))
+
+
 FOUR, EIGHT = Memory(4 * GIB, None), Memory(8 * GIB, None)
 
 

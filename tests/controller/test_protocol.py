@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from gshare.controller import protocol, wire
 from gshare.controller.errors import OverCapacity
 from gshare.controller.protocol import Admit, Change, GetStatus, Limits, Pause, SetLimits, Simulated
-from gshare.controller.replies import Admitted, Fault, Granted
-from gshare.controller.units import Memory
+from gshare.controller.replies import Admitted, Fault, Granted, Shares, ShareWindow, TenantShare
+from gshare.controller.units import FULL_PPM, Memory
 from gshare.controller.wire import BadMessage
+from gshare.shim import abi
 
 REQUESTS = [
     Admit(1, 2, "python train.py", Limits(Memory(None, 5), 6), ["0"], "team", Simulated("/m", "t4"), True),
@@ -34,6 +35,20 @@ def test_a_reply_comes_out_as_it_went_in_and_prints_its_schema_first() -> None:
     reply = Admitted("t", "/d", False, [Granted(0, "GPU-1", 5, None, 3)])
     assert wire.unpack_reply(wire.pack(1, reply)) == (1, reply)
     assert msgspec.json.encode(reply).startswith(b'{"schema":"gshare/admission/v1",')
+
+
+def test_the_longest_reply_is_short_enough() -> None:
+    most = FULL_PPM
+    window = ShareWindow(60, 1 << 62, *[most] * 7, 1 << 40, most)
+    share = TenantShare(
+        tenant="a" * 63, index=15, uuid="GPU-" + "f" * 36, simulated=True, processes=512, state="throttled",
+        mode="concurrent", metered=True, guarantee_ppm=most, ceiling_ppm=most, weight=1000, priority="normal",
+        promised_ppm=most, granted_ppm=most, busy_above=["b" * 63] * 4, turn_ns=1 << 40, period_ns=1 << 40,
+        used_bytes=1 << 62, memory_limit_bytes=1 << 62, copy_bytes_per_s={"h2d": 1 << 62, "d2h": 1 << 62},
+        windows=[window] * 3, seconds_ppm=[most] * 61,
+    )  # fmt: skip
+    whole = Shares(1 << 62, [], [share] * abi.MAX_TENANTS * abi.MAX_DEVICES)
+    assert wire.MAX_MESSAGE_BYTES < len(wire.pack(1, whole)) < wire.MAX_REPLY_BYTES
 
 
 def test_an_error_comes_out_as_it_went_in() -> None:
