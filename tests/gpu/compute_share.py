@@ -56,6 +56,8 @@ OTHERS = {
     "jax": ("JAX", ("jax", "jaxlib")),
 }
 SIMULATED = ("spin", "triton", "numba")
+TOGETHER = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Or the first JAX leaves nothing for the second."""
 FAULTS = (RuntimeError, LookupError, OSError, ValueError, ZeroDivisionError, subprocess.SubprocessError)
 LOW_KERNELS_US = (250, 1000) if REHEARSAL else (250, 500, 1000, 2000)
 
@@ -65,7 +67,7 @@ class Load:
 
     def __init__(self, place: Place, limits: Sequence[str] | None, *kind: str) -> None:
         python = sys.executable if kind[0] == "spin" else PYTHON
-        self.process = place.start(limits, [python, str(PROGRAMS / "load.py"), *kind])
+        self.process = place.start(limits, [python, str(PROGRAMS / "load.py"), *kind], TOGETHER)
 
     def __enter__(self) -> Load:
         return self

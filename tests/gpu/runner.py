@@ -24,8 +24,10 @@ LEAST_S = 5.0
 """A part is not begun with less than this left for all."""
 
 PASSED, FAILED, LATE, SKIPPED = "passed", "failed", "time limit", "skipped"
-NO_TIME, NOT_TRIED = "no time left", "not tried"
+NO_TIME, NOT_TRIED, INTERRUPTED = "no time left", "not tried", "interrupted"
 GOOD = (PASSED, SKIPPED)
+OVER = "over"
+"""A row that misses its target."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,11 @@ class Runner:
     def run(self, parts: Sequence[Part], say: Callable[[str], object] = print) -> bool:
         """All of them, in order; whether all is well."""
         for part in parts:
-            outcome = self._one(part)
+            try:
+                outcome = self._one(part)
+            except KeyboardInterrupt:
+                self.outcomes.append(Outcome(part.name, part.what, INTERRUPTED, limit_s=part.limit_s))
+                raise
             self.outcomes.append(outcome)
             say(line(outcome))
         return all(outcome.end in GOOD for outcome in self.outcomes)
@@ -104,6 +110,8 @@ class Runner:
             outcome.reason = self._last_line(log_bytes) or f"ended with {outcome.code}"
         if part.results:
             outcome.rows, outcome.notes = rows_of(self.out / part.results)
+            if outcome.end == FAILED and outcome.rows.get(OVER):
+                outcome.reason = ""  # the rows say more than the last line of a table
         return outcome
 
     def _carry_out(self, part: Part, limit_s: float) -> tuple[int | None, str]:
@@ -172,11 +180,11 @@ def rows_of(path: Path) -> tuple[dict[str, int], list[str]]:
         return counts, notes
     for row in rows:
         if row["within"] is not None:
-            end = "within" if row["within"] else "over"
+            end = "within" if row["within"] else OVER
         else:
             end = "measured" if row["value"] is not None else "not measured"
         counts[end] = counts.get(end, 0) + 1
-        if end in ("over", "not measured"):
+        if end in (OVER, "not measured"):
             value = "" if row["value"] is None else f" {row['value']:g} {row['unit']}"
             notes.append(f"{row['name']}: {end}{value}{'; ' if row['note'] else ''}{row['note']}")
     return counts, notes

@@ -125,6 +125,19 @@ def test_a_program_that_is_not_there_fails_its_part_only(
     assert "/no/such/program" in outcomes["absent"].reason
 
 
+def test_an_interrupted_run_is_not_well(
+    siblings: dict[str, ModuleType], part: Callable[..., Any], tmp_path: Path
+) -> None:
+    module = siblings["runner"]
+    runner = module.Runner(tmp_path, tmp_path / "log.txt")
+    parts = [part("first", "true"), part("second", "kill -INT $PPID; sleep 20"), part("third", "true")]
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(parts, say=lambda line: None)
+    assert [outcome.end for outcome in runner.outcomes] == ["passed", "interrupted"]
+    assert module.table(runner.outcomes).endswith("not well: second")
+    assert runner.summary({})["passed"] is False
+
+
 def test_rows_over_and_not_measured_are_in_the_table(
     siblings: dict[str, ModuleType], run: Callable[..., Any], part: Callable[..., Any], tmp_path: Path
 ) -> None:
