@@ -80,7 +80,7 @@ def gpus() -> int:
 
 
 def environment(work: Path, site: Path | None, simulated: bool) -> None:
-    """For every part: gshare's own state apart from the user's, and nothing left in the tree."""
+    """For every part: state and caches apart from the user's, and nothing left in the tree."""
     os.environ.update(
         PYTHONUNBUFFERED="1",
         PYTHONDONTWRITEBYTECODE="1",
@@ -88,6 +88,8 @@ def environment(work: Path, site: Path | None, simulated: bool) -> None:
         GSHARE_STATE_DIR=str(work / "state"),
         SIMGPU_MACHINE=str(work / "machine"),
         TRITON_CACHE_DIR=str(work / "triton"),
+        TORCHINDUCTOR_CACHE_DIR=str(work / "inductor"),
+        CUPY_CACHE_DIR=str(work / "cupy"),
         PYTHON=sys.executable,
         CUDA_DEVICE_ORDER="PCI_BUS_ID",  # that of NVML
     )
