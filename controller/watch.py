@@ -102,7 +102,7 @@ class Watch:
 
     def _read(self, places: Iterable[Place], now_ns: int) -> dict[Key, Reading]:
         return {
-            place.key: _reading(place.tenant.files, place.row, self.registry.tenants.open_activity(), now_ns)
+            place.key: reading(place.tenant.files, place.row, self.registry.tenants.open_activity(), now_ns)
             for place in places
         }
 
@@ -164,7 +164,8 @@ class Watch:
         )
 
 
-def _reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -> Reading:
+def reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -> Reading:
+    """What is counted of a tenant on the device in `row` by now."""
     words, copied = activity.device(files.index, row), files.usage.copied(row)
     return Reading(
         at_ns=now_ns,

@@ -124,6 +124,37 @@ def test_a_new_rate_counts_within_50_ms(device: Device) -> None:
     assert rates(device, [pid], 2) == [pytest.approx(RATE, rel=0.06)]
 
 
+def test_who_is_not_metered_gets_a_limit_at_its_next_copy(device: Device) -> None:
+    """The controller meters whoever has a limit on copies: see shares.py."""
+    device.limits[0].set_cap(0, abi.NO_CAP_PPM, device.now_ns())
+    pid = copier(device, 0, "h2d", MIB)
+    assert rates(device, [pid], 0.02)[0] > 5 * GIB
+    device.limits[0].set_copy_rates(0, [RATE, 0])
+    device.limits[0].set_cap(0, abi.METERED_PPM, device.now_ns(), spent_ns=0)
+    device.wait(0.03)
+    assert rates(device, [pid]) == [pytest.approx(RATE, rel=0.02)]
+
+
+def test_each_device_has_a_rate_of_its_own(new_tenant: Callable[..., Tenant]) -> None:
+    """A copy counts on the device that its stream belongs to."""
+    tenant = new_tenant(profile="l4*2")
+    for row in (0, 1):
+        tenant.limits.set_cap(row, abi.METERED_PPM, 0, spent_ns=0, burst_ns=20_000_000)
+        tenant.limits.set_copy_rates(row, [1 << 40, 1 << 40])
+    codes = tenant.run(
+        """
+start(1)
+there, stream = alloc(1 << 20)[1], new("cuStreamCreate", 1)[1]
+first = start(0)
+here, host = alloc(1 << 20)[1], new("cuMemAllocHost_v2", 1 << 20)[1]
+out([call("cuMemcpyHtoDAsync_v2", there, host, 1000, stream), call("cuMemcpyHtoD_v2", here, host, 300)])
+""",
+        CUDA_DEVICE_ORDER="PCI_BUS_ID",
+    )
+    assert codes == [0, 0]
+    assert (tenant.usage.copied(0).bytes, tenant.usage.copied(1).bytes) == ((300, 0), (1000, 0))
+
+
 # -------- which calls are charged what
 
 KINDS = """

@@ -1,0 +1,56 @@
+"""What the controller tells of shares is what the programs had, on the virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from share_core import MS, US
+from sharing import SETTLE_S, Device
+
+from gshare.controller.history import WINDOWS_NS, History
+from gshare.controller.region import TenantFiles
+from gshare.controller.watch import reading
+
+SECONDS = 11
+POINTS_PPM = 20_000
+
+
+@pytest.mark.parametrize("kernel_ns", [200 * US, 1 * MS])
+def test_windows_tell_the_truth(make_virtual_device: Callable[..., Device], kernel_ns: int) -> None:
+    """A tenant with a cap beside one without work enough for its share."""
+    device = make_virtual_device(30, 60)
+    capped = device.start(0, "kernel", kernel_ns)
+    light = device.start(1, "kernel", 200 * US, 1, 1800)
+    device.wait(SETTLE_S)
+    tenants = [TenantFiles(folder) for folder in device.folders]
+    history: History[int] = History()
+    before = device.truth()["processes"]
+    for _ in range(SECONDS):
+        history.keep({i: reading(t, 0, device.activity, device.now_ns()) for i, t in enumerate(tenants)})
+        device.wait(1)
+    after = device.truth()["processes"]
+    for index, program in enumerate((capped, light)):
+        now = reading(tenants[index], 0, device.activity, device.now_ns())
+        windows = [history.window(index, now, length_ns) for length_ns in WINDOWS_NS]
+        gpu_ns = [sum(p["gpu_ns"] for p in truth if p["pid"] == program.pid) for truth in (before, after)]
+        true_ppm = (gpu_ns[1] - gpu_ns[0]) // (1000 * SECONDS)
+        print(program.pid, true_ppm, windows)
+        assert [window and window.elapsed_ns for window in windows] == [
+            n * 1000 * MS for n in (1, 10, SECONDS)
+        ]
+        for window in windows:
+            assert window is not None
+            assert abs(window.share_ppm - true_ppm) <= POINTS_PPM
+    capped_now, light_now = (
+        history.window(i, reading(t, 0, device.activity, device.now_ns()), WINDOWS_NS[0])
+        for i, t in enumerate(tenants)
+    )
+    assert capped_now is not None
+    assert light_now is not None
+    assert capped_now.allowed_ppm == 300_000
+    assert capped_now.throttled_ppm > 300_000
+    assert capped_now.queue_wait_ns > 0
+    assert light_now.throttled_ppm < 50_000
+    for files in tenants:
+        files.close()
