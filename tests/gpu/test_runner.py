@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -214,6 +215,38 @@ def test_a_workload_that_is_not_as_it_should_be_is_told(
     workload = next(workload for workload in memory.WORKLOADS if workload.name == "torch_caching")
     found = memory.faults(workload, as_limited | limited, as_control | control, quota + memory.CONTEXT_SHARE)
     assert (len(found), word in " ".join(found)) == (1, True) if word else found == []
+
+
+class Books:
+    """What a device says, look by look; then it stays as it is."""
+
+    def __init__(self, *looks: tuple[int, dict[int, int]]) -> None:
+        self.looks = list(looks)
+        self.all_read = threading.Event()
+
+    def read(self) -> tuple[int, dict[int, int]]:
+        if len(self.looks) == 1:
+            self.all_read.set()
+            return self.looks[0]
+        return self.looks.pop(0)
+
+
+NEIGHBOUR, ELSEWHERE = 1, 4_000_000
+
+
+@pytest.mark.parametrize("shown", ["its own pid", "another pid", "none"])
+def test_the_watch_takes_the_peak_of_who_is_watched(siblings: dict[str, ModuleType], shown: str) -> None:
+    me = {"its own pid": os.getpid(), "another pid": ELSEWHERE, "none": None}[shown]
+
+    def look(used: int, mine: int) -> tuple[int, dict[int, int]]:
+        return used, {NEIGHBOUR: 50} | ({me: mine} if me and mine else {})
+
+    books = Books(look(60, 0), look(70, 10), look(100, 40), look(80, 20))
+    with siblings["place"].Watch(books, os.getpid()) as watch:
+        assert books.all_read.wait(20)
+    assert watch.process_peak_bytes == (40 if me else 0)
+    assert watch.device_peak_bytes == 40
+    assert watch.samples >= 3
 
 
 def test_a_workload_without_its_package_is_skipped_with_the_reason(siblings: dict[str, ModuleType]) -> None:
