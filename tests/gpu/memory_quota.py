@@ -50,7 +50,7 @@ class Workload:
     simulated: bool = False
     """Whether the simulated GPU can run it."""
     by_device: bool = False
-    """NVML does not tell whose managed pages are: what is used beyond what was is what counts."""
+    """NVML need not tell whose managed pages are: what is used beyond what was is what counts."""
 
 
 def torch(name: str, what: str, program: str = "fill_torch", **environment: str) -> Workload:
