@@ -81,10 +81,11 @@ def _compute_reasons(share: TenantShare, shares: Shares) -> Iterator[Reason]:
         return
     waited = f"launches waited {_percent(last.throttled_ppm)} of the last second"
     if share.busy_above:
-        others = ", ".join(share.busy_above)
+        *most, last_one = share.busy_above
+        others = f"{', '.join(most)} and {last_one} are busy" if most else f"{last_one} is busy"
         yield Reason(
             "priority",
-            f"{waited}: {share.priority} priority launches nothing while {others} is busy",
+            f"{waited}: {share.priority} priority launches nothing while {others}",
             f"gshare set {name} --priority high, or a guarantee for it in the place of a priority",
         )
     if share.granted_ppm is not None and last.share_ppm >= NEARLY * share.granted_ppm:

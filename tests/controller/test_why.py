@@ -90,6 +90,13 @@ TABLE: dict[str, tuple[TenantShare, list[TenantShare], list[dict[str, Any]], lis
         ["priority"],
         "low priority launches nothing while prod is busy",
     ),
+    "low beside several": (
+        share({**CAPPED, "share_ppm": 0}, priority="low", busy_above=["a1", "a2", "a3"], state="yielding"),
+        [],
+        [],
+        ["priority"],
+        "low priority launches nothing while a1, a2 and a3 are busy",
+    ),
     "not its turn": (
         share({**CAPPED, "share_ppm": 100_000}, mode="turns", turn_ns=6_000_000, period_ns=20_000_000),
         [],
