@@ -85,7 +85,7 @@ def stop(machine: str | None = None) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
     except OSError as error:
-        raise SimulationError(str(error)) from None
+        raise SimulationError(f"{path}: {error.strerror}") from None
 
 
 def _devices(profile: str) -> list[str]:

@@ -203,6 +203,8 @@ def test_another_users_machine_is_refused(
         assert attempt(machine, SIMGPU_MACHINE=path) == ("802", f"simgpu: {path}: {said}")
     with as_user(OTHER):
         assert sim.stat(path)["devices"]
+    with as_user(OTHER + 1), pytest.raises(sim.SimulationError, match=f"^{path}: Permission denied$"):
+        sim.stop(path)
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755])
