@@ -12,6 +12,7 @@ import pytest
 from gshare.benchmarks import callgrind, memory
 
 
+@pytest.mark.soak  # .ci/run has this as a step of its own
 @pytest.mark.timeout(400)
 def test_a_smoke_run_is_within_budget(tmp_path: Path) -> None:
     output = tmp_path / "memory.json"

@@ -19,9 +19,10 @@ def bench(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "options",
-    [("--smoke",), pytest.param((), marks=[pytest.mark.soak, pytest.mark.timeout(600)])],
+    [("--smoke",), pytest.param((), marks=pytest.mark.timeout(600))],
     ids=["smoke", "full"],
 )
+@pytest.mark.soak  # .ci/run has the short one as a step of its own
 def test_it_is_within_its_budgets(tmp_path: Path, options: tuple[str, ...]) -> None:
     output = tmp_path / "simulator.json"
     done = bench(output, "--sim", *options)

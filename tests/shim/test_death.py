@@ -43,10 +43,11 @@ def start(death: Path, tenant: Tenant, bytes_: int, end: str) -> subprocess.Pope
 # -------- many --------
 
 
-def test_a_thousand_one_after_another(tenant: Tenant, other: Other, death: Path) -> None:
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.soak)])
+def test_many_one_after_another(tenant: Tenant, other: Other, death: Path, count: int) -> None:
     """Each takes nearly all, and would be refused if the one before it had left a byte."""
     bytes_ = other.whole_bytes - tenant.context_bytes[0]
-    for number in range(1000):
+    for number in range(count):
         with start(death, tenant, bytes_, ("exit", "kill")[number % 2]) as program:
             assert program.communicate(timeout=60) == ("0\n", ""), number
         assert program.returncode == (0, -signal.SIGKILL)[number % 2]

@@ -8,7 +8,9 @@ from quota_model import Algorithm, State, Violation, Worker, effective, explore,
 
 CASES = [
     pytest.param([(2, -2), (2, -2), (1,)], 2, (), id="three processes"),
-    pytest.param([(2, -1, 1), (1, -1, 2)], 2, (2,), id="two processes and a newcomer"),
+    pytest.param(
+        [(2, -1, 1), (1, -1, 2)], 2, (2,), id="two processes and a newcomer", marks=pytest.mark.soak
+    ),
     pytest.param([(2, -1, 2), (2, -2, 1)], 2, (), id="two processes, three changes each"),
     pytest.param([(2, 2, -1), (2, -1)], 2, (1,), id="one that wants more than there is"),
 ]
