@@ -22,16 +22,33 @@ static uint64_t name_of(CUdeviceptr base, int device)
     return base ^ (uint64_t)(device + 1) << 56;
 }
 
-/* False: over the quota there. */
+/* The allocation that the address lies in.  What the driver does not know is nothing that we have charged; false: it
+ * does not say. */
+static bool find(CUdeviceptr pointer, CUdeviceptr *base, struct gs_entry *entry)
+{
+    CUresult result;
+    size_t size;
+
+    *base = pointer;
+    if (gs_ledger_find(pointer, entry))
+        return true;
+    *entry = (struct gs_entry){.kind = GS_IMPORTED};
+    result = REAL(cuMemGetAddressRange_v2)(base, &size, pointer);
+    if (!result)
+        gs_ledger_find(*base, entry);
+    return !result || result == CUDA_ERROR_NOT_FOUND || result == CUDA_ERROR_INVALID_VALUE;
+}
+
+/* False: over the quota there, for all we know. */
 static bool charge_on(int device, CUdeviceptr pointer)
 {
     struct gs_entry entry, stale;
     CUdeviceptr base;
-    size_t size;
 
-    if (device == GS_NO_DEVICE || REAL(cuMemGetAddressRange_v2)(&base, &size, pointer) ||
-        !gs_ledger_find(base, &entry))
+    if (device == GS_NO_DEVICE)
         return true;
+    if (!find(pointer, &base, &entry))
+        return false;
     if (entry.kind == GS_POOL)
         return gs_pool_bring(&entry, device);
     if (entry.kind != GS_MANAGED || entry.device == device)

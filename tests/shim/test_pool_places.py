@@ -173,6 +173,21 @@ on(1); c, q = take(pool, 2 * MIB); step(c)
         go_on(program)
 
 
+@pytest.mark.parametrize(
+    "made", ["take(pool_of(MANAGED, NONE), 4 * MIB)", "new('cuMemAllocManaged', 4 * MIB, 1)"]
+)
+def test_what_cannot_be_told_is_not_sent_to_another_device(two: Tenant, made: str) -> None:
+    """The driver does not say which allocation it is that it is asked to move."""
+    code = f"""
+c, p = {made}; sent = Location(); codes = [c, prefetch(p + 2 * MIB, 4096, 1)]
+must("cuMemGetLocationInfo", p + 2 * MIB, 4096, 4096, 0, ctypes.byref(sent)); step(codes, sent.type)
+"""
+    with two.start(POOLS + CONTEXTS + code, SIMGPU_FAULTS="cuMemGetAddressRange:1-:999") as program:
+        assert said(program) == [[0, 0], 2]
+        assert books(two) == [4, 0]
+        go_on(program)
+
+
 def test_a_device_that_was_not_granted_gets_no_pool(two: Tenant) -> None:
     two.limits.set_memory_limit(1, 0)
     code = """

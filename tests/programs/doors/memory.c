@@ -1,6 +1,9 @@
 /* memory.c -- linear, pitched, managed and stream-ordered memory, and its pools. */
 #include "doors.h"
 
+/* Of a pool of managed memory without a preference, or of the host. */
+enum { NO_DEVICE = -1 };
+
 static CUmemoryPool pools[DEVICES][SHARED_POOLS];
 
 void allocate(struct actor *a)
@@ -37,14 +40,16 @@ void managed_work(struct actor *a)
 {
     struct held held;
     size_t bytes;
+    CUdevice to;
 
-    if (!take(a, MANAGED, home_of(a->at), -1, &held))
+    if (one_in(a, 2) ? !take(a, MANAGED, home_of(a->at), -1, &held) : !take(a, ORDERED, ANYWHERE, -1, &held))
         return;
+    to = held.kind == MANAGED ? held.device : (CUdevice)below(a, (unsigned)devices); /* of a pool, perhaps */
     bytes = held.bytes;
     if (one_in(a, 3))
         DO(cuMemDiscardBatchAsync, &held.handle, &bytes, 1, 0, a->lane);
     else
-        DO(cuMemPrefetchAsync, held.handle, held.bytes, one_in(a, 2) ? -1 : held.device, a->lane);
+        DO(cuMemPrefetchAsync, held.handle, held.bytes, one_in(a, 2) ? -1 : to, a->lane);
     keep(&held);
 }
 
@@ -92,7 +97,7 @@ void ordered_allocate(struct actor *a)
     case 0:
         if (!take(a, POOL, ANYWHERE, -1, &pool))
             return;
-        made.device = pool.device;
+        made.device = pool.device == NO_DEVICE ? a->at->device : pool.device;
         result = DO(cuMemAllocFromPoolAsync, &made.handle, made.bytes, (CUmemoryPool)pool.handle, a->lane);
         keep(&pool);
         break;
@@ -122,7 +127,14 @@ void pool_make(struct actor *a)
     struct held made = {.kind = POOL, .device = (CUdevice)below(a, (unsigned)devices), .home = NOWHERE};
     CUmemPoolProps props = props_of(made.device);
     uint64_t threshold = one_in(a, 2) ? UINT64_MAX : some_bytes(a);
+    bool managed = one_in(a, 3), on_host = one_in(a, 4);
 
+    if (managed)
+        props.allocType = CU_MEM_ALLOCATION_TYPE_MANAGED;
+    if (on_host || (managed && one_in(a, 2))) {
+        props.location = (CUmemLocation){on_host ? CU_MEM_LOCATION_TYPE_HOST : CU_MEM_LOCATION_TYPE_NONE, 0};
+        made.device = NO_DEVICE;
+    }
     if (DO(cuMemPoolCreate, (CUmemoryPool *)&made.handle, &props))
         return;
     DO(cuMemPoolSetAttribute, (CUmemoryPool)made.handle, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold);
