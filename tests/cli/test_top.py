@@ -287,7 +287,10 @@ def test_it_shows_and_changes_tenants_in_a_terminal(home: Home, terminal: Callab
     assert top.end() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.soak) for n in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_signal_leaves_the_terminal_as_it_was(
     home: Home, terminal: Callable[..., Terminal], number: signal.Signals
 ) -> None:
