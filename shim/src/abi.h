@@ -204,8 +204,10 @@ struct gs_device_activity {
     uint64_t throttled_ns;
     uint64_t waiting_until_ns; /* a lease: somebody wants to launch */
     uint64_t lanes;            /* bit n: lane n has been used, and is worth a look */
-    uint8_t pad[24];
-    uint64_t lane_busy_until_ns[GS_MAX_LANES];
+    uint64_t light_ns;         /* taken by lanes that come and go within a slice, switches included */
+    uint64_t switch_ns;        /* what it took to switch to us */
+    uint64_t slice_ns;         /* how long a slice is, measured; 0: unknown */
+    uint64_t lane_busy_until_ns[GS_MAX_LANES]; /* odd: comes and goes within a slice */
 };
 
 struct gs_activity {

@@ -61,8 +61,9 @@ uint64_t gs_busy_until(const struct gs_device_activity *words)
     return until_ns;
 }
 
-/* How many lanes are busy, but for one. */
-static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_t *except, uint64_t now_ns)
+/* How many lanes are busy, but for one, and how many of these are light. */
+static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_t *except, uint64_t now_ns,
+                           uint32_t *light)
 {
     uint64_t lanes = load(&words->lanes) & (((uint64_t)1 << GS_MAX_LANES) - 1);
     uint32_t busy = 0;
@@ -71,7 +72,11 @@ static uint32_t busy_lanes(const struct gs_device_activity *words, const uint64_
         return 0;
     for (; lanes != 0; lanes &= lanes - 1) {
         const uint64_t *lane = &words->lane_busy_until_ns[__builtin_ctzll(lanes)];
-        busy += lane != except && load(lane) > now_ns;
+        uint64_t until_ns = load(lane);
+        if (lane == except || until_ns <= now_ns)
+            continue;
+        busy++;
+        *light += until_ns & 1;
     }
     return busy;
 }
@@ -121,20 +126,33 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     uint32_t tenants = __atomic_load_n(&region->limits->tenants_bound, __ATOMIC_RELAXED);
     uint32_t busy = 1 + own_others(context);
     const uint64_t *own = own_lane(device);
-    uint64_t others_ns = 0;
+    uint64_t others_ns = 0, lights_ns = 0, switch_ns = 0, slice_ns = 0;
+    uint32_t light = 0, measured = 0;
 
     for (uint32_t i = 0; i < tenants && i < GS_MAX_TENANTS; i++) {
         const struct gs_device_activity *words = &region->activity[i].device[device->index];
-        busy += busy_lanes(words, own, now_ns);
+        busy += busy_lanes(words, own, now_ns, &light);
         others_ns += load(&words->gpu_ns);
+        switch_ns += load(&words->switch_ns);
+        uint64_t slice = load(&words->slice_ns);
+        slice_ns += slice;
+        measured += slice != 0;
+        if (words != own_words(device))
+            lights_ns += load(&words->light_ns);
     }
+    if (measured != 0)
+        gs_slices_adopt(&device->slices, slice_ns / measured);
+    if (device->slices.samples >= GS_SLICE_KNOWN)
+        __atomic_store_n(&own_words(device)->slice_ns, device->slices.slice_ns, __ATOMIC_RELAXED);
+    gs_loss_look(&device->loss, now_ns, switch_ns);
+    context->lights_ns = lights_ns;
     /* The tenant's other processes are others, too. */
     uint64_t own_ns = load(&region->own->device[device->index].gpu_ns);
     others_ns = others_ns > own_ns ? others_ns - own_ns : 0;
     device->busy = busy;
-    gs_history_add(&context->history, now_ns, busy, others_ns);
+    gs_history_add(&context->history, now_ns, busy - light, others_ns);
 
-    publish(device, now_ns + lease_ns(device, now_ns));
+    publish(device, ((now_ns + lease_ns(device, now_ns)) & ~(uint64_t)1) | gs_is_light(context));
 }
 
 void gs_busy_drop(struct gs_meter_device *device)
@@ -160,7 +178,7 @@ static void tick(void)
         if (device != NULL && __atomic_load_n(&device->waiting, __ATOMIC_RELAXED) > 0 &&
             __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0) {
             gs_running_tick(device, now_ns);
-            publish(device, now_ns + LEASE_NS);
+            publish(device, ((now_ns + LEASE_NS) & ~(uint64_t)1) | (load(own_lane(device)) & 1));
         }
     }
 }

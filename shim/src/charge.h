@@ -14,40 +14,89 @@
 
 /* -------- foreign slices --------
  *
- * Contexts are time-sliced round robin, so foreign time enters a window in whole rounds: with n busy contexts one
- * interruption costs round(n) = (n - 1) slices + n switches.  Elapsed = own + m * round, and own lies within one
- * slice of m slices, so m can be read off the elapsed time alone.  Windows known to be much shorter than a slice are
- * interrupted once or not at all, and each of them that was measures round(n). */
+ * Contexts are time-sliced round robin.  With n of them that always have work, each has one slice in a round, and a
+ * round takes n slices and n switches.  Windows that are known to be shorter than a slice are interrupted once or not
+ * at all.  What was not is exact; and from one interruption to the next we had just a slice, so that what was is the
+ * rest of it.  The time from one to the next is a round: that measures the slice.  Of longer windows, elapsed = own +
+ * m * gap, where a gap is a round without our slice, and own lies within one slice of m slices, so that m can be read
+ * off the elapsed time alone.
+ *
+ * Neighbours that come and go within a slice ("light") measure themselves exactly and say what they took: that is taken
+ * off first. */
 
-#define GS_SLICE_NS   1024000u /* what the driver sets by default */
-#define GS_SWITCH_NS  50000u
-#define GS_MAX_ROUNDS 16u /* contexts; more are treated as this many */
+#define GS_SLICE_NS      1024000u /* what the driver sets by default */
+#define GS_SLICE_MOST_NS 4000000u
+#define GS_SWITCH_NS     50000u
+#define GS_MAX_ROUNDS    256u /* contexts; more are treated as this many */
+#define GS_SLICE_KNOWN   8u   /* rounds that have measured it */
 
 struct gs_slices {
-    uint64_t round_ns[GS_MAX_ROUNDS + 1]; /* by number of busy contexts */
+    uint64_t slice_ns;
+    uint32_t samples;
+    bool known; /* by ourselves, or by somebody else on the device */
 };
 
 static inline void gs_slices_init(struct gs_slices *slices)
 {
-    for (uint64_t n = 0; n <= GS_MAX_ROUNDS; n++)
-        slices->round_ns[n] = n < 2 ? 0 : (n - 1) * GS_SLICE_NS + n * GS_SWITCH_NS;
+    *slices = (struct gs_slices){.slice_ns = GS_SLICE_NS};
 }
 
-/* A stream's longest recent window: decays, so that it follows a program that changes. */
-static inline void gs_longest_learn(uint64_t *longest_ns, uint64_t own_ns)
+/* What others measured holds until we have done so ourselves. */
+static inline void gs_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
 {
-    uint64_t faded = *longest_ns - *longest_ns / 128;
-
-    *longest_ns = own_ns > faded ? own_ns : faded;
+    if (slices->samples >= GS_SLICE_KNOWN)
+        return;
+    slices->slice_ns = slice_ns;
+    slices->known = true;
 }
 
-/* One window, as its markers and the neighbours' busy words show it. */
+/* The mean, on which a round that was taken for two, or two for one, has little influence. */
+static inline void gs_slices_learn(struct gs_slices *slices, uint64_t round_ns, uint64_t contexts)
+{
+    uint64_t slice_ns = round_ns / contexts > GS_SWITCH_NS ? round_ns / contexts - GS_SWITCH_NS : 0;
+    int64_t most = (int64_t)slices->slice_ns / 2, apart = (int64_t)slice_ns - (int64_t)slices->slice_ns;
+    bool is_first = slices->samples < GS_SLICE_KNOWN;
+
+    if (slice_ns > GS_SLICE_MOST_NS)
+        return;
+    apart = apart > most ? most : apart < -most ? -most : apart;
+    slices->slice_ns = (uint64_t)((int64_t)slices->slice_ns + apart / (is_first ? 3 : 32));
+    if (is_first && ++slices->samples == GS_SLICE_KNOWN)
+        slices->known = true;
+}
+
+static inline uint64_t gs_gap_ns(uint64_t slice_ns, uint64_t contexts)
+{
+    return (contexts - 1) * slice_ns + contexts * GS_SWITCH_NS;
+}
+
+/* How much work goes between two markers while others are there. */
+static inline uint64_t gs_slices_window_ns(const struct gs_slices *slices)
+{
+    uint64_t part = slices->slice_ns / 5 * 2;
+
+    return !slices->known ? 100000 : part < 60000 ? 60000 : part > 400000 ? 400000 : part;
+}
+
+/* Where a stream is in a round. */
+struct gs_phase {
+    uint64_t own_ns, elapsed_ns; /* since the newest interruption, or since the stream had run dry */
+    uint64_t contexts;           /* busy all that time; 0: it varied */
+    bool begun;                  /* with a slice */
+    bool interrupted;            /* by one */
+};
+
+/* One window, as its markers and the neighbours' words show it. */
 struct gs_seen {
-    uint64_t elapsed_ns;
+    uint64_t elapsed_ns; /* less what light neighbours took */
     uint64_t learnt_ns;  /* what its kernels are known to take */
-    uint64_t longest_ns; /* of the stream's windows */
-    uint64_t others_ns;  /* GPU time that other tenants published meanwhile */
     uint32_t busy_milli; /* mean number of busy contexts, ours included, in thousandths */
+};
+
+struct gs_own {
+    uint64_t ns;
+    uint64_t rounds; /* interruptions */
+    bool guessed;    /* what is known stands for what was measured */
 };
 
 /* That number as a whole one, where there is more than one. */
@@ -66,36 +115,87 @@ static inline uint64_t gs_contended_ns(const struct gs_seen *seen, uint64_t n)
     return others_milli + 50 >= most_milli ? seen->elapsed_ns : seen->elapsed_ns / most_milli * others_milli;
 }
 
-/* The part of a window that was our own. */
-static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen *seen)
+static inline void gs_phase_add(struct gs_phase *phase, const struct gs_seen *seen, uint64_t own_ns)
 {
-    uint64_t elapsed = seen->elapsed_ns;
+    uint64_t n = ((uint64_t)seen->busy_milli + GS_MILLI / 2) / GS_MILLI;
+    uint64_t apart =
+        seen->busy_milli > n * GS_MILLI ? seen->busy_milli - n * GS_MILLI : n * GS_MILLI - seen->busy_milli;
 
-    if (seen->busy_milli <= GS_MILLI + 50)
-        return elapsed;
-    uint64_t n = gs_contexts(seen->busy_milli);
-    uint64_t *round = &slices->round_ns[n];
-    uint64_t beyond = elapsed > seen->learnt_ns ? elapsed - seen->learnt_ns : 0;
-    uint64_t rounds;
+    phase->contexts = apart <= GS_MILLI / 10 && (phase->elapsed_ns == 0 || phase->contexts == n) ? n : 0;
+    phase->own_ns += own_ns;
+    phase->elapsed_ns += seen->elapsed_ns;
+}
 
-    if (seen->longest_ns != 0 && seen->longest_ns * (n - 1) * 5 < *round * 2) {
-        rounds = elapsed * 10 > seen->longest_ns * 13 && beyond > *round / 4;
-        if (rounds == 1 && seen->busy_milli + 100 > n * GS_MILLI && seen->busy_milli < n * GS_MILLI + 100)
-            *round += (uint64_t)(((int64_t)beyond - (int64_t)*round) / 32);
-    } else {
-        uint64_t switches = n * GS_SWITCH_NS;
-        uint64_t period = *round + (*round > switches ? *round - switches : 0) / (n - 1);
-        uint64_t contended = gs_contended_ns(seen, n);
-        rounds = (contended + period / 2) / period;
+/* A window shorter than a slice that was interrupted: what is missing of the slice that was ours in this round. */
+static inline uint64_t gs_interrupted(struct gs_slices *slices, const struct gs_seen *seen,
+                                      struct gs_phase *phase)
+{
+    uint64_t learnt = seen->learnt_ns, rest = learnt;
+
+    if (slices->known && phase->begun && phase->own_ns <= slices->slice_ns + learnt) {
+        rest = slices->slice_ns > phase->own_ns ? slices->slice_ns - phase->own_ns : 0;
+        if (!phase->interrupted)
+            rest += learnt / 2; /* of the next slice; the last one's will not be asked for */
+        rest = rest < 2 * learnt ? rest : 2 * learnt;
     }
+    gs_phase_add(phase, seen, 0);
+    if (phase->interrupted && phase->contexts > 1) {
+        /* Where neighbours had less than a slice, or we had, the interruption does not fit the round. */
+        uint64_t round = phase->elapsed_ns, n = phase->contexts, others = round / n * (n - 1);
+        uint64_t gap = seen->elapsed_ns - learnt, doubt = learnt / 4;
+        if (gap + doubt > others && gap < others + others / 4 + doubt)
+            gs_slices_learn(slices, round, n);
+    }
+    *phase = (struct gs_phase){.begun = true, .interrupted = true};
+    return rest;
+}
+
+/* A window of any length.  Where as many were busy all the time, it is slices that are counted: an error in their number
+ * does not grow with the number of neighbours. */
+static inline struct gs_own gs_own_of_slices(const struct gs_slices *slices, const struct gs_seen *seen,
+                                             struct gs_phase *phase, uint64_t n)
+{
+    uint64_t elapsed = seen->elapsed_ns, slice = slices->slice_ns, gap = gs_gap_ns(slice, n);
+    uint64_t rounds = (gs_contended_ns(seen, n) + (slice + gap) / 2) / (slice + gap);
+    struct gs_own own = {.ns = elapsed > rounds * gap ? elapsed - rounds * gap : 0, .rounds = rounds};
+
     if (rounds == 0) {
-        /* Light tenants use parts of a slice: what they say they had, and the two switches, are not ours. */
-        if (seen->others_ns == 0 || beyond < 2 * GS_SWITCH_NS)
-            return elapsed;
-        uint64_t theirs = seen->others_ns + 2 * GS_SWITCH_NS;
-        return elapsed - (theirs < beyond ? theirs : beyond);
+        gs_phase_add(phase, seen, own.ns);
+        return own;
     }
-    return elapsed > rounds * *round ? elapsed - rounds * *round : 0;
+    struct gs_phase before = *phase;
+    gs_phase_add(phase, seen, 0);
+    if (n > 2 && phase->contexts == n && before.begun && before.own_ns <= 2 * slice)
+        own.ns = rounds * slice > before.own_ns ? rounds * slice - before.own_ns : 0;
+    *phase = (struct gs_phase){.begun = phase->contexts == n};
+    return own;
+}
+
+/* The part of a window that was our own. */
+static inline struct gs_own gs_own(struct gs_slices *slices, const struct gs_seen *seen,
+                                   struct gs_phase *phase)
+{
+    uint64_t elapsed = seen->elapsed_ns, learnt = seen->learnt_ns, slice = slices->slice_ns;
+    uint64_t beyond = elapsed > learnt ? elapsed - learnt : 0;
+
+    if (seen->busy_milli <= GS_MILLI + 50) {
+        *phase = (struct gs_phase){.contexts = 1};
+        return (struct gs_own){.ns = elapsed};
+    }
+    uint64_t n = gs_contexts(seen->busy_milli), gap = gs_gap_ns(slice, n);
+    if (learnt != 0 && learnt < (slices->known ? slice / 4 * 3 : slice / 2)) {
+        uint64_t least = slice / 2 + GS_SWITCH_NS, doubt = learnt / 2 + GS_SWITCH_NS;
+        if (beyond < (slices->known || least < doubt ? least : doubt)) {
+            gs_phase_add(phase, seen, elapsed);
+            return (struct gs_own){.ns = elapsed};
+        }
+        if (beyond < gs_gap_ns(GS_SLICE_MOST_NS, n)) {
+            uint64_t rest = gs_interrupted(slices, seen, phase);
+            if (!slices->known || beyond < gap + gap / 2)
+                return (struct gs_own){.ns = rest, .rounds = 1, .guessed = true};
+        }
+    }
+    return gs_own_of_slices(slices, seen, phase, n);
 }
 
 /* The same for a window that begins behind a copy over the bus.  Its start marker was stamped by the copy's engine, so
@@ -103,12 +203,66 @@ static inline uint64_t gs_own_ns(struct gs_slices *slices, const struct gs_seen 
  * slice of a round at least; beyond that the learnt cost decides. */
 static inline uint64_t gs_own_behind_copy_ns(const struct gs_slices *slices, const struct gs_seen *seen)
 {
-    uint64_t n = gs_contexts(seen->busy_milli), round = slices->round_ns[n], elapsed = seen->elapsed_ns;
-    uint64_t least = elapsed > round ? (elapsed - round) / n : 0;
+    uint64_t n = gs_contexts(seen->busy_milli), gap = gs_gap_ns(slices->slice_ns, n);
+    uint64_t elapsed = seen->elapsed_ns;
+    uint64_t least = elapsed > gap ? (elapsed - gap) / n : 0;
 
     if (seen->busy_milli <= GS_MILLI + 50 || seen->learnt_ns > elapsed)
         return elapsed;
     return seen->learnt_ns < least ? least : seen->learnt_ns;
+}
+
+/* What light neighbours said they took, off a window's elapsed time: never all of it, and the rest waits for the next. */
+static inline uint64_t gs_take_lights(uint64_t *said_ns, uint64_t elapsed_ns)
+{
+    uint64_t most = elapsed_ns / 4 * 3, taken = *said_ns < most ? *said_ns : most;
+
+    *said_ns -= taken;
+    return elapsed_ns - taken;
+}
+
+/* -------- what switches cost --------
+ *
+ * A share is one of the time that switches leave.  Everybody says how often it was switched to; the part of the time
+ * that this took altogether goes on top of what each is charged. */
+
+struct gs_loss {
+    uint64_t at_ns, switch_ns; /* when it was looked at last, and what all had said by then */
+    uint32_t ppm;
+};
+
+#define GS_LOSS_NS   100000000u /* between two looks */
+#define GS_LOSS_MOST 300000u    /* ppm */
+
+static inline void gs_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns)
+{
+    uint64_t since = now_ns - loss->at_ns;
+
+    if (loss->at_ns != 0 && since < GS_LOSS_NS)
+        return;
+    if (loss->at_ns != 0 && since < 10 * GS_LOSS_NS) {
+        uint64_t ppm = switch_ns > loss->switch_ns ? (switch_ns - loss->switch_ns) * 1000000u / since : 0;
+        if (ppm > GS_LOSS_MOST)
+            ppm = GS_LOSS_MOST;
+        loss->ppm = (uint32_t)((3 * (uint64_t)loss->ppm + ppm) / 4);
+    } else {
+        loss->ppm = 0;
+    }
+    loss->at_ns = now_ns;
+    loss->switch_ns = switch_ns;
+}
+
+static inline uint64_t gs_loss_of(const struct gs_loss *loss, uint64_t elapsed_ns)
+{
+    return elapsed_ns / 1000000u * loss->ppm;
+}
+
+static inline uint64_t gs_loss_on_top(const struct gs_loss *loss, uint64_t own_ns)
+{
+    if (__builtin_expect(loss->ppm == 0, 1))
+        return 0;
+    return own_ns / (1000000u - loss->ppm) * loss->ppm +
+           own_ns % (1000000u - loss->ppm) * loss->ppm / (1000000u - loss->ppm);
 }
 
 /* Work that began `elapsed_ns` ago and still runs: what the others say they had is not ours, but whoever is ready to

@@ -61,8 +61,10 @@ static inline struct gs_cost *gs_cost_of(const struct gs_work *work)
 }
 
 /* A window that began with this work took `own_ns`, where `learnt_ns` was expected.  Alone in it, the work is known by
- * that; else it takes its part of the surprise, and windows of its own put right what others caused. */
-static inline void gs_cost_learn(struct gs_cost *cost, uint32_t launches, uint64_t learnt_ns, uint64_t own_ns)
+ * that; else it takes its part of the surprise, and windows of its own put right what others caused.  While others run,
+ * what is far below the mean tells that the mean holds interruptions. */
+static inline void gs_cost_learn(struct gs_cost *cost, uint32_t launches, uint64_t learnt_ns, uint64_t own_ns,
+                                 bool shared)
 {
     uint64_t mean_ns = cost->mean_ns;
 
@@ -72,7 +74,10 @@ static inline void gs_cost_learn(struct gs_cost *cost, uint32_t launches, uint64
             cost->countdown = 0; /* a great surprise: measure it alone */
         mean_ns = mean_ns - mean_ns / 8 + (uint64_t)((unsigned __int128)mean_ns * seen_ns / learnt_ns) / 8;
     } else if (launches == 1) {
-        mean_ns = own_ns / 4 > mean_ns ? own_ns : mean_ns - mean_ns / 8 + own_ns / 8;
+        if (shared && own_ns + own_ns / 2 < mean_ns)
+            mean_ns -= (mean_ns - own_ns) / 4;
+        else
+            mean_ns = own_ns / 4 > mean_ns ? own_ns : mean_ns - mean_ns / 8 + own_ns / 8;
     }
     cost->mean_ns = mean_ns == 0 ? 1 : mean_ns;
     __atomic_store_n(&cost->known, cost->work.function, __ATOMIC_RELEASE);

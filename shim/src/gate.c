@@ -38,7 +38,8 @@ int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
 
 int64_t gs_gate_window_ns(const struct gs_meter_device *device)
 {
-    int64_t part = in_flight_cap(device) / 2, window = is_shared(device) ? GS_SHARED_WINDOW_NS : GS_WINDOW_NS;
+    int64_t part = in_flight_cap(device) / 2;
+    int64_t window = is_shared(device) ? (int64_t)gs_slices_window_ns(&device->slices) : GS_WINDOW_NS;
 
     return window < part ? window : part;
 }

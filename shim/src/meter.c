@@ -103,34 +103,86 @@ static void usual_learn(struct gs_meter_device *device, uint64_t ns)
     __atomic_store_n(&device->usual_ns, new_ns, __ATOMIC_RELAXED);
 }
 
+/* A stream that ran dry begins a new session.  Those who mostly have short ones, and never an interruption, are light. */
+static void note_session(struct gs_meter_context *context, struct gs_stream *stream,
+                         const struct gs_window *window, const struct gs_own *own, uint32_t busy_milli)
+{
+    struct gs_device_activity *words = &context->device->region->own_activity->device[context->device->index];
+    bool begins = !window->contiguous, shared = busy_milli > GS_MILLI + 50;
+
+    if (begins) {
+        bool light = stream->session_whole && stream->session_ns < context->device->slices.slice_ns;
+        if (light && context->lightness < GS_LIGHT_MOST)
+            context->lightness++;
+        else if (!light)
+            context->lightness = context->lightness > 4 ? context->lightness - 4 : 0;
+        stream->session_ns = 0;
+        stream->session_whole = true;
+    }
+    stream->session_ns += own->ns;
+    stream->session_whole &= own->rounds == 0;
+    if (!shared && !gs_is_light(context))
+        return;
+    uint64_t switches = own->rounds + (shared && begins ? gs_is_light(context) ? 2 : 1 : 0);
+    __atomic_add_fetch(&words->switch_ns, switches * GS_SWITCH_NS, __ATOMIC_RELAXED);
+    if (gs_is_light(context))
+        __atomic_add_fetch(&words->light_ns, own->ns + (begins ? 2 * GS_SWITCH_NS : 0), __ATOMIC_RELAXED);
+}
+
+/* Less what light neighbours took of a window.  What they said while nothing of ours ran was not ours to begin with. */
+static uint64_t without_lights(struct gs_meter_context *context, const struct gs_window *window,
+                               uint64_t elapsed_ns)
+{
+    if (window->contiguous)
+        context->lights_left_ns += context->lights_ns - context->lights_seen_ns;
+    context->lights_seen_ns = context->lights_ns;
+    return gs_take_lights(&context->lights_left_ns, elapsed_ns);
+}
+
+#define GUESSES 16 /* windows of less than a slice are not interrupted so many times in a row */
+
 /* Our own part of a window between its start marker and its end marker. */
 static uint64_t measure(struct gs_meter_context *context, struct gs_stream *stream, struct gs_window *window,
                         int64_t elapsed_ns, uint64_t now_ns)
 {
     int64_t from = place_start(context, stream), to = from + elapsed_ns;
     uint64_t end = on_host(context, to, now_ns), others_ns = 0;
+    struct gs_slices *slices = &stream->device->slices;
 
     stream->through_ns = end;
     __atomic_store_n(&stream->device->through_ns, end, __ATOMIC_RELAXED);
     uint64_t fresh = gs_union_add(&context->charged, from, to);
     uint32_t busy = gs_history_busy(&context->history, end - (uint64_t)elapsed_ns, end, &others_ns);
     struct gs_seen seen = {
-        .elapsed_ns = (uint64_t)elapsed_ns,
+        .elapsed_ns = without_lights(context, window, (uint64_t)elapsed_ns),
         .learnt_ns = window->learnt_ns,
-        .longest_ns = stream->longest_ns,
-        .others_ns = window->contiguous ? others_ns : 0,
         .busy_milli = busy,
     };
-    uint64_t own = window->start != NULL ? gs_own_behind_copy_ns(&context->slices, &seen)
-                                         : gs_own_ns(&context->slices, &seen);
-    uint64_t submit_ns = window->closed_ns - window->opened_ns;
+    struct gs_own found = {.ns = 0};
+    if (!window->contiguous)
+        stream->phase = (struct gs_phase){.begun = true};
+    if (window->start != NULL)
+        found.ns = gs_own_behind_copy_ns(slices, &seen);
+    else
+        found = gs_own(slices, &seen, &stream->phase);
+    uint64_t own = found.ns, submit_ns = window->closed_ns - window->opened_ns;
 
+    stream->guesses = found.guessed ? stream->guesses + 1 : 0;
+    if (stream->guesses > GUESSES) { /* what is known is wrong: it has become more */
+        stream->guesses = 0;
+        found.guessed = false;
+        own = seen.elapsed_ns;
+    } else if (!slices->known && found.rounds != 0 && own < seen.elapsed_ns * GS_MILLI / 2 / busy) {
+        own = seen.elapsed_ns * GS_MILLI / 2 / busy; /* slices that were taken for too long */
+    }
     stream->gappy = !window->contiguous && submit_ns > own / 8 && own > window->learnt_ns + own / 8;
-    if (!stream->gappy && own > (uint64_t)elapsed_ns / NOTHING_PART)
-        gs_cost_learn(window->cost, window->launches, window->learnt_ns, own);
+    if (!stream->gappy && !found.guessed && own > (uint64_t)elapsed_ns / NOTHING_PART)
+        gs_cost_learn(window->cost, window->launches, window->learnt_ns, own, busy > GS_MILLI + 50);
+    own = found.ns;
     if (!window->contiguous)
         own = gs_without_gaps(own, submit_ns, window->learnt_ns);
-    gs_longest_learn(&stream->longest_ns, own);
+    found.ns = own;
+    note_session(context, stream, window, &found, busy);
     if (window->launches > 0)
         usual_learn(stream->device, own / window->launches);
     if (own > 2 * window->learnt_ns)

@@ -17,13 +17,12 @@
 #include "hooks.h"
 #include "region.h"
 
-#define GS_WINDOWS          32u       /* closed and not through yet, per stream */
-#define GS_WINDOW_NS        10000000u /* of work, while alone on the device */
-#define GS_SHARED_WINDOW_NS 400000u   /* less than half a slice: what slice decoding needs */
-#define GS_FIRST_TRUST      4         /* launches in a window, at first and after a surprise */
-#define GS_MOST_TRUST       128       /* and once windows take what was expected */
-#define GS_SPARE_EVENTS     64u       /* kept per context */
-#define GS_NOT_PLACED       INT64_MIN
+#define GS_WINDOWS      32u       /* closed and not through yet, per stream */
+#define GS_WINDOW_NS    10000000u /* of work, while alone on the device */
+#define GS_FIRST_TRUST  4         /* launches in a window, at first and after a surprise */
+#define GS_MOST_TRUST   128       /* and once windows take what was expected */
+#define GS_SPARE_EVENTS 64u       /* kept per context */
+#define GS_NOT_PLACED   INT64_MIN
 
 /* One device of the limits, as this process uses it. */
 struct gs_meter_device {
@@ -39,9 +38,11 @@ struct gs_meter_device {
     bool leaving;         /* what is in flight is the last of our turn */
     uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
     uint32_t busy;        /* contexts on the device, at the last look */
-    uint32_t waiting;     /* host threads inside the driver's own waits */
-    struct gs_line line;  /* the last good one */
-    bool line_taken;      /* somebody is writing it */
+    struct gs_slices slices;
+    struct gs_loss loss;
+    uint32_t waiting;    /* host threads inside the driver's own waits */
+    struct gs_line line; /* the last good one */
+    bool line_taken;     /* somebody is writing it */
 };
 
 struct gs_window {
@@ -83,7 +84,10 @@ struct gs_stream {
     uint64_t through_ns; /* host time at which the newest window that was read had ended */
     uint64_t used_ns;    /* by the oldest window that is not through, until seen_ns, by the clock */
     uint64_t seen_ns;
-    uint64_t longest_ns; /* of recent windows */
+    struct gs_phase phase;
+    uint64_t session_ns; /* own time since the stream had run dry */
+    bool session_whole;  /* without an interruption */
+    uint32_t guesses;    /* windows in a row of which nothing was measured */
     uint32_t head, tail; /* closed windows: [head, tail) modulo GS_WINDOWS */
     struct gs_window window[GS_WINDOWS];
 };
@@ -104,8 +108,18 @@ struct gs_meter_context {
     uint64_t running_ns;    /* charged of it, beyond what was prepaid */
     struct gs_union charged;
     struct gs_history history;
-    struct gs_slices slices;
+    uint32_t lightness;      /* how many of the latest sessions were shorter than a slice */
+    uint64_t lights_ns;      /* what light neighbours have said in all, at the last look */
+    uint64_t lights_seen_ns; /* at the window before */
+    uint64_t lights_left_ns; /* not taken off any window yet */
 };
+
+#define GS_LIGHT_MOST 16u
+
+static inline bool gs_is_light(const struct gs_meter_context *context)
+{
+    return context->lightness > GS_LIGHT_MOST / 2;
+}
 
 uint64_t gs_now(void);
 

@@ -33,7 +33,8 @@ void gs_charge(struct gs_meter_context *context, struct gs_meter_device *device,
         __atomic_add_fetch(&device->ahead_ns, (int64_t)context->shown_ns, __ATOMIC_RELAXED);
         context->running_ns = context->shown_ns = 0;
     }
-    __atomic_add_fetch(device->spent_ns, (int64_t)(own_ns - learnt_ns - clock_ns), __ATOMIC_RELAXED);
+    uint64_t cost_ns = own_ns + gs_loss_on_top(&device->loss, own_ns);
+    __atomic_add_fetch(device->spent_ns, (int64_t)(cost_ns - learnt_ns - clock_ns), __ATOMIC_RELAXED);
     __atomic_sub_fetch(&device->in_flight_ns, (int64_t)learnt_ns, __ATOMIC_RELAXED);
     __atomic_add_fetch(&device->region->own->device[device->index].launches, launches, __ATOMIC_RELAXED);
     publish(device, own_ns);
@@ -53,7 +54,8 @@ static uint64_t used(const struct gs_meter_context *context, struct gs_stream *s
     }
     if (now_ns >= stream->seen_ns + PIECE_NS) {
         uint32_t busy = gs_history_busy(&context->history, stream->seen_ns, now_ns, &others_ns);
-        stream->used_ns += gs_running_own_ns(now_ns - stream->seen_ns, others_ns, busy);
+        uint64_t ns = now_ns - stream->seen_ns;
+        stream->used_ns += gs_running_own_ns(ns, others_ns + gs_loss_of(&context->device->loss, ns), busy);
         stream->seen_ns = now_ns;
     }
     return stream->used_ns;

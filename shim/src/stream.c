@@ -56,6 +56,7 @@ static struct gs_meter_device *device_of(const struct gs_region *region, uint32_
             .busy = 1,
             .region = region,
         };
+        gs_slices_init(&device->slices);
         __atomic_store_n(&device->limits, &region->limits->device[index], __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&tables);
@@ -81,7 +82,7 @@ static struct gs_meter_context *context_of(CUcontext handle, struct gs_meter_dev
     }
     if (context != NULL && context->handle == NULL) {
         context->device = device;
-        gs_slices_init(&context->slices);
+        context->lightness = 0;
         __atomic_store_n(&context->handle, handle, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&tables);
@@ -186,7 +187,7 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
     stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
     stream->idle = true;
     stream->apart = false;
-    stream->longest_ns = 0;
+    stream->session_ns = stream->guesses = 0;
     stream->trust = GS_FIRST_TRUST;
     stream->next_bucket = *bucket_of(handle);
     *bucket_of(handle) = stream;

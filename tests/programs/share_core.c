@@ -33,14 +33,35 @@ void core_slices_init(struct gs_slices *slices)
     gs_slices_init(slices);
 }
 
-void core_longest_learn(uint64_t *longest_ns, uint64_t own_ns)
+void core_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
 {
-    gs_longest_learn(longest_ns, own_ns);
+    gs_slices_adopt(slices, slice_ns);
 }
 
-uint64_t core_own_ns(struct gs_slices *slices, const struct gs_seen *seen)
+uint64_t core_slices_window_ns(const struct gs_slices *slices)
 {
-    return gs_own_ns(slices, seen);
+    return gs_slices_window_ns(slices);
+}
+
+void core_own(struct gs_slices *slices, const struct gs_seen *seen, struct gs_phase *phase,
+              struct gs_own *own)
+{
+    *own = gs_own(slices, seen, phase);
+}
+
+uint64_t core_take_lights(uint64_t *said_ns, uint64_t elapsed_ns)
+{
+    return gs_take_lights(said_ns, elapsed_ns);
+}
+
+void core_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns)
+{
+    gs_loss_look(loss, now_ns, switch_ns);
+}
+
+uint64_t core_loss_on_top(const struct gs_loss *loss, uint64_t own_ns)
+{
+    return gs_loss_on_top(loss, own_ns);
 }
 
 uint64_t core_without_gaps(uint64_t own_ns, uint64_t submit_ns, uint64_t learnt_ns)

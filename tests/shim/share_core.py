@@ -66,7 +66,19 @@ class Part(ctypes.Structure):
 class Slices(ctypes.Structure):
     """struct gs_slices."""
 
-    _fields_ = (("round_ns", ctypes.c_uint64 * 17),)
+    _fields_ = (("slice_ns", ctypes.c_uint64), ("samples", ctypes.c_uint32), ("known", ctypes.c_bool))
+
+
+class Phase(ctypes.Structure):
+    """struct gs_phase."""
+
+    _fields_ = (
+        ("own_ns", ctypes.c_uint64),
+        ("elapsed_ns", ctypes.c_uint64),
+        ("contexts", ctypes.c_uint64),
+        ("begun", ctypes.c_bool),
+        ("interrupted", ctypes.c_bool),
+    )
 
 
 class Seen(ctypes.Structure):
@@ -75,10 +87,20 @@ class Seen(ctypes.Structure):
     _fields_ = (
         ("elapsed_ns", ctypes.c_uint64),
         ("learnt_ns", ctypes.c_uint64),
-        ("longest_ns", ctypes.c_uint64),
-        ("others_ns", ctypes.c_uint64),
         ("busy_milli", ctypes.c_uint32),
     )
+
+
+class Own(ctypes.Structure):
+    """struct gs_own."""
+
+    _fields_ = (("ns", ctypes.c_uint64), ("rounds", ctypes.c_uint64), ("guessed", ctypes.c_bool))
+
+
+class Loss(ctypes.Structure):
+    """struct gs_loss."""
+
+    _fields_ = (("at_ns", ctypes.c_uint64), ("switch_ns", ctypes.c_uint64), ("ppm", ctypes.c_uint32))
 
 
 class Span(ctypes.Structure):
@@ -120,7 +142,9 @@ def core() -> ctypes.CDLL:
         "look": ctypes.c_int64,
         "open": ctypes.c_bool,
         "wait_ns": ctypes.c_uint64,
-        "own_ns": ctypes.c_uint64,
+        "slices_window_ns": ctypes.c_uint64,
+        "take_lights": ctypes.c_uint64,
+        "loss_on_top": ctypes.c_uint64,
         "without_gaps": ctypes.c_uint64,
         "union_add": ctypes.c_uint64,
         "history_busy": ctypes.c_uint32,
@@ -137,8 +161,12 @@ def core() -> ctypes.CDLL:
     library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_bool]
     library.core_wait_ns.argtypes = [ctypes.POINTER(Line), ctypes.c_int64]
-    library.core_longest_learn.argtypes = [ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint64]
-    library.core_own_ns.argtypes = [ctypes.POINTER(Slices), ctypes.POINTER(Seen)]
+    library.core_slices_adopt.argtypes = [ctypes.POINTER(Slices), ctypes.c_uint64]
+    library.core_slices_window_ns.argtypes = [ctypes.POINTER(Slices)]
+    library.core_own.argtypes = [ctypes.POINTER(kind) for kind in (Slices, Seen, Phase, Own)]
+    library.core_take_lights.argtypes = [ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint64]
+    library.core_loss_look.argtypes = [ctypes.POINTER(Loss), ctypes.c_uint64, ctypes.c_uint64]
+    library.core_loss_on_top.argtypes = [ctypes.POINTER(Loss), ctypes.c_uint64]
     library.core_without_gaps.argtypes = [ctypes.c_uint64] * 3
     library.core_union_add.argtypes = [ctypes.POINTER(Union), ctypes.c_int64, ctypes.c_int64]
     library.core_history_add.argtypes = [

@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from share_core import MS, US, History, Line, Seen, Slices, core
+from share_core import MS, US, History, Line, Own, Phase, Seen, Slices, core
 
 SLICE_NS = 1024 * US
 SWITCH_NS = 50 * US
 LAUNCH_NS = 4 * US
-WINDOW_NS = 400 * US
 
 
 @dataclass
@@ -60,7 +59,7 @@ class Tenant:
     window_from_ns: int = 0
     start_ns: int | None = None
     spent: ctypes.c_int64 = field(default_factory=ctypes.c_int64)
-    longest: ctypes.c_uint64 = field(default_factory=ctypes.c_uint64)
+    phase: Phase = field(default_factory=Phase)
     history: History = field(default_factory=History)
     slices: Slices = field(default_factory=Slices)
 
@@ -118,7 +117,7 @@ class Model:
         t.in_flight_ns += cost
         t.spent.value += int(cost)
         t.issued += 1
-        if sum(t.window) >= WINDOW_NS:
+        if sum(t.window) >= core().core_slices_window_ns(ctypes.byref(t.slices)):
             self.mark(t)
         t.next_ns = self.now + LAUNCH_NS
         if t.batch and t.issued % t.batch == 0:
@@ -144,13 +143,17 @@ class Model:
         others = ctypes.c_uint64()
         busy = core().core_history_busy(ctypes.byref(t.history), start, self.now, ctypes.byref(others))
         elapsed = self.now - start
-        published = others.value if marker.contiguous else 0
-        seen = Seen(elapsed, marker.learnt_ns, t.longest.value, published, busy)
-        own = core().core_own_ns(ctypes.byref(t.slices), ctypes.byref(seen))
+        seen, found = Seen(elapsed, marker.learnt_ns, busy), Own()
+        if not marker.contiguous:
+            t.phase = Phase(begun=True)
+        core().core_own(
+            ctypes.byref(t.slices), ctypes.byref(seen), ctypes.byref(t.phase), ctypes.byref(found)
+        )
+        own = found.ns
         if not marker.contiguous:
             own = core().core_without_gaps(own, marker.submit_ns, marker.learnt_ns)
-        core().core_longest_learn(ctypes.byref(t.longest), own)
-        t.learnt_ns += (own / marker.launches - t.learnt_ns) / 8
+        if not found.guessed:
+            t.learnt_ns += (own / marker.launches - t.learnt_ns) / 8
         t.spent.value += own - marker.learnt_ns
         t.in_flight_ns -= marker.learnt_ns
         t.charged_ns += own

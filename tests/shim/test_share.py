@@ -12,7 +12,6 @@ from sharing import FULL, POINTS, SETTLE_S, Device, hold, near
 
 Make = Callable[..., Device]
 SECONDS = 10
-SWITCHES = 3.0  # percent that two saturating tenants lose to switching, at slices of 1.024 ms
 
 
 def settled(device: Device, *programs: tuple[object, ...]) -> list[subprocess.Popen[str]]:
@@ -39,8 +38,7 @@ def test_one_tenant_alone(make_virtual_device: Make, cap: int, kernel_ns: int) -
 def test_on_the_real_clock(make_device: Make) -> None:
     device = make_device(30, 70)
     programs = settled(device, (0, "kernel", 200 * US), (1, "kernel", 200 * US))
-    left = 100 - SWITCHES
-    hold("30/70", lambda: device.shares(programs, 3), [100 * 30 / left, 100 - 100 * 30 / left])
+    hold("30/70", lambda: device.shares(programs, 3), [30, 70])
 
 
 def test_the_same_programs_are_charged_the_same(make_virtual_device: Make) -> None:
@@ -114,17 +112,54 @@ def test_copies_over_the_bus_are_not_charged_beside_a_neighbour(
 
 @pytest.mark.parametrize(("first_ns", "second_ns"), [(200 * US, 200 * US), (50 * US, MS), (4 * MS, 50 * US)])
 def test_two_tenants_contend(make_virtual_device: Make, first_ns: int, second_ns: int) -> None:
-    """Caps of 30 and 70 %: of all the time; the switches come out of the second one's."""
+    """Caps of 30 and 70 %, of the time that switches leave."""
     device = make_virtual_device(30, 70)
     programs = settled(device, (0, "kernel", first_ns), (1, "kernel", second_ns))
-    left = 100 - SWITCHES
-    assert near(device.shares(programs, SECONDS), [100 * 30 / left, 100 - 100 * 30 / left])
+    assert near(device.shares(programs, SECONDS), [30, 70], 1.5)
+
+
+def charged_to_used(device: Device, seconds: float) -> list[float]:
+    """Of each tenant, in that time."""
+
+    def both() -> tuple[list[int], list[int]]:
+        processes = device.truth()["processes"]
+        return [device.charged_ns(i) for i in range(len(processes))], [p["gpu_ns"] for p in processes]
+
+    charged, used = both()
+    device.wait(seconds)
+    charged_then, used_then = both()
+    return [(c - a) / (d - b) for a, b, c, d in zip(charged, used, charged_then, used_then, strict=True)]
+
+
+@pytest.mark.parametrize("slice_ns", [300 * US, 2 * MS])
+def test_slices_of_any_length_are_learnt(
+    monkeypatch: pytest.MonkeyPatch, make_virtual_device: Make, slice_ns: int
+) -> None:
+    """Of which nobody told us, with three tenants: charged right, and with the shares they were promised."""
+    monkeypatch.setenv("SIMGPU_SLICE_NS", str(slice_ns))
+    device = make_virtual_device(20, 30, 50)
+    programs = settled(device, *((i, "kernel", 200 * US) for i in range(3)))
+    assert near(charged_to_used(device, 5), [1, 1, 1], 0.05)
+    assert near(device.shares(programs, SECONDS), [20, 30, 50], 1.5)
+
+
+def test_many_equal_tenants_are_charged_right(make_virtual_device: Make) -> None:
+    device = make_virtual_device(*[6] * 16)
+    programs = settled(device, *((i, "kernel", 200 * US) for i in range(16)))
+    assert near(charged_to_used(device, 3), [1] * 16, 0.05)
+    assert near(device.shares(programs, 3), [100 / 16] * 16, 0.5)
+
+
+def test_who_is_beside_a_light_tenant_is_charged_for_its_own_time(make_virtual_device: Make) -> None:
+    device = make_virtual_device(20, 100)
+    settled(device, (0, "kernel", 100 * US, 4, 300), (1, "kernel", 200 * US))
+    assert near(charged_to_used(device, 5), [1, 1], 0.05)
 
 
 def test_a_tenant_beside_one_that_may_use_everything(make_virtual_device: Make) -> None:
     device = make_virtual_device(30, 100)
     programs = settled(device, (0, "kernel", 200 * US), (1, "kernel", 200 * US))
-    assert near(device.shares(programs, SECONDS), [31, 69])
+    assert near(device.shares(programs, SECONDS), [30, 70])
 
 
 def test_a_light_tenant_keeps_its_rate_and_pays_for_its_own_work_only(make_virtual_device: Make) -> None:
