@@ -71,11 +71,9 @@ out([len(p), code, full // MIB, kept // MIB, again, trim, host, info() == before
     ]
 
 
-OWN, FOUND = "pool_of(MANAGED, {})", "new('cuMemGetMemPool', at({}), MANAGED)[1]"
-
-
 @pytest.mark.parametrize(
-    ("how", "place"), [(OWN, "NONE"), (OWN, "DEVICE"), (OWN, "HOST"), (FOUND, "NONE"), (FOUND, "NODE")]
+    ("how", "place"),
+    [("pool_of(MANAGED, {})", "HOST"), ("new('cuMemGetMemPool', at({}), MANAGED)[1]", "NONE")],
 )
 def test_managed_pools_obey_the_quota(tenant: Tenant, how: str, place: str) -> None:
     """All of it at once, as other managed memory, wherever its pages are."""
