@@ -20,6 +20,8 @@ REFUSED_LATER = {
     "cuDeviceSetMemPool": "cuMemAllocAsync",
     "cuMemSetMemPool": "cuMemAllocAsync",
     "cuMemPoolCreate": "cuMemAllocFromPoolAsync",
+    "cuMemGetDefaultMemPool": "cuMemAllocFromPoolAsync",
+    "cuMemGetMemPool": "cuMemAllocFromPoolAsync",
     "cuLinkComplete": "cuModuleLoadData",
     "cuMulticastBind": "cuMemCreate",
     "cuMemMapArrayAsync": "cuMemCreate",
