@@ -13,9 +13,7 @@ NAMES = ("numba-cuda", "cuda-bindings", "cuda-core")
 QUICK = (
     "test_cuda_memory",
     "test_deallocations",
-    "test_events",
     "test_host_alloc",
-    "test_linker",
     "test_pinned",
 )
 
@@ -108,7 +106,7 @@ def test_the_runner_survives_what_tests_do(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.timeout(300)
 def test_some_of_numba_does_what_its_list_says(tmp_path: Path) -> None:
     judged, _ = suites.run(suite("numba-cuda"), [f"cudadrv/{name}" for name in QUICK], tmp_path)
-    assert len(judged) > 50
+    assert len(judged) > 30
     assert differences(read_list("numba-cuda"), judged, whole=False) == []
 
 
