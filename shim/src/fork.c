@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "array_size.h"
+#include "collective.h"
 #include "context.h"
 #include "graph_memory.h"
 #include "hold.h"
@@ -40,6 +41,7 @@ static void in_child(void)
     gs_graph_memory_forget();
     gs_meter_forget();
     gs_hold_forget();
+    gs_collective_forget();
     gs_region_after_fork(1);
 }
 

@@ -125,7 +125,7 @@ static int64_t least(int64_t a, int64_t b)
 int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t want_ns)
 {
     int64_t window_ns = NO_CAP_NS;
-    uint64_t pause = DRAIN_MIN_NS;
+    uint64_t pause = DRAIN_MIN_NS, open_since_ns = 0;
     bool below = gs_hold_below(device);
     bool full = false;
 
@@ -138,11 +138,14 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         int64_t owing = available <= 0 && gs_turns_contended(device, now_ns) ? (int64_t)line.burst_ns : 0;
         device->closed = !gs_bucket_open(&line, available + owing, device->closed);
         if (device->closed) {
+            open_since_ns = 0;
             gs_turns_leave(device);
             wait_for(device, gs_bucket_wait_ns(&line, available + owing), now_ns);
             continue;
         }
-        struct gs_wish wish = {now_ns, need_ns, NO_CAP_NS};
+        if (open_since_ns == 0)
+            open_since_ns = now_ns;
+        struct gs_wish wish = {now_ns, open_since_ns, need_ns, NO_CAP_NS};
         uint64_t held_ns = gs_hold(device, &wish);
         window_ns = wish.window_ns;
         device->leaving = held_ns != 0;

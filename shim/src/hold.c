@@ -1,9 +1,11 @@
 /* hold.c -- what may keep a launch waiting beside its tenant's own bucket on the device: the tenant is paused, somebody
  * of higher priority is busy, it is another one's turn, or the tenant is in debt on another device of its gang. */
+#include "collective.h"
 #include "hold.h"
 
-#define LOOK_NS 20000000ull /* a change of limits is seen within this */
-#define EDGE_NS 500000ull   /* what others do is seen within this: a thousandth of a core */
+#define LOOK_NS 20000000ull  /* a change of limits is seen within this */
+#define GANG_NS 100000000ull /* a device waits for another one's debt at most */
+#define EDGE_NS 500000ull    /* what others do is seen within this: a thousandth of a core */
 
 static uint64_t load(const uint64_t *word)
 {
@@ -28,18 +30,22 @@ static bool yields(const struct gs_meter_device *device, uint64_t now_ns)
 
 /* -------- the gang -------- */
 
-/* The longest that another device's debt takes: the tenant's devices open and close together. */
-static uint64_t gang(const struct gs_meter_device *device, uint64_t now_ns)
+/* The longest that another device's debt takes: the tenant's devices open and close together.  Not for ever: what runs
+ * into debt there may be another process's kernel that waits for what we are about to launch. */
+static uint64_t gang(const struct gs_meter_device *device, uint64_t now_ns, uint64_t since_ns)
 {
     const struct gs_region *region = device->region;
     uint64_t longest = 0;
 
+    if (now_ns - since_ns > GANG_NS)
+        return 0;
     for (uint32_t row = 0; row < region->limits->device_count && row < GS_MAX_DEVICES; row++) {
         const struct gs_device_limits *limits = &region->limits->device[row];
         uint32_t cap_ppm = __atomic_load_n(&limits->cap_ppm, __ATOMIC_RELAXED);
         struct gs_line line;
 
-        if (row == device->index || cap_ppm == GS_NO_CAP_PPM || !gs_line_read(limits, &line))
+        if (row == device->index || cap_ppm == GS_NO_CAP_PPM || !gs_line_read(limits, &line) ||
+            gs_collective_runs(row)) /* it may wait for this device, and its debt grows until then */
             continue;
         int64_t available = gs_bucket_look(&region->usage->device[row].spent_ns, &line, now_ns);
         uint64_t wait = available > 0 ? 0 : gs_bucket_wait_ns(&line, available);
@@ -54,7 +60,7 @@ uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish)
 
     if (__atomic_load_n(&device->region->limits->paused, __ATOMIC_RELAXED) != 0)
         return LOOK_NS;
-    wait = gang(device, wish->now_ns);
+    wait = gang(device, wish->now_ns, wish->since_ns);
     if (wait == 0 && yields(device, wish->now_ns))
         wait = EDGE_NS;
     return wait != 0 ? wait : gs_turns_hold(device, wish);

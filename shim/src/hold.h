@@ -7,6 +7,7 @@
 /* A launch that wants to pass. */
 struct gs_wish {
     uint64_t now_ns;
+    uint64_t since_ns; /* its own bucket has been open, and it has waited */
     int64_t need_ns;
     int64_t window_ns; /* set when it may pass: so much work may be in flight */
 };

@@ -1,4 +1,5 @@
 /* launch.c -- what every launch does, and the launches of kernels in all spellings but the common one. */
+#include "collective.h"
 #include "gate.h"
 #include "launch.h"
 
@@ -21,13 +22,18 @@ static int64_t left_ns(const struct gs_stream *stream)
 }
 
 /* Waits, sets the start marker where one is needed, and prepays for a window. */
-static void open_window(struct gs_stream *stream, struct gs_cost *cost, int64_t cost_ns, bool alone)
+static void open_window(struct gs_stream *stream, struct gs_cost *cost, int64_t cost_ns, bool alone,
+                        bool joins)
 {
     int64_t window_ns = alone ? 0 : gs_gate_window_ns(stream->device);
 
     if (window_ns > cost_ns * stream->trust) /* cost_ns is at most hours */
         window_ns = cost_ns * stream->trust;
-    int64_t granted_ns = gs_gate_pass(stream->device, cost_ns, window_ns);
+    int64_t granted_ns = cost_ns;
+    if (joins)
+        gs_gate_prepay(stream->device, cost_ns);
+    else
+        granted_ns = gs_gate_pass(stream->device, cost_ns, window_ns);
 
     if (alone || stream->idle || stream->apart)
         gs_meter_begin(stream, alone);
@@ -56,13 +62,20 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
         launch.stream = NULL;
         return launch;
     }
-    struct gs_cost *cost = gs_cost_of(work);
+    struct gs_work known = *work;
+    bool collective = gs_collective_is(work->function);
+    if (collective)
+        known.function = (const char *)work->function + 1; /* no launch of it takes the short way */
+    struct gs_cost *cost = gs_cost_of(&known);
     uint64_t mean_ns = __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
     int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
     if (alone || stream->idle || left_ns(stream) < cost_ns) {
         launch.alone = alone || wants_sample(cost, stream);
-        open_window(stream, cost, cost_ns, launch.alone);
+        open_window(stream, cost, cost_ns, launch.alone,
+                    collective && gs_collective_runs_beside(stream->device));
     }
+    if (collective)
+        gs_collective_begins(stream->device);
     __atomic_fetch_sub(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&stream->launches_left, 1, __ATOMIC_RELAXED);
     launch.cost_ns = cost_ns;

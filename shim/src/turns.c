@@ -18,7 +18,8 @@ static struct places {
     struct gs_turns turns;
     struct gs_owed owed;
     uint64_t rests_until_ns; /* the end of our place, if what is left of it is others' */
-    uint64_t own_until_ns;   /* by the table, of the turn in which something was launched last */
+    uint64_t kept_since_ns; /* by somebody whose work is not through, although it is our turn; 0: by nobody */
+    uint64_t own_until_ns;  /* by the table, of the turn in which something was launched last */
 } places[GS_MAX_DEVICES];
 
 /* What the others do. */
@@ -154,7 +155,10 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     const uint64_t others_ns =
         others->busy_until_ns > now_ns + early_ns ? others->busy_until_ns - now_ns - early_ns : 0;
     const uint64_t left = until_ns - now_ns;
-    const bool is_free = others_ns == 0 || running;
+    /* What never ends may wait for a peer on another device, whose turn is ours there. */
+    const bool is_kept = others_ns != 0 && !running;
+    const bool is_free =
+        !is_kept || (here->kept_since_ns != 0 && now_ns - here->kept_since_ns > here->turns.period_ns);
     bool rests = false;
 
     if (place == others->own && is_free) {
@@ -170,9 +174,12 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     others->ready[others->own] = !rests || !others->any;
     uint32_t holder = gs_turn_holder(&here->turns, place, others->ready);
     if (holder != others->own) {
+        here->kept_since_ns = 0;
         uint64_t busy_until = gs_busy_until(words_of(device, here->turns.turn[holder].tenant_index));
         return wait_for(busy_until > now_ns ? busy_until - now_ns : GS_FOREVER_NS, HANDOVER_NS, left);
     }
+    if (is_kept && here->kept_since_ns == 0)
+        here->kept_since_ns = now_ns;
     if (!is_free)
         return wait_for(others_ns, HANDOVER_NS / 2, GS_FOREVER_NS);
     wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;

@@ -1,0 +1,141 @@
+"""Kernels that wait on the GPU for a peer on another device: no gate keeps the peer waiting."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from share_core import MS
+
+from gshare.shim import abi, preload_environment, sim
+from gshare.shim.sim.virtual import VirtualClock
+
+HERE = Path(__file__).resolve().parent
+KERNEL_MS = 300
+COLLECTIVES = ["ncclDevKernel_AllReduce_Sum_f32_RING_LL", "_Z20ncclKernel_AllReducev", "ncclKernel_Broadcast"]
+PLAIN = ["spinner", "my_ncclKernel", "_Z7myncclDevKernelv"]
+
+PROGRAM = """
+import json, sys, time
+from driver_calls import *
+name, order = sys.argv[1], [int(word) for word in sys.argv[2]]
+ptx = f".version 6.0\\n.target sm_50\\n.address_size 64\\n.visible .entry {name}() {{ ret; }}\\n".encode()
+call("cuInit", 0)
+places = {}
+for device in order:
+    context = new("cuCtxCreate_v2", 0, device)[1]
+    module = new("cuModuleLoadData", ptx)[1]
+    places[device] = context, u64(new("cuModuleGetFunction", module, name.encode())[1])
+def launch(device):
+    call("cuCtxSetCurrent", u64(places[device][0]))
+    assert cuda.cuLaunchKernel(places[device][1], 1, 1, 1, 1, 1, 1, 0, u64(0), None, None) == 0
+def finish():
+    for context, _ in places.values():
+        call("cuCtxSetCurrent", u64(context))
+        call("cuCtxSynchronize")
+for device in order:
+    launch(device)
+    finish()
+time.sleep(5 - time.monotonic() % 5)
+launch(order[0])
+before = time.monotonic()
+launch(order[1])
+print(json.dumps(1000 * (time.monotonic() - before)), flush=True)
+finish()
+"""
+
+
+class Pair:
+    """Two devices, and tenants that have 30 % of both."""
+
+    def __init__(self, folder: Path, environ: dict[str, str], name: str) -> None:
+        self.machine = str(folder / "machine")
+        self.clock = VirtualClock(self.machine, "h200*2")
+        self.name = name
+        self.environ = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
+        self.environ["SIMGPU_KERNELS"] = f"{name}={KERNEL_MS * MS}"
+        abi.create_activity(folder / "activity")
+        self.limits: list[abi.Limits] = []
+        self.folders: list[Path] = []
+        for index in range(2):
+            own = folder / f"tenant-{index}"
+            own.mkdir()
+            devices = [
+                abi.DeviceLimits(
+                    uuid=uuid.UUID(device["uuid"].removeprefix("GPU-")).bytes,
+                    device_memory_bytes=device["memory_bytes"],
+                    memory_limit_bytes=device["memory_bytes"],
+                    cap_ppm=300_000,
+                    burst_ns=20 * MS,
+                    resume_ns=5 * MS,
+                    in_flight_ns=2 * MS,
+                )
+                for device in self.clock.stat()["devices"]
+            ]
+            abi.create_limits(
+                own / "limits", f"t{index}", index, devices, now_ns=self.clock.now_ns, tenants_bound=2
+            )
+            abi.create_usage(own / "usage")
+            os.link(folder / "activity", own / "activity")
+            self.folders.append(own)
+            self.limits.append(abi.Limits(own / "limits", writable=True))
+
+    def close(self) -> None:
+        self.clock.close()
+        for limits in self.limits:
+            limits.close()
+        sim.stop(self.machine)
+
+    def start(self, tenant: int, order: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM, self.name, order]
+        return self.clock.start(command, preload_environment(self.folders[tenant], self.environ))
+
+
+def waited_ms(program: subprocess.Popen[str]) -> float:
+    """How long the second launch took."""
+    out, error = program.communicate(timeout=60)
+    assert program.returncode == 0, error
+    return float(out)
+
+
+@pytest.fixture
+def make_pair(tmp_path: Path, environ: dict[str, str]) -> Iterator[object]:
+    pairs: list[Pair] = []
+
+    def make(name: str) -> Pair:
+        pairs.append(Pair(tmp_path, environ, name))
+        return pairs[-1]
+
+    yield make
+    for pair in pairs:
+        pair.close()
+
+
+@pytest.mark.parametrize("name", COLLECTIVES + PLAIN)
+def test_a_member_of_a_group_does_not_wait_for_the_debt_of_another(make_pair: object, name: str) -> None:
+    """The first one's device is in debt at once; others wait for that, if not for ever."""
+    pair = make_pair(name)  # type: ignore[operator]
+    program = pair.start(0, "01")
+    pair.clock.run(12)
+    took = waited_ms(program)
+    print(f"{took:.1f} ms")
+    assert took < 1 if name in COLLECTIVES else 50 < took < 200
+
+
+@pytest.mark.parametrize("name", [COLLECTIVES[0], PLAIN[0]])
+def test_two_groups_that_hold_a_device_each_both_go_on(make_pair: object, name: str) -> None:
+    """In turns, each would wait for the other's device until the other's kernel is through."""
+    pair = make_pair(name)  # type: ignore[operator]
+    for limits in pair.limits:
+        for device in range(2):
+            limits.set_turns(device, 20 * MS, [(0, 0), (10 * MS, 1)])
+    programs = [pair.start(0, "01"), pair.start(1, "10")]
+    pair.clock.run(20)
+    took = [waited_ms(program) for program in programs]
+    print(took)
+    assert max(took) < 1 if name in COLLECTIVES else max(took) > 10
