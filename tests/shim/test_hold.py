@@ -80,10 +80,10 @@ def test_low_priority_has_what_is_left_of_one_that_never_waits(make_virtual_devi
     high = device.python(0, NEVER_WAITS)
     low = device.start(1, "kernel", 200 * US)
     device.wait(SETTLE_S)
-    high_share, vague = device.shares([high, low], 3)  # type: ignore[list-item]
+    high_share, vague = device.shares([high, low], 3)
     device.limits[0].set_below(True)
     device.wait(0.1)
-    still, exact = device.shares([high, low], 3)  # type: ignore[list-item]
+    still, exact = device.shares([high, low], 3)
     print(f"high {high_share:.1f} and {still:.1f}, low {vague:.1f} and {exact:.1f}")
     assert still >= 0.98 * high_share
     assert exact >= 0.85 * (100 - still) > vague
