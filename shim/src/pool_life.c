@@ -31,9 +31,11 @@ GSHARE_HOOK(cuMemGetMemPool, (CUmemoryPool * pool, CUmemLocation *location, int 
 {
     CUresult result = REAL(cuMemGetMemPool)(pool, location, type);
 
+    if (!gs_region())
+        return result;
     if (!result && gs_pool_is_gone(*pool)) /* then the driver goes back to the usual one */
         result = REAL(cuMemGetDefaultMemPool)(pool, location, type);
-    if (!result && gs_region())
+    if (!result)
         note(*pool, location, type, 1);
     return result;
 }
