@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from gshare.controller.lock import controller_lives
+
 GSHARE = (sys.executable, "-m", "gshare.cli")
 TIMEOUT_S = 60
 
@@ -70,7 +72,8 @@ class Home:
         for child in self.children:
             child.kill()
             child.communicate()
-        self.gshare("controller", "stop")
+        if controller_lives(self.run_dir / "controller.lock"):
+            self.gshare("controller", "stop")
 
 
 class Allocator:
