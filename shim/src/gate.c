@@ -65,8 +65,13 @@ static void sleep_until(uint64_t until_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* a signal only makes us look early */
 }
 
-/* How long until about half of what is in flight is through; where others wait for the device and nobody else runs, half of
- * what of it remains; at the end of a turn, all. */
+static bool has_neighbours(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->region->limits->tenants_bound, __ATOMIC_RELAXED) > 1;
+}
+
+/* How long until about half of what is in flight is through; or of what of it remains, where nobody else runs but might,
+ * and the device should not run dry before; at the end of a turn all of it. */
 static uint64_t drain_ns(const struct gs_meter_device *device)
 {
     int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
@@ -74,7 +79,7 @@ static uint64_t drain_ns(const struct gs_meter_device *device)
 
     if (device->leaving)
         ns = gs_remaining_ns(device, gs_now()) / 16;
-    else if (device->busy <= 1 && device->awaited)
+    else if (device->busy <= 1 && has_neighbours(device))
         ns = gs_remaining_ns(device, gs_now()) / 2;
     return ns < DRAIN_MIN_NS ? DRAIN_MIN_NS : ns > DRAIN_MAX_NS ? DRAIN_MAX_NS : ns;
 }
