@@ -131,13 +131,13 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
 {
     int64_t window_ns = NO_CAP_NS;
     uint64_t pause = DRAIN_MIN_NS, open_since_ns = 0;
-    bool below = gs_hold_below(device);
+    const bool below = gs_hold_below(device);
     bool full = false;
 
     while (__atomic_load_n(&device->limits->cap_ppm, __ATOMIC_RELAXED) != GS_NO_CAP_PPM) {
         uint64_t now_ns = gs_now();
         struct gs_line line;
-        device->awaited = gs_hold_turns(device) || gs_hold_below(device);
+        device->awaited = below || gs_hold_turns(device);
         current_line(device, &line);
         int64_t available = gs_bucket_look(device->spent_ns, &line, now_ns);
         int64_t owing = available <= 0 && gs_turns_contended(device, now_ns) ? (int64_t)line.burst_ns : 0;

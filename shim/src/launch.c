@@ -62,11 +62,15 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
         launch.stream = NULL;
         return launch;
     }
-    struct gs_work known = *work;
     bool collective = gs_collective_is(work->function);
-    if (collective)
-        known.function = (const char *)work->function + 1; /* no launch of it takes the short way */
-    struct gs_cost *cost = gs_cost_of(&known);
+    struct gs_work seen_here;
+    if (__builtin_expect(collective,
+                         0)) { /* under another name, so that no launch of it takes the short way */
+        seen_here = *work;
+        seen_here.function = (const char *)work->function + 1;
+        work = &seen_here;
+    }
+    struct gs_cost *cost = gs_cost_of(work);
     uint64_t mean_ns = __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
     int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
     if (alone || stream->idle || left_ns(stream) < cost_ns) {
