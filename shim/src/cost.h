@@ -32,9 +32,9 @@ extern struct gs_cost gs_costs[GS_COSTS] __attribute__((visibility("hidden")));
 
 static inline struct gs_cost *gs_cost_place(const void *function, uint32_t grid_x)
 {
-    uint64_t mixed = ((uintptr_t)function + grid_x) * 0x9e3779b97f4a7c15ull;
+    uint32_t mixed = ((uint32_t)(uintptr_t)function + grid_x) * 0x9e3779b1u;
 
-    return &gs_costs[mixed >> (64 - GS_COST_BITS)]; /* the high bits of a product are the mixed ones */
+    return &gs_costs[mixed >> (32 - GS_COST_BITS)]; /* the high bits of a product are the mixed ones */
 }
 
 /* In this order, or the compiler compares neighbours together, for which it stores the arguments first. */

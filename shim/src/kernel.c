@@ -56,12 +56,15 @@ static CUresult limited_cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsi
                                        unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
                                        struct on_stack rest)
 {
-    struct gs_work work = {f,         gridDimX,  gridDimY,       gridDimZ,
-                           blockDimX, blockDimY, rest.blockDimZ, rest.sharedMemBytes};
+    struct gs_stream *stream = gs_thread.stream;
     launch_function *next = metered_cuLaunchKernel;
 
-    if (gs_launch_covered(gs_legacy(rest.hStream), &work))
-        next = &REAL(cuLaunchKernel);
+    if (gs_launch_same(stream, gs_legacy(rest.hStream))) {
+        struct gs_work work = {f,         gridDimX,  gridDimY,       gridDimZ,
+                               blockDimX, blockDimY, rest.blockDimZ, rest.sharedMemBytes};
+        if (gs_launch_prepaid(stream, &work))
+            next = &REAL(cuLaunchKernel);
+    }
     return ((as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, rest);
 }
 
@@ -81,12 +84,15 @@ static CUresult limited_cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX,
                                             unsigned int gridDimZ, unsigned int blockDimX,
                                             unsigned int blockDimY, struct on_stack rest)
 {
-    struct gs_work work = {f,         gridDimX,  gridDimY,       gridDimZ,
-                           blockDimX, blockDimY, rest.blockDimZ, rest.sharedMemBytes};
+    struct gs_stream *stream = gs_thread.stream;
     launch_function *next = metered_cuLaunchKernel_ptsz;
 
-    if (gs_launch_covered(gs_per_thread(rest.hStream), &work))
-        next = &REAL(cuLaunchKernel_ptsz);
+    if (gs_launch_same(stream, gs_per_thread(rest.hStream))) {
+        struct gs_work work = {f,         gridDimX,  gridDimY,       gridDimZ,
+                               blockDimX, blockDimY, rest.blockDimZ, rest.sharedMemBytes};
+        if (gs_launch_prepaid(stream, &work))
+            next = &REAL(cuLaunchKernel_ptsz);
+    }
     return ((as_passed *)(void *)next)(f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, rest);
 }
 

@@ -14,15 +14,13 @@ static inline bool gs_launch_unlimited(void)
     return __builtin_expect(__atomic_load_n(gs_thread.cap_ppm, __ATOMIC_RELAXED) == GS_NO_CAP_PPM, 1);
 }
 
-/* True: prepaid and counted, and the window goes on after it. */
-static inline __attribute__((always_inline)) bool gs_launch_covered(CUstream handle,
+/* True: prepaid and counted, and the window of this stream, the one launched into last, goes on after it. */
+static inline __attribute__((always_inline)) bool gs_launch_prepaid(struct gs_stream *stream,
                                                                     const struct gs_work *work)
 {
-    struct gs_stream *stream = gs_thread.stream;
     struct gs_cost *cost = gs_cost_place(work->function, work->grid_x);
 
-    if (__atomic_load_n(&stream->handle, __ATOMIC_RELAXED) != handle || cost->known != work->function ||
-        !gs_cost_is(cost, work))
+    if (cost->known != work->function || !gs_cost_is(cost, work))
         return false;
     int64_t cost_ns = (int64_t)cost->mean_ns;
     if (__atomic_sub_fetch(&stream->credit_ns, cost_ns, __ATOMIC_RELAXED) < 0) {
@@ -35,6 +33,19 @@ static inline __attribute__((always_inline)) bool gs_launch_covered(CUstream han
         return false;
     }
     return true;
+}
+
+/* Is it the stream launched into last? */
+static inline __attribute__((always_inline)) bool gs_launch_same(const struct gs_stream *last,
+                                                                 CUstream handle)
+{
+    return __atomic_load_n(&last->handle, __ATOMIC_RELAXED) == handle;
+}
+
+static inline __attribute__((always_inline)) bool gs_launch_covered(CUstream handle,
+                                                                    const struct gs_work *work)
+{
+    return gs_launch_same(gs_thread.stream, handle) && gs_launch_prepaid(gs_thread.stream, work);
 }
 
 /* The same as a number, 0 or 1, for those who may not branch. */
@@ -60,7 +71,8 @@ void gs_launch_apart(CUstream handle);
 /* A launch into a default stream names none; which one that is depends on the spelling of the function. */
 static inline CUstream gs_legacy(CUstream handle)
 {
-    return handle != NULL ? handle : CU_STREAM_LEGACY;
+    return (CUstream)((uintptr_t)handle +
+                      (handle == NULL)); /* CU_STREAM_LEGACY is 1: no branch, no constant */
 }
 
 static inline CUstream gs_per_thread(CUstream handle)
