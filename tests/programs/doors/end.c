@@ -35,15 +35,13 @@ void let_go(struct actor *a, const struct held *held)
 
 void synchronise(struct actor *a)
 {
-    size_t free_bytes, total_bytes; /* the simulated driver looks then who still has what was shared */
-
     for (int i = 0; i < devices * PLACES_PER_DEVICE; i++)
         for (int tries = 0; places[i].alive && tries < TRIES; tries++)
             if (DO(cuCtxSetCurrent, places[i].context) == CUDA_SUCCESS &&
-                DO(cuCtxSynchronize) == CUDA_SUCCESS &&
-                DO(cuMemGetInfo_v2, &free_bytes, &total_bytes) == CUDA_SUCCESS)
+                DO(cuCtxSynchronize) == CUDA_SUCCESS)
                 break;
     DO(cuCtxSynchronize); /* also without a context */
+    DO(cuMemRelease, 0);  /* the simulated driver looks then who still has what was shared */
 }
 
 static struct held postponed[1024];
