@@ -4,6 +4,7 @@
  * tile of an array, no open descriptor.  Memory of other processes has records, too, but no charge. */
 #include "device.h"
 #include "grow.h"
+#include "hooks.h"
 #include "later.h"
 #include "lock.h"
 #include "physical.h"
@@ -223,6 +224,20 @@ uint32_t gs_physical_hold(uint64_t name)
         records[index].holds++;
     gs_unlock(&lock);
     return index;
+}
+
+CUresult gs_physical_retain(CUmemGenericAllocationHandle *handle, void *address)
+{
+    CUresult result;
+    uint32_t index;
+
+    gs_lock(&lock);
+    result = REAL(cuMemRetainAllocationHandle)(handle, address);
+    index = result ? 0 : find(gs_name(GS_NAME_HANDLE, *handle));
+    if (index)
+        records[index].holds++;
+    gs_unlock(&lock);
+    return result;
 }
 
 void gs_physical_drop(uint32_t record)

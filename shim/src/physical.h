@@ -36,6 +36,10 @@ uint32_t gs_physical_new(uint64_t name, int device, uint64_t bytes);
 uint32_t gs_physical_hold(uint64_t name);
 void gs_physical_drop(uint32_t record);
 
+/* The driver's cuMemRetainAllocationHandle, and one hold more.  What keeps the memory until then is dropped after the
+ * driver has let go of it; so nobody does in between. */
+CUresult gs_physical_retain(CUmemGenericAllocationHandle *handle, void *address);
+
 /* For functions that end something: after the driver's answer, drops the hold taken before it, and, if the driver
  * has done it, the one that this was about. */
 CUresult gs_physical_dropped(uint32_t record, CUresult result);

@@ -66,11 +66,7 @@ GSHARE_HOOK(cuMemRelease, (CUmemGenericAllocationHandle handle))
 /* The driver gives the very handle that was mapped there. */
 GSHARE_HOOK(cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle * handle, void *addr))
 {
-    CUresult result = REAL(cuMemRetainAllocationHandle)(handle, addr);
-
-    if (!result && gs_region())
-        gs_physical_hold(gs_name(GS_NAME_HANDLE, *handle));
-    return result;
+    return gs_region() ? gs_physical_retain(handle, addr) : REAL(cuMemRetainAllocationHandle)(handle, addr);
 }
 
 /* -------- mappings -------- */

@@ -275,6 +275,23 @@ out([most[0] > 0, sorted(codes), both()])
     assert tenant.physical_peak() <= GIB
 
 
+def test_what_is_retained_just_when_all_else_lets_go_of_it_stays_charged(tenant: Tenant) -> None:
+    program = """
+begin(); n = 16 * MIB; seen = set()
+def let_go(gate, a, h): gate.wait(); must("cuMemRelease", h); must("cuMemUnmap", a, n)
+for turn in range(300):
+    _, h = create(n); a = mapped(h, n); gate = threading.Barrier(2)
+    other = threading.Thread(target=let_go, args=(gate, a, h)); other.start()
+    gate.wait(); code, again = retain(a); other.join()
+    seen.add((both()[0] - both()[1], code == 0, both()[0]))
+    if not code: must("cuMemRelease", again)
+out([sorted(seen), both()])
+"""
+    seen, left = run(tenant, program)
+    assert left == [0, 0]
+    assert {tuple(what) for what in seen} <= {(0, True, 16 * MIB), (0, False, 0)}
+
+
 def test_a_forked_child_owns_nothing(tenant: Tenant) -> None:
     """It lets go of nothing, and keeps what its parent lets go of only by descriptors that it was left."""
     program = """
