@@ -95,16 +95,16 @@ def test_a_lone_process_gets_everything(machine: Machine) -> None:
 
 def test_a_long_kernel_is_interrupted_and_its_events_show_it(machine: Machine) -> None:
     """Event times contain the other process's slices, as on a GPU; its own time does not."""
-    other = machine.start("start(); function(); out(1); wait(); spin(400*MS); sync()")
+    other = machine.start("start(); function(); out(1); wait(); spin(800*MS); sync()")
     line(other)
     tell(other)
     pid, elapsed = machine.run(
         "start(); function(); time.sleep(0.05); a, b = event(), event()\n"
-        "record(a); spin(50*MS); record(b); sync()\n"
+        "spin(100*MS); record(a); spin(50*MS); record(b); sync()\n"  # all is queued before it is its turn
         "out([os.getpid(), elapsed_ns(a, b)])"
     )
     assert other.wait(30) == 0
-    assert machine.process(pid)["gpu_ns"] == 50_000_000
+    assert machine.process(pid)["gpu_ns"] == 150_000_000
     rounds = 50_000_000 // SLICE_NS
     foreign = rounds * (SLICE_NS + 2 * SWITCH_NS)
     assert abs(elapsed - (50_000_000 + foreign)) <= SLICE_NS + 2 * SWITCH_NS
