@@ -174,6 +174,15 @@ extern uint32_t gs_captures;
 /* Before the driver begins one, so that nobody finds none while there is one. */
 void gs_meter_capture_begins(void);
 
+/* -------- what a window was worth (measure.c) -------- */
+
+/* Between two events that are through, whose times are milliseconds in 32-bit floats.  False: nobody knows. */
+bool gs_elapsed(CUevent from, CUevent to, int64_t *elapsed_ns);
+
+/* Our own part of a window, with the context taken, and `elapsed_ns` behind the stream's start marker. */
+uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
+                    const struct gs_window *window, int64_t elapsed_ns, uint64_t now_ns);
+
 /* -------- what still runs (running.c) -------- */
 
 /* With the context taken: charges by the clock what is in flight for longer than it has prepaid.  Whoever comes by
