@@ -69,7 +69,7 @@ int gs_pool_bring(const struct gs_entry *entry, int device)
     return done;
 }
 
-/* Does the pool still have what was freed just so? */
+/* Does the pool still have what was freed just so?  Not if it has given something back since. */
 static int has_freed(struct gs_pool_record *pool, const struct gs_growth *growth)
 {
     cuuint64_t reserved, used;
@@ -77,7 +77,7 @@ static int has_freed(struct gs_pool_record *pool, const struct gs_growth *growth
     return !pool->flights && gs_freed_find(&pool->freed, growth->stream, growth->bytes) &&
            !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) &&
            !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used) &&
-           reserved >= used && reserved - used >= growth->bytes;
+           reserved >= pool->reserved && reserved >= used && reserved - used >= growth->bytes;
 }
 
 /* False: over the quota, unless the pool has just what is wanted, and so does not grow. */
