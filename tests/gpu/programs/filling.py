@@ -18,6 +18,7 @@ from typing import Any, Protocol
 MIB = 1 << 20
 PIECES = (64 * MIB, 2 * MIB)
 """Until the first is refused, then until the second is."""
+WORKSPACE = 16 * MIB
 HOLD_S = 0.3
 MEET_S = 60.0
 
@@ -97,6 +98,28 @@ class DriverMemory:
             self.driver.code("cuMemFree_v2", ctypes.c_uint64(self.address))
 
 
+class DriverClient:
+    """The driver alone, as a framework."""
+
+    errors = (DriverError,)
+
+    def __init__(self) -> None:
+        self.driver = Driver()
+        self.driver.primary_context()
+
+    def take(self, size: int) -> DriverMemory:
+        return DriverMemory(self.driver, size)
+
+    def give_back(self) -> None:
+        pass
+
+    def check(self) -> bool | None:
+        return None
+
+    def total(self) -> int:
+        return self.driver.total()
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=int, required=True, help="bytes at which it stops asking")
@@ -117,6 +140,17 @@ def fill(client: Client, target: int) -> tuple[list[Any], int, str | None]:
                 break
             got += piece
     return kept, got, refusal
+
+
+def exhaust(take: Callable[[int], Any], error: type[BaseException], most: int) -> str | None:
+    """Take workspaces until there is no memory, or `most` bytes of them; the refusal's words."""
+    kept: list[Any] = []
+    while len(kept) * WORKSPACE < most:
+        try:
+            kept.append(take(WORKSPACE))
+        except error as refusal:
+            return words_of(refusal)
+    return None
 
 
 def meet(board: Path | None, signatures: int) -> None:

@@ -7,7 +7,7 @@ small workspaces on a stream, and at last workspaces until there is no memory.
 import argparse
 import ctypes
 
-from filling import MIB, Driver, DriverError, DriverMemory, say, words_of
+from filling import MIB, Driver, DriverError, DriverMemory, exhaust, say
 
 LAYERS, BLOCK = 8, 2 * MIB
 GRAPHS, REQUESTS, WORKSPACES = 6, 50, 64
@@ -73,15 +73,8 @@ def main() -> None:
     for number in range(REQUESTS):
         server.request(graphs[number % GRAPHS], number)
 
-    kept, refusal = [], None
-    while len(kept) * 16 * MIB < most:
-        try:
-            kept.append(DriverMemory(server.driver, 16 * MIB))
-        except DriverError as error:
-            refusal = words_of(error)
-            break
+    refusal = exhaust(lambda size: DriverMemory(server.driver, size), DriverError, most)
     right = all(map(server.intact, weights + cache))
-    del kept
     server.request(graphs[0], 0)  # what was there goes on
     taken = blocks * LAYERS * BLOCK
     say(

@@ -8,7 +8,7 @@ last workspaces until there is no memory.
 import argparse
 
 import torch
-from filling import MIB, say, words_of
+from filling import MIB, exhaust, say
 
 LAYERS, WIDTH, BLOCK = 8, 1024, 2 * MIB
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -60,14 +60,9 @@ def main() -> None:
         right &= bool(torch.allclose(outputs[batch], model(inputs[batch]), atol=1e-2))
         del workspaces
 
-    kept, refusal = [], None
-    while len(kept) * 16 * MIB < most:
-        try:
-            kept.append(torch.zeros(16 * MIB, dtype=torch.uint8, device="cuda"))
-        except torch.cuda.OutOfMemoryError as error:
-            refusal = words_of(error)
-            break
-    del kept
+    refusal = exhaust(
+        lambda size: torch.zeros(size, dtype=torch.uint8, device="cuda"), torch.cuda.OutOfMemoryError, most
+    )
     torch.cuda.empty_cache()
     graphs[1].replay()  # what was there goes on
     torch.cuda.synchronize()
