@@ -24,19 +24,31 @@ void sim_raw_sleep(uint64_t ns)
 /* The condition variables of today's C library: an unversioned look-up may find those of 2003. */
 #if defined(__x86_64__)
 #define CONDITIONS_SINCE "GLIBC_2.3.2"
+#define DLSYM_SINCE      "GLIBC_2.2.5"
 #else
 #define CONDITIONS_SINCE "GLIBC_2.17"
+#define DLSYM_SINCE      "GLIBC_2.17"
 #endif
 
 static struct sim_real real;
 static _Atomic bool found;
+
+/* The C library's own: another preloaded library's might lock, with the locks that are looked for here. */
+static void *look_up(const char *name)
+{
+    void *(*lookup)(void *, const char *);
+    *(void **)&lookup = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34");
+    if (!lookup)
+        *(void **)&lookup = dlvsym(RTLD_NEXT, "dlsym", DLSYM_SINCE);
+    return (lookup ? lookup : dlsym)(RTLD_NEXT, name);
+}
 
 static void *next(const char *name)
 {
     void *function = NULL;
     if (__builtin_strncmp(name, "pthread_cond_", 13) == 0)
         function = dlvsym(RTLD_NEXT, name, CONDITIONS_SINCE);
-    return function ? function : dlsym(RTLD_NEXT, name);
+    return function ? function : look_up(name);
 }
 
 static void find(void)
