@@ -9,6 +9,7 @@ from gshare.controller.answers import admitted, check_no_other, no_device, no_qu
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
+from gshare.controller.permanent import Permanent
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run
 from gshare.controller.protocol import Admit, GetQuotas, Limits, Pause, RemoveQuota, SetLimits, SetQuota
@@ -126,7 +127,8 @@ class Registry:
             plan = self._plan(running, policy.on_devices(limits, _capacities(self._known(running.machine))))
         else:
             self._check_possible(limits)
-        self.store.put(request.tenant, limits)
+        permanent = self.store.load().get(request.tenant, Permanent(NOTHING_ASKED))
+        self.store.put(request.tenant, msgspec.structs.replace(permanent, limits=limits))
         if plan:
             self._apply(plan)
         return Quotas([quota_row(request.tenant, limits, running=request.tenant in self.tenants.by_name)])
@@ -137,15 +139,17 @@ class Registry:
         if request.tenant and request.tenant not in quotas:
             raise no_quota(request.tenant)
         names = [request.tenant] if request.tenant else sorted(quotas)
-        return Quotas([quota_row(name, quotas[name], running=name in self.tenants.by_name) for name in names])
+        running = self.tenants.by_name
+        return Quotas([quota_row(name, quotas[name].limits, running=name in running) for name in names])
 
     def remove_quota(self, request: RemoveQuota) -> Quotas:
         """Forget a permanent quota; the reply tells what it was."""
-        limits = self.store.load().get(request.tenant)
-        if limits is None:
+        permanent = self.store.load().get(request.tenant)
+        if permanent is None:
             raise no_quota(request.tenant)
         self.store.remove(request.tenant)
-        return Quotas([quota_row(request.tenant, limits, running=request.tenant in self.tenants.by_name)])
+        running = request.tenant in self.tenants.by_name
+        return Quotas([quota_row(request.tenant, permanent.limits, running=running)])
 
     def pause(self, request: Pause) -> Paused:
         """Let a tenant launch nothing, or go on."""
@@ -323,7 +327,8 @@ class Registry:
         ]
 
     def _quota(self, tenant: str) -> Limits:
-        return self.store.load().get(tenant, NOTHING_ASKED)
+        permanent = self.store.load().get(tenant)
+        return permanent.limits if permanent else NOTHING_ASKED
 
     def _free_name(self, request: Admit) -> str:
         """The tenant's name: as asked, or made of the program's, and not one that is in use."""

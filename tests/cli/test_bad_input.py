@@ -194,7 +194,7 @@ def test_a_full_disk_refuses_the_run_and_leaves_nothing(home: Home) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 64 << 10))
     result = home.gshare("quota", "set", "team-a", "--mem", "2G")
     assert result.returncode == 1
-    assert "quotas.json: cannot be written: " in result.stderr
+    assert "gshare.sqlite: cannot be written: " in result.stderr
     assert [path for path in home.state_dir.rglob("*") if path.is_file()] == []
 
 

@@ -8,9 +8,10 @@ import pytest
 from gshare.controller import host, policy
 from gshare.controller.adopt import adopt
 from gshare.controller.errors import GshareError, OverCapacity
+from gshare.controller.permanent import Damaged, Permanent, of_row
 from gshare.controller.protocol import Change, Limits, SetLimits, SetQuota
 from gshare.controller.region import NOTE
-from gshare.controller.store import SCHEMA, QuotaStore
+from gshare.controller.store import QuotaStore
 from gshare.controller.units import Memory
 from gshare.shim import abi
 
@@ -85,18 +86,16 @@ def test_a_later_controller_goes_by_the_files(house: House) -> None:
 
 
 def test_quotas_keep_it(tmp_path: Path) -> None:
-    store = QuotaStore(tmp_path)
-    store.put("a", ONE)
-    store.put("b", Limits(Memory(None, 5), 7, {"0": None}, 9))
-    assert QuotaStore(tmp_path).load() == {"a": ONE, "b": Limits(Memory(None, 5), 7, {"0": None}, 9)}
+    both = {"a": Permanent(ONE), "b": Permanent(Limits(Memory(None, 5), 7, {"0": None}, 9))}
+    for name, permanent in both.items():
+        QuotaStore(tmp_path).put(name, permanent)
+    assert QuotaStore(tmp_path).load() == both
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "8G", 1 << 63])
-def test_a_damaged_amount_is_named(tmp_path: Path, value: object) -> None:
-    store = QuotaStore(tmp_path)
-    store.path.write_text(json.dumps({"schema": SCHEMA, "quotas": {"a": {"host_memory_bytes": value}}}))
-    with pytest.raises(GshareError, match="the quota of a is damaged"):
-        store.load()
+def test_a_damaged_amount_is_named(value: object) -> None:
+    with pytest.raises(Damaged, match="host_memory_bytes"):
+        of_row(json.dumps({"host_memory_bytes": value}))
 
 
 def test_a_quota_may_be_of_it_alone(house: House) -> None:
