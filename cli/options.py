@@ -46,6 +46,8 @@ _LIMIT_OPTIONS = (
 )
 
 
+LIMIT_NAMES = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _LIMIT_OPTIONS)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -16,8 +16,8 @@ from gshare.cli.top_model import Model, told
 from gshare.cli.top_view import frame
 from gshare.controller.client import Client
 from gshare.controller.errors import GshareError, UsageError
-from gshare.controller.protocol import GetShares, Pause, Request, SetLimits
-from gshare.controller.replies import Shares
+from gshare.controller.protocol import GetTop, Pause, Request, SetLimits
+from gshare.controller.replies import Top
 
 LEAST_INTERVAL_S = 0.1
 PLAIN_SIZE = (80, 24)
@@ -31,7 +31,7 @@ def top(once: bool, interval: float, as_json: bool) -> None:
     """Watch devices and tenants: memory, shares asked for and got, a minute of use, who waits.
 
     q quits, s sorts, / filters, j and k (or arrows) select a tenant, p pauses it or lets it go on, + and -
-    change its share or its weight.
+    change its share or its weight, e its limits as they are then typed: mem 8G compute 30%..60%.
     """
     if not interval >= LEAST_INTERVAL_S:
         raise UsageError(f"--interval {interval:g}", "too often", f"{LEAST_INTERVAL_S:g} at least")
@@ -45,9 +45,9 @@ def top(once: bool, interval: float, as_json: bool) -> None:
         _live(interval)
 
 
-def _ask(client: Client) -> Shares:
-    reply = client.ask(GetShares())
-    assert isinstance(reply, Shares)
+def _ask(client: Client) -> Top:
+    reply = client.ask(GetTop())
+    assert isinstance(reply, Top)
     return reply
 
 
@@ -71,7 +71,7 @@ def _once() -> None:
 
 def _live(interval: float) -> None:
     client, console, model = Client(), Console(highlight=False), Model()
-    model.shares = _ask(client)  # an error here is one line, on the terminal as it was
+    model.top = _ask(client)  # an error here is one line, on the terminal as it was
     with single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
         look_at = time.monotonic() + interval
         while not model.done:
@@ -85,7 +85,7 @@ def _live(interval: float) -> None:
 
 def _look(client: Client, model: Model) -> None:
     try:
-        model.shares = _ask(client)
+        model.top = _ask(client)
     except GshareError as error:
         model.message = str(error)
 

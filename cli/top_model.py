@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gshare.cli.options import LIMIT_NAMES, change
+from gshare.controller.errors import GshareError
 from gshare.controller.protocol import Change, Pause, Request, SetLimits
-from gshare.controller.replies import Device, Shares, TenantShare
+from gshare.controller.replies import DeviceUse, TenantShare, Top, Unmanaged
 from gshare.controller.units import FULL_PPM, MAX_WEIGHT, format_compute
 
 STEP_PPM = 50_000
 """What + and - change a share by."""
 
 SORTS = ("compute", "memory", "waiting", "name")
-MINUTE = 60
-WAITS = ("throttled", "yielding", "paused")
-
 UP, DOWN, ESCAPE, ENTER, BACKSPACE = "up", "down", "escape", "enter", "backspace"
 """Keys that are no characters."""
-
-
-class DeviceRow(NamedTuple):
-    """One device."""
-
-    device: Device
-    got_ppm: int
-    metered: bool
-    """False: nobody there is measured, and what is used is not known."""
-    seconds_ppm: list[int]
-    tenants: int
-    waiting: int
 
 
 class TenantRow(NamedTuple):
@@ -43,21 +31,25 @@ class TenantRow(NamedTuple):
 class Model:
     """The last answer of the controller, and what the person has chosen to see of it."""
 
-    shares: Shares | None = None
+    top: Top | None = None
     sort: str = SORTS[0]
     filter: str = ""
     typing: bool = False
     """The filter is being typed."""
+    edit: str | None = None
+    """What is being typed of the selected tenant's new limits."""
     message: str = ""
     done: bool = False
     _selected: tuple[str, str] | None = None
     _order: list[tuple[str, str]] = field(default_factory=list)
 
-    def devices(self) -> list[DeviceRow]:
+    def devices(self) -> list[DeviceUse]:
         """Devices, in the order of the controller."""
-        if self.shares is None:
-            return []
-        return [_device(device, self.shares.tenants) for device in self.shares.devices]
+        return [] if self.top is None else self.top.devices
+
+    def unmanaged(self) -> list[Unmanaged]:
+        """Processes that use a device without gshare."""
+        return [] if self.top is None else self.top.unmanaged
 
     def tenants(self) -> list[TenantRow]:
         """Tenants that pass the filter, in order; one of them is selected where there is any."""
@@ -70,6 +62,8 @@ class Model:
 
     def press(self, key: str) -> Request | None:
         """What a key does: to what is shown, or what is to be asked of the controller."""
+        if self.edit is not None:
+            return self._edit(key)
         if self.typing:
             self._type(key)
             return None
@@ -88,29 +82,49 @@ class Model:
             return self._act(key)
         return None
 
+    def selected(self) -> TenantShare | None:
+        """The tenant that keys are for."""
+        return next((row.share for row in self.tenants() if row.selected), None)
+
     def _act(self, key: str) -> Request | None:
-        share = next((row.share for row in self.tenants() if row.selected), None)
-        if share is None or key not in ("p", "+", "=", "-"):
+        share = self.selected()
+        if share is None or key not in ("p", "+", "=", "-", "e"):
+            return None
+        if key == "e":
+            self.edit = ""
             return None
         if key == "p":
             return Pause(share.tenant, share.state != "paused")
-        change = changed(share, 1 if key in ("+", "=") else -1)
-        if change is None:
+        step = changed(share, 1 if key in ("+", "=") else -1)
+        if step is None:
             self.message = (
                 f"{share.tenant} has neither a share nor a weight to change: gshare set {share.tenant}"
             )
             return None
-        return SetLimits(share.tenant, change)
+        return SetLimits(share.tenant, step)
 
     def _type(self, key: str) -> None:
         if key == ENTER:
             self.typing = False
         elif key == ESCAPE:
             self.typing, self.filter = False, ""
-        elif key == BACKSPACE:
-            self.filter = self.filter[:-1]
-        elif len(key) == 1 and key.isprintable():
-            self.filter += key
+        else:
+            self.filter = _typed(self.filter, key)
+
+    def _edit(self, key: str) -> Request | None:
+        """As `mem 8G compute 30%..60%`, which is asked for with the key that ends it."""
+        text, share = self.edit or "", self.selected()
+        if key not in (ENTER, ESCAPE):
+            self.edit = _typed(text, key)
+            return None
+        self.edit = None
+        if key == ESCAPE or share is None or not text.strip():
+            return None
+        try:
+            return SetLimits(share.tenant, parse_limits(text))
+        except GshareError as error:
+            self.message = str(error)
+            return None
 
     def _move(self, by: int) -> None:
         self.tenants()
@@ -119,7 +133,7 @@ class Model:
             self._selected = self._order[max(0, min(at, len(self._order) - 1))]
 
     def _all(self) -> list[TenantShare]:
-        return [] if self.shares is None else self.shares.tenants
+        return [] if self.top is None else self.top.tenants
 
 
 def changed(share: TenantShare, direction: int) -> Change | None:
@@ -134,25 +148,31 @@ def changed(share: TenantShare, direction: int) -> Change | None:
     return None
 
 
-def told(change: Change) -> str:
-    """A change for the message line."""
-    if change.compute_ppm is not None:
-        return f"compute {format_compute(change.compute_ppm, change.ceiling_ppm)}"
-    return f"weight {change.weight}"
+def parse_limits(text: str) -> Change:
+    """Limits as they are typed: names and values in turn, with or without dashes."""
+    try:
+        words = shlex.split(text.replace("=", " ", 1) if text.count(" ") == 0 else text)
+    except ValueError as error:
+        raise GshareError(text, str(error).lower()) from None
+    given = dict(zip([word.lstrip("-").replace("-", "_") for word in words[::2]], words[1::2], strict=False))
+    if len(words) % 2 or not set(given) <= set(LIMIT_NAMES):
+        raise GshareError(text, "not limits and values", "as mem 8G compute 30%..60%")
+    return change(**given)
 
 
-def _device(device: Device, tenants: list[TenantShare]) -> DeviceRow:
-    on = [share for share in tenants if share.uuid == device.uuid]
-    measured = [share for share in on if share.metered]
-    history = [([0] * MINUTE + share.seconds_ppm)[-MINUTE:] for share in measured]
-    return DeviceRow(
-        device=device,
-        got_ppm=sum(share.windows[0].share_ppm for share in measured if share.windows),
-        metered=bool(measured),
-        seconds_ppm=[sum(second) for second in zip(*history, strict=True)],
-        tenants=len(on),
-        waiting=sum(share.state in WAITS for share in on),
-    )
+def told(wanted: Change) -> str:
+    """A change for the message line; of one that was typed, that it was made."""
+    if wanted == Change(weight=wanted.weight):
+        return f"weight {wanted.weight}"
+    if wanted == Change(compute_ppm=wanted.compute_ppm, ceiling_ppm=wanted.ceiling_ppm):
+        return f"compute {format_compute(wanted.compute_ppm or 0, wanted.ceiling_ppm)}"
+    return "changed"
+
+
+def _typed(text: str, key: str) -> str:
+    if key == BACKSPACE:
+        return text[:-1]
+    return text + key if len(key) == 1 and key.isprintable() else text
 
 
 def _key(share: TenantShare) -> tuple[str, str]:

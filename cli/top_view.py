@@ -8,14 +8,19 @@ from rich.text import Text
 
 from gshare.cli.render import NOTHING, gpu
 from gshare.cli.share_table import asked, duration, percent, shortened
-from gshare.cli.top_model import MINUTE, DeviceRow, Model, TenantRow
+from gshare.cli.top_model import Model, TenantRow
+from gshare.controller.replies import DeviceUse, Unmanaged
 from gshare.controller.units import FULL_PPM, format_percent, format_size
 
 BARS = " ▁▂▃▄▅▆▇█"
 LEAST_TENANTS = 6
 """Lines that the table of tenants has at least, with its header."""
 
-KEYS = "q quit  s sort  / filter  p pause  + - share  j k select"
+MOST_UNMANAGED = 4
+"""Lines about unmanaged processes, with the one that says how many more there are."""
+
+MINUTE = 60
+KEYS = "q quit  s sort  / filter  p pause  + - share  e edit limits  j k select"
 STYLES = {"throttled": "yellow", "yielding": "yellow", "paused": "magenta", "busy": "green"}
 GOT_WIDTH = 10
 COLUMNS = (("TENANT", 14), ("GPU", 6), ("MEM", 11), ("ASKED", 9), ("GOT", GOT_WIDTH), ("1S", 4), ("60S", 4),
@@ -24,70 +29,88 @@ COLUMNS = (("TENANT", 14), ("GPU", 6), ("MEM", 11), ("ASKED", 9), ("GOT", GOT_WI
 
 def frame(model: Model, width: int, height: int) -> list[Text]:
     """As many lines as there are rows, none wider than the terminal."""
-    head = [_title(model)]
-    rows = model.devices()
-    full = [line for row in rows for line in _device(row, width)]
-    short = [_short(row, width) for row in rows]
-    room = height - len(head) - 1 - LEAST_TENANTS
-    devices = full if len(full) <= room else short
-    if len(devices) > max(room, 1):
-        hidden = len(devices) - max(room - 1, 0)
-        devices = [*devices[: len(devices) - hidden], Text(f"… and {hidden} more devices", "dim")]
-    tenants = _tenants(model.tenants(), height - len(head) - len(devices) - 1)
-    body = [*head, *devices, *tenants][: max(height - 1, 0)]
-    body += [Text()] * (height - 1 - len(body))
-    for line in (lines := [*body, _status(model)]):
+    head, below = [_title(model)], _unmanaged(model.unmanaged())
+    devices = _devices(model.devices(), width, height - len(head) - len(below) - 1 - LEAST_TENANTS)
+    tenants = _tenants(model.tenants(), height - len(head) - len(devices) - len(below) - 1)
+    body = [*head, *devices, *tenants]
+    body += [Text()] * (height - 1 - len(body) - len(below)) + below
+    for line in (lines := [*body[: max(height - 1, 0)], _status(model)]):
         line.truncate(width)
     return lines
 
 
 def _title(model: Model) -> Text:
-    if model.shares is None:
+    if model.top is None:
         return Text("gshare top", "bold")
-    tenants = {share.tenant for share in model.shares.tenants}
-    waiting = {share.tenant for share in model.shares.tenants if share.state in ("throttled", "yielding")}
+    tenants = {share.tenant for share in model.top.tenants}
+    waiting = {share.tenant for share in model.top.tenants if share.state in ("throttled", "yielding")}
     return Text.assemble(
         ("gshare top", "bold"),
-        f"  {count(len(model.shares.devices), 'device')}, {count(len(tenants), 'tenant')}",
-        f", {len(waiting)} waiting  sorted by {model.sort}",
+        f"  {count(len(model.top.devices), 'device')}, {count(len(tenants), 'tenant')}",
+        f", {len(waiting)} waiting",
+        (f", {len(model.unmanaged())} unmanaged" if model.unmanaged() else "", "bold red"),
+        f"  sorted by {model.sort}",
     )
 
 
-def _device(row: DeviceRow, width: int) -> list[Text]:
-    device = row.device
-    number = gpu(device.index, device.simulated)
+def _devices(rows: Sequence[DeviceUse], width: int, room: int) -> list[Text]:
+    """Four lines each; where there is no room for that, one; and for the rest how many there are."""
+    full = [line for row in rows for line in _device(row, width)]
+    lines = full if len(full) <= room else [_short(row, width) for row in rows]
+    if len(lines) > max(room, 1):
+        hidden = len(lines) - max(room - 1, 0)
+        lines = [*lines[: len(lines) - hidden], Text(f"… and {hidden} more devices", "dim")]
+    return lines
+
+
+def _device(row: DeviceUse, width: int) -> list[Text]:
+    number = gpu(row.index, row.simulated)
     wide = max(width - 52, 10)
-    used = f"{format_size(device.used_bytes)} of {format_size(device.memory_bytes)}"
-    promised = f"{format_size(device.promised_memory_bytes)} promised"
-    got = percent(row.got_ppm) if row.metered else "not measured"
+    used = f"{format_size(row.used_bytes)} of {format_size(row.memory_bytes)}"
+    promised = f"{format_size(row.promised_memory_bytes)} promised"
+    got = "not measured" if row.got_ppm is None else percent(row.got_ppm)
     return [
         Text.assemble(
-            (f"GPU {number} {device.name}", "bold"), f"  {device.mode}, {count(row.tenants, 'tenant')}"
+            (f"GPU {number} {row.name}", "bold"), f"  {row.mode}, {count(len(row.tenants), 'tenant')}"
         ),
-        Text.assemble(
-            "  memory   ", bar(device.used_bytes, device.memory_bytes, wide), f" {used}, {promised}"
-        ),
+        Text.assemble("  memory   ", memory_bar(row, wide), f" {used}, {promised}"),
         Text.assemble(
             "  compute  ",
-            bar(row.got_ppm, FULL_PPM, wide, mark=device.promised_compute_ppm),
-            f" {got}, {format_percent(device.promised_compute_ppm)} asked",
+            bar(row.got_ppm or 0, FULL_PPM, wide, mark=row.promised_compute_ppm),
+            f" {got}, {format_percent(row.promised_compute_ppm)} asked",
         ),
         Text.assemble("  minute   ", (sparkline(row.seconds_ppm, min(MINUTE, max(width - 12, 1))), "cyan")),
     ]
 
 
-def _short(row: DeviceRow, width: int) -> Text:
-    device = row.device
+def _short(row: DeviceUse, width: int) -> Text:
     wide = max((width - 40) // 4, 4)
     return Text.assemble(
-        (f"GPU {gpu(device.index, device.simulated):5} ", "bold"),
+        (f"GPU {gpu(row.index, row.simulated):5} ", "bold"),
         "mem ",
-        bar(device.used_bytes, device.memory_bytes, wide),
-        f" {format_size(device.used_bytes):>7} time ",
-        bar(row.got_ppm, FULL_PPM, wide, mark=device.promised_compute_ppm),
-        f" {percent(row.got_ppm) if row.metered else NOTHING:>4} ",
+        memory_bar(row, wide),
+        f" {format_size(row.used_bytes):>7} time ",
+        bar(row.got_ppm or 0, FULL_PPM, wide, mark=row.promised_compute_ppm),
+        f" {NOTHING if row.got_ppm is None else percent(row.got_ppm):>4} ",
         (sparkline(row.seconds_ppm, wide), "cyan"),
     )
+
+
+def _unmanaged(processes: Sequence[Unmanaged]) -> list[Text]:
+    """Who uses a device without gshare; nothing where nobody does."""
+    shown = processes if len(processes) <= MOST_UNMANAGED else processes[: MOST_UNMANAGED - 1]
+    lines = [
+        Text.assemble(
+            ("unmanaged ", "bold red"),
+            f"pid {process.pid} {process.user or NOTHING}, "
+            f"GPU {NOTHING if process.index is None else process.index}, "
+            f"{NOTHING if process.used_bytes is None else format_size(process.used_bytes)}: "
+            + printable(process.command),
+        )
+        for process in shown
+    ]
+    rest = len(processes) - len(shown)
+    return lines if not rest else [*lines, Text(f"… and {rest} more unmanaged processes", "red")]
 
 
 def _tenants(rows: Sequence[TenantRow], height: int) -> list[Text]:
@@ -127,15 +150,28 @@ def _tenant(row: TenantRow) -> Text:
 
 
 def _status(model: Model) -> Text:
+    chosen = model.selected()
+    if model.edit is not None and chosen is not None:
+        return Text(f"limits of {chosen.tenant}, as mem 8G compute 30%: {model.edit}█", "bold")
     if model.typing:
         return Text(f"/{model.filter}█", "bold")
-    shown = f"  filter: {model.filter}" if model.filter else ""
-    return Text(model.message, "bold yellow") if model.message else Text(KEYS + shown, "dim")
+    shown = f"filter: {model.filter}  " if model.filter else ""
+    return Text(model.message, "bold yellow") if model.message else Text(shown + KEYS, "dim")
 
 
 def count(number: int, what: str) -> str:
     """As `1 tenant`, `2 tenants`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """What a process calls itself, without what a terminal would take for commands."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def memory_bar(device: DeviceUse, width: int) -> Text:
+    """What is used of a device, and a line at what is promised."""
+    return bar(device.used_bytes, device.memory_bytes, width, mark=device.promised_memory_bytes)
 
 
 def bar(value: int, full: int, width: int, mark: int | None = None) -> Text:

@@ -88,6 +88,10 @@ class GetShares(msgspec.Struct, frozen=True, tag="shares"):
     """What each tenant has asked for and gets of each device, over the last seconds."""
 
 
+class GetTop(msgspec.Struct, frozen=True, tag="top"):
+    """All that `top`, the web page and the metrics show."""
+
+
 class GetEvents(msgspec.Struct, frozen=True, tag="events", omit_defaults=True):
     """The latest events, of one tenant or all, with numbers above `after`."""
 
@@ -145,6 +149,7 @@ Request = (
     | GetProcesses
     | GetMemory
     | GetShares
+    | GetTop
     | GetEvents
     | GetDevices
     | SetLimits

@@ -44,35 +44,36 @@ class Reconciler:
         self._asked: set[str] = set()
         """Machines that have not answered yet."""
         self._samples: dict[Place, list[Sample]] = {}
-        self._strangers: set[Stranger] = set()
+        self.strangers: dict[Stranger, int | None] = {}
+        """What nobody manages, as seen last, with the memory that the driver says it has."""
         self._told: set[Stranger] = set()
 
     async def look(self) -> None:
         """Ask about each machine that a tenant is on, and carry out what the answers come to."""
         machines = {tenant.machine for tenant in self._tenants.by_name.values()}
         found = await asyncio.gather(*map(self._look_at, machines))
-        strangers = set().union(*found)
-        for stranger in (strangers & self._strangers) - self._told:
+        strangers = {stranger: held for part in found for stranger, held in part.items()}
+        for stranger in (strangers.keys() & self.strangers.keys()) - self._told:
             self._tell_of(stranger)
-        self._told = (self._told | self._strangers) & strangers
-        self._strangers = strangers
+        self._told = (self._told | self.strangers.keys()) & strangers.keys()
+        self.strangers = strangers
         running = self._tenants.by_name
         self._samples = {place: kept for place, kept in self._samples.items() if place[0] in running}
 
-    async def _look_at(self, machine: str) -> set[Stranger]:
+    async def _look_at(self, machine: str) -> dict[Stranger, int | None]:
         """Take a sample of each tenant on the machine; returns who is none's."""
         before = self._charges(machine)
         occupants = await self._answer(machine)
         if occupants is None:
-            return set()
+            return {}
         after = self._charges(machine)
         present: dict[Place, list[int | None]] = {place: [] for place in after if place[1] in occupants}
-        strangers = set()
+        strangers: dict[Stranger, int | None] = {}
         for uuid, held in occupants.items():
             for pid, held_bytes in held.items():
                 name = self._owner(pid)
                 if name == NOBODY:
-                    strangers.add((pid, start_ticks(pid) or 0, uuid))
+                    strangers[pid, start_ticks(pid) or 0, uuid] = held_bytes
                 elif name and (name, uuid) in present:
                     present[name, uuid].append(held_bytes)
         for place, sizes in present.items():

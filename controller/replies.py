@@ -163,6 +163,17 @@ class ShareWindow(msgspec.Struct, frozen=True):
     """How long copies waited for that limit, together."""
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """What is counted of a tenant on a device since it began; it only grows."""
+
+    gpu_ns: int = 0
+    throttled_ns: int = 0
+    """Its threads waited before launches, together."""
+    h2d_bytes: int = 0
+    d2h_bytes: int = 0
+    copy_waited_ns: int = 0
+
+
 class TenantShare(msgspec.Struct, frozen=True):
     """One tenant on one device that it may use."""
 
@@ -194,6 +205,9 @@ class TenantShare(msgspec.Struct, frozen=True):
     windows: list[ShareWindow]
     seconds_ppm: list[int]
     """What it got in each second of the last minute, oldest first."""
+    totals: Totals = Totals()
+    uncharged_bytes: int = 0
+    """What of `used_bytes` no process was charged for."""
 
 
 class Shares(msgspec.Struct, frozen=True, tag="gshare/shares/v1", tag_field="schema"):
@@ -202,6 +216,51 @@ class Shares(msgspec.Struct, frozen=True, tag="gshare/shares/v1", tag_field="sch
     now_ns: int
     devices: list[Device]
     tenants: list[TenantShare]
+
+
+class RefusalCount(msgspec.Struct, frozen=True):
+    """How often calls of a tenant were refused for one cause, since it began."""
+
+    tenant: str
+    index: int | None
+    uuid: str
+    """Of the device; "" where it is none's."""
+    cause: str
+    """One of refusals.CAUSES."""
+    count: int
+
+
+class Unmanaged(msgspec.Struct, frozen=True):
+    """A process that uses a device without gshare."""
+
+    pid: int
+    user: str
+    index: int | None
+    uuid: str
+    used_bytes: int | None
+    """None: the driver does not say."""
+    command: str
+
+
+class DeviceUse(Device, frozen=True, kw_only=True):
+    """One device, and how busy its tenants keep it."""
+
+    got_ppm: int | None
+    """What all tenants that are measured had of the last second together; None: nobody is."""
+    seconds_ppm: list[int]
+    """In each second of the last minute, oldest first."""
+    waiting: int
+    """Tenants that wait there, or are paused."""
+
+
+class Top(msgspec.Struct, frozen=True, tag="gshare/top/v1", tag_field="schema"):
+    """The machine in one picture: what `top`, the web page and the metrics show."""
+
+    now_ns: int
+    devices: list[DeviceUse]
+    tenants: list[TenantShare]
+    unmanaged: list[Unmanaged]
+    refusals: list[RefusalCount]
 
 
 class Charged(msgspec.Struct, frozen=True):
@@ -319,6 +378,7 @@ Reply = (
     | Processes
     | MemoryUse
     | Shares
+    | Top
     | Events
     | LimitsSet
     | Paused

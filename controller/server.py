@@ -16,6 +16,7 @@ from gshare.controller.charges import charges
 from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
 from gshare.controller.paths import Runtime
+from gshare.controller.picture import picture
 from gshare.controller.protocol import (
     Admit,
     GetDevices,
@@ -25,6 +26,7 @@ from gshare.controller.protocol import (
     GetQuotas,
     GetShares,
     GetStatus,
+    GetTop,
     Pause,
     RemoveQuota,
     Request,
@@ -36,7 +38,7 @@ from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Events, Fault, Reply, Stopping
+from gshare.controller.replies import Events, Fault, Reply, Stopping, Top
 from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
 
@@ -173,6 +175,8 @@ class Server:
             return views.processes(registry, self.sampler)
         if isinstance(request, GetShares):
             return self.watch.shares(now_ns())
+        if isinstance(request, GetTop):
+            return self.top()
         if isinstance(request, GetMemory):
             return charges(registry)
         if isinstance(request, GetEvents):
@@ -190,6 +194,11 @@ class Server:
             return registry.remove_quota(request)
         assert isinstance(request, Stop)
         return Stopping(os.getpid())
+
+    def top(self) -> Top:
+        """The machine as it is now."""
+        self._collect()
+        return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals)
 
     async def _admit(self, request: Admit) -> Reply:
         await self.registry.prepare(request)

@@ -10,7 +10,7 @@ from gshare.controller.errors import GshareError
 from gshare.controller.history import WINDOWS_NS, History, Loan, Reading, Window, loans
 from gshare.controller.region import NO_DEVICE, TenantFiles, uuid_text
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Shares, ShareWindow, TenantShare
+from gshare.controller.replies import Shares, ShareWindow, TenantShare, Totals
 from gshare.controller.shares import UNBOUNDED_PPM
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import FULL_PPM
@@ -84,6 +84,7 @@ class Watch:
                     place,
                     windows,
                     lent,
+                    readings[place.key],
                     indices[place.tenant.machine].get(place.uuid),
                     now_ns,
                     len(processes[place.tenant.name]),
@@ -111,6 +112,7 @@ class Watch:
         place: Place,
         windows: dict[tuple[Key, int], Window | None],
         lent: dict[tuple[Key, int], Loan],
+        counted: Reading,
         index: int | None,
         now_ns: int,
         processes: int,
@@ -148,6 +150,8 @@ class Watch:
             copy_bytes_per_s=files.copy_rates(),
             windows=told,
             seconds_ppm=self._history.shares_ppm(place.key) if place.is_metered else [],
+            totals=_totals(counted),
+            uncharged_bytes=files.residue_bytes(row),
         )
 
     def _busy_above(self, place: Place, now_ns: int) -> list[str]:
@@ -175,6 +179,17 @@ def reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -
         allowance_ns=files.limits.line(row).at(now_ns),
         copied_bytes=copied.bytes,
         copy_waited_ns=sum(copied.waited_ns),
+    )
+
+
+def _totals(counted: Reading) -> Totals:
+    to_device, to_host = counted.copied_bytes
+    return Totals(
+        gpu_ns=counted.gpu_ns,
+        throttled_ns=counted.throttled_ns,
+        h2d_bytes=to_device,
+        d2h_bytes=to_host,
+        copy_waited_ns=counted.copy_waited_ns,
     )
 
 

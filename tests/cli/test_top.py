@@ -10,6 +10,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +21,16 @@ import pytest
 
 from gshare.cli.keys import split
 from gshare.cli.share_table import HEADER, row
-from gshare.cli.top_model import BACKSPACE, DOWN, ENTER, ESCAPE, SORTS, UP, Model, changed
+from gshare.cli.top_model import BACKSPACE, DOWN, ENTER, ESCAPE, SORTS, UP, Model, changed, parse_limits
 from gshare.cli.top_view import bar, frame, sparkline
+from gshare.controller.errors import GshareError
+from gshare.controller.picture import device_use
 from gshare.controller.protocol import Change, Pause, SetLimits
-from gshare.controller.replies import Device, Shares, ShareWindow, TenantShare
+from gshare.controller.replies import Device, ShareWindow, TenantShare, Top, Unmanaged
+from gshare.controller.units import Memory
+from gshare.shim import sim
 
-from .conftest import GSHARE, Home
+from .conftest import ALLOCATE, GSHARE, Home
 
 GIB = 1 << 30
 WINDOWS = [ShareWindow(s, s, 295_000, 300_000, 640_000, 1_250_000, 0, 50_000, 0, 0, 0) for s in (1, 10, 60)]
@@ -42,14 +47,20 @@ def share(**more: Any) -> TenantShare:
     return msgspec.structs.replace(SHARE, **more)
 
 
-def device(index: int) -> Device:
+def device(index: int, tenants: list[str]) -> Device:
     return Device(
-        index, f"GPU-{index}", "NVIDIA H200", "1", True, "m", 140 * GIB, 8 * GIB, 300_000, GIB, ["a"]
+        index, f"GPU-{index}", "NVIDIA H200", "1", True, "m", 140 * GIB, 8 * GIB, 300_000, GIB, tenants
     )
 
 
-def model(*tenants: TenantShare, devices: int = 1) -> Model:
-    return Model(Shares(5, [device(index) for index in range(devices)], list(tenants)))
+def stranger(pid: int, command: str = "python x.py") -> Unmanaged:
+    return Unmanaged(pid, "eve", 0, "GPU-0", GIB, command)
+
+
+def model(*tenants: TenantShare, devices: int = 1, unmanaged: int = 0) -> Model:
+    names = [[share.tenant for share in tenants if share.uuid == f"GPU-{i}"] for i in range(devices)]
+    uses = [device_use(device(index, names[index]), tenants) for index in range(devices)]
+    return Model(Top(5, uses, list(tenants), [stranger(pid) for pid in range(unmanaged)], []))
 
 
 def names(shown: Model) -> list[str]:
@@ -102,6 +113,31 @@ def test_keys_pause_and_change_what_is_selected() -> None:
     assert Model().press("p") is model().press("+") is None
 
 
+def test_limits_are_typed_and_set() -> None:
+    shown = model(share())
+    for key in "emem 2G compute 30%..60%":
+        assert shown.press(key) is None
+    assert "limits of a, as mem 8G compute 30%: mem 2G compute 30%..60%█" in frame(shown, 80, 24)[-1].plain
+    wanted = Change(memory=Memory(2 * GIB, None), compute_ppm=300_000, ceiling_ppm=600_000)
+    assert shown.press(ENTER) == SetLimits("a", wanted)
+    for keys in ("e\r", "emem 2G\x1b"):
+        assert [shown.press(key) for key in split(keys)] == [None] * len(split(keys))
+    assert (shown.edit, shown.message) == (None, "")
+    assert [shown.press(key) for key in split("emem 8GB\r")][-1] is None
+    assert "8GB" in shown.message
+
+
+@pytest.mark.parametrize("text", ["mem", "speed 3", "mem 8G compute", "mem '8G", "8G"])
+def test_what_is_not_a_limit_is_refused(text: str) -> None:
+    with pytest.raises(GshareError):
+        parse_limits(text)
+
+
+def test_limits_may_be_typed_as_options() -> None:
+    assert parse_limits("--host-mem=1G") == parse_limits("host-mem 1G") == Change(host_memory_bytes=GIB)
+    assert parse_limits("weight none") == Change(lift_weight=True)
+
+
 def test_a_step_stays_within_what_there_is() -> None:
     assert changed(share(guarantee_ppm=1_000_000, ceiling_ppm=1_000_000), 1) == Change(compute_ppm=1_000_000)
     assert changed(share(guarantee_ppm=20_000, ceiling_ppm=20_000), -1) == Change(compute_ppm=50_000)
@@ -123,10 +159,14 @@ def test_what_a_terminal_sends_are_keys() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 50), (40, 10), (10, 3), (200, 12)])
 @pytest.mark.parametrize("devices", [0, 1, 3, 16])
 @pytest.mark.parametrize("tenants", [0, 1, 60])
-def test_a_frame_is_as_large_as_the_terminal(size: tuple[int, int], devices: int, tenants: int) -> None:
+@pytest.mark.parametrize("unmanaged", [0, 1, 9])
+def test_a_frame_is_as_large_as_the_terminal(
+    size: tuple[int, int], devices: int, tenants: int, unmanaged: int
+) -> None:
     shown = model(
         *(share(tenant=f"tenant-of-a-long-name-{i}", state="throttled") for i in range(tenants)),
         devices=devices,
+        unmanaged=unmanaged,
     )
     width, height = size
     lines = frame(shown, width, height)
@@ -145,6 +185,17 @@ def test_a_frame_of_80_by_24_has_everything() -> None:
         "59%, 30% asked", "▅" * 50, "1G/8G", "30%", "throttled", "64%", "q quit",
     ):  # fmt: skip
         assert words in text
+
+
+def test_unmanaged_processes_are_seen_and_cannot_write_on_the_terminal() -> None:
+    shown = model(share(), unmanaged=1)
+    assert shown.top is not None
+    shown.top.unmanaged[:] = [stranger(7, "x\x1b[2J y")]
+    lines = [line.plain for line in frame(shown, 80, 24)]
+    assert "1 unmanaged" in lines[0]
+    assert lines[-2] == "unmanaged pid 7 eve, GPU 0, 1G: x?[2J y"
+    more = [line.plain for line in frame(model(share(), unmanaged=9), 80, 24)]
+    assert more[-2] == "… and 6 more unmanaged processes"
 
 
 def test_the_selected_tenant_is_always_seen() -> None:
@@ -281,8 +332,20 @@ def test_it_shows_and_changes_tenants_in_a_terminal(home: Home, terminal: Callab
     top.press("-")
     top.wait_for(lambda text: "beta: compute 45%..70%" in text)
     assert compute(home) == {"alpha": 300_000, "beta": 450_000}
+    top.press("emem 4G compute 40%\r")
+    top.wait_for(lambda text: "beta: changed" in text and "0/4G" in text and " 40% " in text)
+    assert compute(home) == {"alpha": 300_000, "beta": 400_000}
     top.press("\x1b")
     top.wait_for(lambda text: "alpha" in text)
+    stranger = subprocess.Popen(
+        [sys.executable, str(ALLOCATE)],
+        env={**home.environment, **sim.environment(str(home.machine))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    top.wait_for(lambda text: "1 unmanaged" in text and f"unmanaged pid {stranger.pid} " in text)
+    stranger.communicate()
+    top.wait_for(lambda text: "unmanaged" not in text)
     top.press("q")
     assert top.end() == 0
 
@@ -316,7 +379,7 @@ def test_one_picture_and_a_stream_go_anywhere(home: Home) -> None:
     stream = home.start("top", "--json", "--interval", "0.2")
     assert stream.stdout is not None
     lines = [json.loads(stream.stdout.readline()) for _ in range(3)]
-    assert {line["schema"] for line in lines} == {"gshare/shares/v1"}
+    assert {line["schema"] for line in lines} == {"gshare/top/v1"}
     assert lines[0]["now_ns"] < lines[2]["now_ns"]
     table = home.gshare("ps", "--compute").stdout.splitlines()
     assert table[0].split() == list(HEADER)

@@ -191,6 +191,40 @@ def test_what_is_on_no_device(
     assert (told["index"], told["uuid"], told["host"], told["api"]) == (None, "", host, "?")
 
 
+def test_refusals_are_counted_by_cause_also_by_the_next_controller(
+    house: House, tenant: Tenant, ring: Ring, refusals: Refusals, log: EventLog
+) -> None:
+    (device,) = house.machines[""]
+    assert not refusals.counts("team-a")
+    for size, row in (
+        (9 * GIB, 0),
+        (9 * GIB, 0),
+        (8 * GIB, 0),
+        (64, 0),
+        (64, abi.HOST_ROW),
+        (64, -1),
+        (64, 5),
+    ):
+        ring.put(size=size, row=row)
+    refusals.collect(tenant)
+    by_cause = {
+        (device.uuid, "memory"): 3,
+        (device.uuid, "uncharged"): 1,
+        ("", "host-memory"): 1,
+        ("", "not-granted"): 2,
+    }
+    assert refusals.counts("team-a") == by_cause
+    after = Refusals(EventLog(log.path), house.registry.inventory)
+    assert after.counts("team-a") == by_cause
+    for size in range(1, abi.MAX_REFUSALS + 4):
+        ring.put(size=size)
+    after.collect(tenant)
+    uncharged = (device.uuid, "uncharged")
+    assert after.counts("team-a") == {**by_cause, uncharged: 1 + abi.MAX_REFUSALS, ("", "untold"): 3}
+    after.collect(tenant, ended=True)
+    assert not after.counts("team-a")
+
+
 def test_equal_ones_are_one_event(tenant: Tenant, ring: Ring, refusals: Refusals, shown: Shown) -> None:
     for i in range(100):
         ring.put(size=64 if i % 10 else 32)
