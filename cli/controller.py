@@ -6,6 +6,7 @@ import time
 
 import click
 
+from gshare.cli.config import check_config, reload
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json
 from gshare.controller.client import Client
@@ -60,3 +61,7 @@ def stop(as_json: bool) -> None:
         print_json(reply)
     else:
         click.echo(f"controller stopped: pid {reply.pid}")
+
+
+controller.add_command(check_config)
+controller.add_command(reload)

@@ -10,7 +10,12 @@ from gshare.controller.errors import GshareError
 
 
 def write_json(path: Path, content: dict[str, Any], *, durable: bool = True) -> None:
-    """Replace `path` by `content`; with `durable`, only once that is on the disk.
+    """Replace `path` by `content`; see write_text."""
+    write_text(path, json.dumps(content, indent=1) + "\n", durable=durable)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace `path` by `text`; with `durable`, only once that is on the disk.
 
     Raises GshareError, with the old file untouched, where it cannot be written.
     """
@@ -18,8 +23,7 @@ def write_json(path: Path, content: dict[str, Any], *, durable: bool = True) -> 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+            file.write(text)
             file.flush()
             if durable:
                 os.fsync(file.fileno())

@@ -25,6 +25,14 @@ class Runtime:
         self.activity = self.directory / "activity"
         self.tenants = self.directory / "tenants"
 
+    @property
+    def machine_wide(self) -> bool:
+        """Whether the controller here is for all users: others may then enter the directory."""
+        try:
+            return bool(os.stat(self.directory).st_mode & stat.S_IXOTH)
+        except OSError:
+            return False
+
     def create(self) -> None:
         """Make the directory, 0700 and ours; refuse one that another user could have put there.
 

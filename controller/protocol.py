@@ -139,6 +139,10 @@ class RemoveQuota(msgspec.Struct, frozen=True, tag="quota-rm"):
     tenant: str
 
 
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """Read the configuration again."""
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """End the controller; tenants keep their limits."""
 
@@ -157,5 +161,6 @@ Request = (
     | SetQuota
     | GetQuotas
     | RemoveQuota
+    | Reload
     | Stop
 )

@@ -364,6 +364,28 @@ class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="sche
     quotas: list[Quota]
 
 
+class Wrong(msgspec.Struct, frozen=True, order=True):
+    """Something wrong in a configuration; line 0 is the whole of it."""
+
+    line: int
+    key: str
+    why: str
+    fatal: bool = True
+    """False: the file can be used, and means less than it seems to."""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.line else ""
+        return ": ".join(part for part in (where, self.key, self.why) if part)
+
+
+class Configuration(msgspec.Struct, frozen=True, tag="gshare/config/v1", tag_field="schema"):
+    """A file of configuration, and what is wrong with it; one that cannot be used has changed nothing."""
+
+    file: str
+    usable: bool
+    wrong: list[Wrong]
+
+
 class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="schema"):
     """The controller is about to end."""
 
@@ -383,5 +405,6 @@ Reply = (
     | LimitsSet
     | Paused
     | Quotas
+    | Configuration
     | Stopping
 )
