@@ -70,9 +70,8 @@ static inline uint32_t gs_turn_holder(const struct gs_turns *turns, uint32_t pla
  * else's are shorter.  So each tenant keeps account of what all had since it looked last, of which its part is due to
  * it, and of what it had itself; and its turn goes on for as long as it is owed, or ends so much sooner. */
 
-#define GS_OWED_MILLI 500 /* a turn goes on for so many thousandths of what it leaves owed */
-#define GS_MOST_OWED                                                                                         \
-    20000000ll /* beyond a launch: the rest others had left, and longer debts are the bucket's */
+/* Beyond a launch: the rest others had left, and longer debts are the bucket's. */
+#define GS_MOST_OWED 20000000ll
 
 struct gs_owed {
     uint64_t own_ns, all_ns; /* GPU time measured by the last look, of the tenant and of all in the table */
@@ -113,17 +112,16 @@ static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t 
 }
 
 /* How much work may be in flight in a turn that has `left_ns` to go by the table, of which `remaining_ns` of what is in
- * flight now will take.  A launch is to begin when half of it fits, so that what ends late makes up for what is not
- * begun. */
+ * flight now will take: so much that the turn ends when it is over, or later by as much as is then still owed.  A launch
+ * is to begin when half of it fits, so that what ends late makes up for what is not begun. */
 static inline int64_t gs_owed_window(const struct gs_owed *owed, const struct gs_turn_part *part,
                                      int64_t left_ns, int64_t in_flight_ns, int64_t remaining_ns)
 {
-    int64_t each_milli = GS_OWED_MILLI * (int64_t)((part->wanted_ns - part->length_ns) / 1000) /
-                         (int64_t)(part->wanted_ns / 1000);
-    int64_t spare_ns =
-        left_ns - remaining_ns + owed->owed_ns / 1000 * GS_OWED_MILLI - in_flight_ns / 1000 * each_milli;
+    int64_t others_milli =
+        (int64_t)((part->wanted_ns - part->length_ns) / 1000) * 1000 / (int64_t)(part->wanted_ns / 1000);
+    int64_t spare_ns = left_ns - remaining_ns + owed->owed_ns - in_flight_ns / 1000 * others_milli;
 
-    return in_flight_ns + spare_ns / (1000 + each_milli) * 1000;
+    return in_flight_ns + spare_ns / (1000 + others_milli) * 1000;
 }
 
 #endif
