@@ -14,7 +14,7 @@ from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
 from gshare.controller.lock import ControllerLock
 from gshare.controller.occupants import occupants
-from gshare.controller.paths import runtime, state_directory
+from gshare.controller.paths import machine_runtime, runtime, state_directory
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.registry import Registry
@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m gshare.controller")
     default = os.environ.get(IDLE_EXIT_VARIABLE, IDLE_EXIT_S)  # argparse converts a string by `type`, too
     parser.add_argument("--idle-exit", type=float, default=default, metavar="SEC", help="0: never")
+    parser.add_argument("--machine-wide", action="store_true", help="for all users of this machine")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -43,7 +44,8 @@ def main() -> int:
             arguments.ready_fd = -1
 
     try:
-        asyncio.run(serve(arguments.idle_exit or None, lambda: tell("ready")))
+        idle_exit_s = None if arguments.machine_wide else arguments.idle_exit or None
+        asyncio.run(serve(idle_exit_s, lambda: tell("ready"), machine_wide=arguments.machine_wide))
     except GshareError as error:
         tell(str(error))
         print(f"gshare: {error}", file=sys.stderr)
@@ -51,15 +53,16 @@ def main() -> int:
     return 0
 
 
-async def serve(idle_exit_s: float | None, ready: Callable[[], None]) -> None:
+async def serve(idle_exit_s: float | None, ready: Callable[[], None], *, machine_wide: bool) -> None:
     """Take the lock, adopt what runs, and serve."""
-    where = runtime()
-    where.create()
+    os.umask(0o077)
+    where = machine_runtime() if machine_wide else runtime()
+    where.create(machine_wide=machine_wide)
     with ControllerLock(where.lock) as lock:
         if not lock.taken:
             ready()  # another one is, or is about to be, what the client waits for
             return
-        state = state_directory()
+        state = state_directory(machine_wide=machine_wide)
         tenants, machines, events = Tenants(where), Machines(), EventLog(where.event_log)
         refusals = Refusals(events, machines)
 

@@ -1,5 +1,6 @@
 """Asks the controller, and starts one where there is none.  Every `gshare run` pays for what this imports."""
 
+import socket
 import time
 
 import zmq
@@ -36,7 +37,7 @@ class Client:
         """
         deadline = time.monotonic() + timeout_s
         for message in range(1, ATTEMPTS + 1):
-            if not controller_lives(self.runtime.lock):
+            if not lives(self.runtime):
                 self._start_one()
             reply = self._ask_once(message, request, deadline)
             if isinstance(reply, Fault):
@@ -46,6 +47,12 @@ class Client:
         raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.log}")
 
     def _start_one(self) -> None:
+        if self.runtime.machine_wide:
+            raise ControllerUnreachable(
+                "the machine's controller",
+                "does not run",
+                "systemctl start gshare, as root",
+            )
         if not self._start:
             raise ControllerUnreachable(
                 "controller", "does not run", "gshare controller start, or any gshare run"
@@ -56,28 +63,47 @@ class Client:
 
     def _ask_once(self, message: int, request: Request, deadline: float) -> Reply | None:
         """One question; None: the controller ended meanwhile."""
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.RECONNECT_IVL, 10)
-            socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REPLY_BYTES)
-            socket.connect(f"ipc://{self.runtime.socket}")
-            socket.send(wire.pack(message, request))
+        with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
+            asking.setsockopt(zmq.LINGER, 0)
+            asking.setsockopt(zmq.RECONNECT_IVL, 10)
+            asking.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REPLY_BYTES)
+            asking.connect(f"ipc://{self.runtime.socket}")
+            asking.send(wire.pack(message, request))
             while time.monotonic() < deadline:
-                if not socket.poll(POLL_MS):
-                    if not controller_lives(self.runtime.lock):
+                if not asking.poll(POLL_MS):
+                    if not lives(self.runtime):
                         return None
                     continue
                 try:
-                    number, reply = wire.unpack_reply(socket.recv())
+                    number, reply = wire.unpack_reply(asking.recv())
                 except BadMessage as error:
                     hint = "gshare controller stop; tenants keep their limits"
                     raise GshareError("controller", str(error), hint) from None
                 if number == message:
                     return reply
+        if self.runtime.machine_wide:
+            raise ControllerUnreachable(
+                "the machine's controller", "does not answer", f"see {self.runtime.log}"
+            )
         pid = controller_pid(self.runtime.lock)
         raise ControllerUnreachable(
             "controller", f"pid {pid} does not answer", f"kill -9 {pid} is safe: tenants keep their limits"
         )
+
+
+def lives(where: Runtime) -> bool:
+    """Whether there is a controller; the machine's lets no user look at its lock, who could take it."""
+    if not where.machine_wide:
+        return controller_lives(where.lock)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(where.socket))
+        except BlockingIOError:
+            return True  # many ask at once
+        except OSError:
+            return False
+    return True
 
 
 def own_start_ticks() -> int:

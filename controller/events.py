@@ -20,7 +20,8 @@ MOST_BYTES = 1 << 20
 """The file is moved aside at this size, in the place of the one moved aside before."""
 
 Event = dict[str, Any]
-"""`what` tells the kind: started, ended, limits, paused, resumed, refused, refusals-lost, residue, unmanaged.
+"""`what` tells the kind: started, ended, limits, paused, resumed, refused, refusals-lost, residue, unmanaged,
+forbidden (what was somebody else's: by `uid`, `request`), forbidden-lost.
 
 Other keys depend on it; an unmanaged process has the tenant "".
 `at_ns` is of the clock of all limits, `time_ns` since 1970.
@@ -37,6 +38,8 @@ class EventLog:
         self.moved_aside = path.with_name(f"{path.name}.1")
         self.most_bytes = most_bytes
         self.on_event: Callable[[str, bytes], None] = lambda what, line: None
+        self.owner_of: Callable[[str], int | None] = lambda tenant: None
+        """Whose a tenant is: only they and administrators see its events."""
         self._number = next((event["number"] for event in self._backwards()), 0)
         self._failing = False
 
@@ -53,13 +56,19 @@ class EventLog:
         for what, line in lines:
             self.on_event(what, line)
 
-    def latest(self, most: int, tenant: str = "", after: int = 0) -> list[Event]:
+    def latest(
+        self,
+        most: int,
+        tenant: str = "",
+        after: int = 0,
+        shown: Callable[[Event], bool] = lambda event: True,
+    ) -> list[Event]:
         """The latest events, of a tenant where one is named, with numbers above `after`; oldest first."""
         found: list[Event] = []
         for event in self._backwards():
             if len(found) == most or event["number"] <= after:
                 break
-            if tenant in ("", event["tenant"]):
+            if tenant in ("", event["tenant"]) and shown(event):
                 found.append(event)
         return found[::-1]
 
@@ -72,6 +81,9 @@ class EventLog:
             "time_ns": time.time_ns() - (now_ns() - at_ns),
             "at_ns": at_ns,
         }
+        owner_uid = self.owner_of(event["tenant"])
+        if owner_uid is not None:
+            head["owner_uid"] = owner_uid
         return json.dumps({**head, **event}, separators=(",", ":")).encode()
 
     def _append(self, data: bytes) -> None:

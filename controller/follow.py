@@ -33,7 +33,8 @@ def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
-        socket.connect(f"ipc://{client.runtime.events}")
+        if not client.runtime.machine_wide:  # there events are told to administrators: others ask
+            socket.connect(f"ipc://{client.runtime.events}")
         newest, shown = latest(client, 1), latest(client, most, tenant)
         yield from shown
         seen = max((event["number"] for event in (*newest, *shown)), default=0)
@@ -42,7 +43,7 @@ def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
             if socket.poll(POLL_MS):
                 if json.loads(socket.recv_multipart()[1])["number"] <= seen:
                     continue
-            elif listening:
+            elif listening and not client.runtime.machine_wide:
                 continue
             listening = True  # the first silence, too, is a reason to ask what was missed
             for event in latest(client, ALL, after=seen):

@@ -9,7 +9,14 @@ from gshare.controller.errors import GshareError
 SUN_PATH_BYTES = 107
 """Longest path of a unix socket: sun_path less its NUL."""
 
+MACHINE_WIDE = "machine-wide"
+"""A file of this name in a runtime directory says so of its controller."""
+
 _LONGEST_SOCKET = "controller.sock"
+
+MACHINE_DIRECTORY = "/run/gshare"
+MACHINE_STATE = Path("/var/lib/gshare")
+"""Of the machine-wide controller, where there is one."""
 
 
 class Runtime:
@@ -27,14 +34,17 @@ class Runtime:
 
     @property
     def machine_wide(self) -> bool:
-        """Whether the controller here is for all users: others may then enter the directory."""
-        try:
-            return bool(os.stat(self.directory).st_mode & stat.S_IXOTH)
-        except OSError:
-            return False
+        """Whether the controller here, running or not, is for all users."""
+        return (self.directory / MACHINE_WIDE).exists()
 
-    def create(self) -> None:
-        """Make the directory, 0700 and ours; refuse one that another user could have put there.
+    def check(self) -> None:
+        """Refuse a directory of another user's, who would be taken for the machine's controller."""
+        owner = os.stat(self.directory).st_uid if self.machine_wide else os.geteuid()
+        if owner not in (0, os.geteuid()):
+            raise GshareError(str(self.directory), f"belongs to uid {owner}, who is neither root nor you")
+
+    def create(self, *, machine_wide: bool = False) -> None:
+        """Make the directory, ours, and 0700 unless it is for all; refuse one of another user's.
 
         Raises GshareError where it cannot be used, naming the variable that moves it.
         """
@@ -48,14 +58,21 @@ class Runtime:
             raise GshareError(str(self.directory), "is not a directory that only this user can write", hint)
         try:
             self.tenants.mkdir(mode=0o700, exist_ok=True)
+            if machine_wide:  # others reach the sockets, and see no names
+                self.directory.chmod(0o755)
+                self.tenants.chmod(0o711)
+                (self.directory / MACHINE_WIDE).touch(mode=0o600)
         except OSError as error:
             raise GshareError(str(self.tenants), f"cannot be made: {error.strerror}", hint) from None
 
 
 def runtime() -> Runtime:
-    """The per-user runtime directory, checked to be short enough for its sockets."""
+    """The machine's runtime directory where gshare is installed for all, else the user's; checked to be short
+    enough for its sockets."""
+    machine = Runtime(MACHINE_DIRECTORY)
     found = Runtime(
         os.environ.get("GSHARE_RUNTIME_DIR")
+        or (machine.directory if machine.machine_wide else None)
         or _under(_writable(os.environ.get("XDG_RUNTIME_DIR")))
         or _under(_writable(f"/run/user/{os.getuid()}"))
         or f"/tmp/gshare-{os.getuid()}"
@@ -69,14 +86,22 @@ def runtime() -> Runtime:
             f"socket path too long: {length} bytes, {SUN_PATH_BYTES} at most",
             "GSHARE_RUNTIME_DIR names a shorter directory",
         )
+    found.check()
     return found
 
 
-def state_directory() -> Path:
+def machine_runtime() -> Runtime:
+    """The directory of the controller that this process is to be, for all users."""
+    return Runtime(os.environ.get("GSHARE_RUNTIME_DIR") or MACHINE_DIRECTORY)
+
+
+def state_directory(*, machine_wide: bool = False) -> Path:
     """Where permanent quotas and measured context sizes are kept; not made by this call."""
     named = os.environ.get("GSHARE_STATE_DIR")
     if named:
         return Path(named)
+    if machine_wide:
+        return MACHINE_STATE
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "gshare"
 
 

@@ -53,6 +53,8 @@ class Note(msgspec.Struct, frozen=True):
     gpus: list[str] = []
     limits: Limits = Limits()
     runs: list[Run] = []
+    owner_uid: int | None = None
+    """None: the user's whose controller this is."""
 
 
 class TenantFiles:

@@ -1,14 +1,17 @@
 """What is asked of the controller, decided by policy and carried out on tenants, quotas and devices."""
 
+import os
 from dataclasses import dataclass
 
 import msgspec
 
-from gshare.controller import host, policy
+from gshare.controller import authority, host, identity, policy
 from gshare.controller.answers import admitted, check_no_other, no_device, no_quota, quota_row
+from gshare.controller.authority import Ownership
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Found, Inventory, preview_simulated, start_simulated
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
+from gshare.controller.identity import Peer, controller_itself
 from gshare.controller.permanent import Permanent
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run
@@ -62,8 +65,24 @@ class Registry:
         for device in self.inventory(machine):
             await self.contexts.measure(device)
 
-    def admit(self, request: Admit) -> Admitted:
+    def ownership(self, name: str) -> Ownership | None:
+        """Whose a tenant is, running or permanent; None where there is none of this name."""
+        running, permanent = self.tenants.by_name.get(name), self.store.load().get(name)
+        if permanent is None:
+            return Ownership(running.owner_uid) if running else None
+        uid = os.geteuid() if permanent.owner_uid is None else permanent.owner_uid
+        return Ownership(uid, True, *identity.user_and_group_ids(permanent.members))
+
+    def called(self, who: Peer, name: str) -> str:
+        """The tenant that a user means: a permanent one, or their own of that name."""
+        return name if name in self.store.load() else authority.own_name(who, name)
+
+    def admit(self, request: Admit, who: Peer | None = None) -> Admitted:
         """Decide about a run and, unless it is only asked about, make its tenant or let it join."""
+        who = who or controller_itself()
+        request = msgspec.structs.replace(request, tenant=self.called(who, request.tenant))
+        if owned := self.ownership(request.tenant):
+            authority.check_run(who, request.tenant, owned)
         run = Run(request.pid, request.start_ticks)
         if not request.dry_run:
             self._forget_run(run)
@@ -94,7 +113,8 @@ class Registry:
         grants = self._grants(known, request.gpus, limits)
         name = self._free_name(request)
         if not request.dry_run:
-            self.tenants.create(name, machine, request.gpus, limits, grants, known, run)
+            owner_uid = owned.uid if owned else who.uid
+            self.tenants.create(name, machine, request.gpus, limits, grants, known, run, owner_uid)
         directory = str(self.tenants.runtime.tenants / name)
         granted = self._granted(known, grants, limits)
         restricted = len(grants) < len(known)
@@ -150,6 +170,12 @@ class Registry:
         self.store.remove(request.tenant)
         running = request.tenant in self.tenants.by_name
         return Quotas([quota_row(request.tenant, permanent.limits, running=running)])
+
+    def target(self, target: str, command: str = "set", who: Peer | None = None) -> Tenant:
+        """The running tenant that is meant by its name, short for a user's own, or by one of its pids."""
+        if who and not target.isdigit() and target not in self.tenants.by_name:
+            target = self.called(who, target)
+        return self._find(target, command)
 
     def pause(self, request: Pause) -> Paused:
         """Let a tenant launch nothing, or go on."""

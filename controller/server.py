@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 import zmq
 import zmq.asyncio
 
-from gshare.controller import views, wire
+from gshare.controller import authority, identity, views, wire
 from gshare.controller.charges import charges
-from gshare.controller.errors import GshareError
+from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
+from gshare.controller.forbidden import Forbidden
+from gshare.controller.gatekeeper import Gatekeeper, guard, sender
+from gshare.controller.identity import Credentials, Peer
 from gshare.controller.paths import Runtime
+from gshare.controller.permits import permitted
 from gshare.controller.picture import picture
 from gshare.controller.protocol import (
     Admit,
@@ -39,6 +43,7 @@ from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Events, Fault, Reply, Stopping, Top
+from gshare.controller.visible import only_visible
 from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
 
@@ -49,10 +54,14 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 SEND_TIMEOUT_MS = 1000
 LINGER_MS = 200
+HANDSHAKE_MS = 5000
 SHUTDOWN_S = 5
 QUEUED_REPLIES = 64
 """A client that stops reading loses its replies beyond these; nobody else waits for it."""
 
+
+REQUESTS, EVENTS = "requests", "events"
+"""The sockets, as the gatekeeper knows them."""
 
 MOST_EVENTS = 1000
 """In one reply, which must be within MAX_MESSAGE_BYTES."""
@@ -78,6 +87,9 @@ class Server:
         self.idle_exit_s = idle_exit_s
         self.sampler = views.Sampler()
         self.watch = Watch(registry)
+        self.administrators = identity.group_ids([identity.ADMINISTRATORS]) if runtime.machine_wide else ()
+        self.forbidden = Forbidden(events.add)
+        events.owner_of = registry.tenants.owners.get
         self._started_ns = now_ns()
         self._stopping = asyncio.Event()
         self._watched: dict[int, int] = {}
@@ -87,9 +99,10 @@ class Server:
         """Answer requests until stopped or idle; `ready` is called once clients are heard."""
         context = zmq.asyncio.Context()
         events = zmq.Socket(context, zmq.PUB)
+        gatekeeper = Gatekeeper(context, self._admits)
         try:
-            requests = self._bind(context.socket(zmq.ROUTER), str(self.runtime.socket))
-            self._followers = self._bind(events, str(self.runtime.events))
+            requests = self._bind(context.socket(zmq.ROUTER), REQUESTS, str(self.runtime.socket))
+            self._followers = self._bind(events, EVENTS, str(self.runtime.events))
             self.events.on_event = self._publish
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
@@ -98,11 +111,12 @@ class Server:
                     self._watch(run.pid)
             self.registry.tenants.apportioner.lender.start()
             ready()
+            letting_in = asyncio.create_task(gatekeeper.serve())
             receiving = asyncio.create_task(self._receive(requests))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
-            main = (receiving, ticking, reconciling, stopping)
+            main = (letting_in, receiving, ticking, reconciling, stopping)
             done, _ = await asyncio.wait(main, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a failure here is a fault in gshare: let it be seen
@@ -116,13 +130,22 @@ class Server:
             context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()
 
-    def _bind(self, socket: AnySocket, path: str) -> AnySocket:
+    def _admits(self, domain: str, credentials: Credentials) -> bool:
+        """Whether a user may connect: to a controller of one's own nobody else may, nor all to the events."""
+        who = identity.peer(credentials, self.administrators)
+        return who.administrator or (self.runtime.machine_wide and domain == REQUESTS)
+
+    def _bind(self, socket: AnySocket, domain: str, path: str) -> AnySocket:
+        guard(socket, domain)
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
         socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             socket.bind(f"ipc://{path}")
+            if self.runtime.machine_wide:
+                os.chmod(path, 0o666)  # who is let in is decided by the credentials
         except zmq.ZMQError as error:
             raise GshareError(
                 path, f"cannot be bound: {error}", "GSHARE_RUNTIME_DIR names another directory"
@@ -131,17 +154,22 @@ class Server:
 
     async def _receive(self, requests: zmq.asyncio.Socket) -> None:
         while True:
-            frames = await requests.recv_multipart()
-            if len(frames) == 2:  # who asks, and what
-                task = asyncio.create_task(self._answer(requests, *frames))
+            frames = await requests.recv_multipart(copy=False)
+            credentials = sender(frames[-1])
+            if len(frames) == 2 and credentials:  # which connection, and what is asked
+                who = identity.peer(credentials, self.administrators)
+                task = asyncio.create_task(self._answer(requests, who, *(frame.bytes for frame in frames)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, requests: zmq.asyncio.Socket, client: bytes, data: bytes) -> None:
-        message, reply = 0, None
+    async def _answer(self, requests: zmq.asyncio.Socket, who: Peer, client: bytes, data: bytes) -> None:
+        message, reply, asked = 0, None, ""
         try:
             message, request = wire.unpack_request(data)
-            reply = await self._carry_out(request)
+            asked = type(request).__name__
+            reply = await self._carry_out(request, who)
+            if not who.administrator:
+                reply = self._for(who, reply)
         except BadMessage as error:
             message = error.message
             reply = Fault(
@@ -149,6 +177,9 @@ class Server:
             )
         except GshareError as error:
             reply = wire.fault(error)
+            if isinstance(error, NotPermitted):
+                log.warning("uid %d, pid %d: %s refused: %s", who.uid, who.pid, asked, error)
+                self.forbidden.note(who, asked, str(error), now_ns())
         except Exception as error:
             log.exception("request failed")
             reply = Fault("failed", "controller", f"fault in gshare: {error!r}", f"see {self.runtime.log}")
@@ -157,10 +188,20 @@ class Server:
         if isinstance(reply, Stopping):
             self._stopping.set()
 
-    async def _carry_out(self, request: Request) -> Reply:
+    def _for(self, who: Peer, reply: Reply) -> Reply:
+        """Of an answer what somebody who is no administrator may see."""
+
+        def sees(tenant: str) -> bool:
+            owned = self.registry.ownership(tenant)
+            return owned is not None and authority.may_run(who, owned)
+
+        return only_visible(reply, sees)
+
+    async def _carry_out(self, request: Request, who: Peer) -> Reply:
         registry = self.registry
+        request = permitted(who, request, registry)
         if isinstance(request, Admit):
-            return await self._admit(request)
+            return await self._admit(request, who)
         if isinstance(request, SetLimits | SetQuota):
             if request.change.memory is not None or request.change.memory_on:
                 await registry.measure_contexts(registry.machine_of(request))
@@ -181,8 +222,11 @@ class Server:
             return charges(registry)
         if isinstance(request, GetEvents):
             self._collect()
+            most = max(0, min(request.most, MOST_EVENTS))
             return Events(
-                self.events.latest(max(0, min(request.most, MOST_EVENTS)), request.tenant, request.after)
+                self.events.latest(
+                    most, request.tenant, request.after, lambda event: authority.sees_event(who, event)
+                )
             )
         if isinstance(request, GetStatus):
             return views.status(registry, self._started_ns)
@@ -200,9 +244,9 @@ class Server:
         self._collect()
         return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals)
 
-    async def _admit(self, request: Admit) -> Reply:
+    async def _admit(self, request: Admit, who: Peer) -> Reply:
         await self.registry.prepare(request)
-        reply = self.registry.admit(request)
+        reply = self.registry.admit(request, who)
         if reply.tenant and not request.dry_run:
             self._watch(request.pid)
         return reply

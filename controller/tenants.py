@@ -30,12 +30,13 @@ class Tenant:
     limits: Limits
     files: TenantFiles
     runs: list[Run] = field(default_factory=list)
+    owner_uid: int = field(default_factory=os.geteuid)
 
     def update(self, *, limits: Limits | None = None, runs: list[Run] | None = None) -> None:
         """Change what is known about the tenant, written down first for a controller that may adopt it."""
         limits = self.limits if limits is None else limits
         runs = self.runs if runs is None else runs
-        self.files.write_note(Note(self.machine, self.gpus, limits, runs))
+        self.files.write_note(Note(self.machine, self.gpus, limits, runs, self.owner_uid))
         self.limits, self.runs = limits, runs
 
 
@@ -74,6 +75,8 @@ class Tenants:
         self.runtime = runtime
         self.table = DeviceTable()
         self.by_name: dict[str, Tenant] = {}
+        self.owners: dict[str, int] = {}
+        """Whose each is, until everybody has been told that it has ended."""
         self.unusable: dict[str, GshareError] = {}
         """Folders that could not be adopted, and in which something still runs: their names are taken."""
         self.on_change: Callable[[str, str], None] = lambda what, tenant: None
@@ -97,7 +100,7 @@ class Tenants:
 
     def create(
         self, name: str, machine: str, gpus: list[str], limits: Limits, grants: dict[str, Grant],
-        known: list[tuple[Found, Capacity]], run: Run,
+        known: list[tuple[Found, Capacity]], run: Run, owner_uid: int,
     ) -> Tenant:  # fmt: skip
         """Make a tenant with its first process; where that fails, nothing is left behind."""
         taken = {tenant.files.index for tenant in self.by_name.values()}
@@ -112,10 +115,11 @@ class Tenants:
         capacities = {device.uuid: capacity for device, capacity in known}
         table = [capacities.get(uuid) if uuid else None for uuid in self.table.rows]
         self.open_activity().clear(index)
-        note = Note(machine, gpus, limits, [run])
+        note = Note(machine, gpus, limits, [run], owner_uid)
         files = region.create_tenant(self.runtime, name, index, table, grants, note)
-        tenant = Tenant(name, machine, gpus, limits, files, [run])
+        tenant = Tenant(name, machine, gpus, limits, files, [run], owner_uid)
         self.by_name[name] = tenant
+        self.owners[name] = owner_uid
         self._tell_bound()
         self.apportion()
         self.on_change("started", name)
@@ -135,8 +139,10 @@ class Tenants:
             ceiling_ppm=ceiling_ppm if ceiling_ppm != compute_ppm else None,
             copy_bytes_per_s=files.copy_rates(),
         )
-        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs)
+        owner_uid = os.geteuid() if note.owner_uid is None else note.owner_uid
+        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs, owner_uid)
         self.by_name[name] = tenant
+        self.owners[name] = owner_uid
         self._tell_bound()
         return tenant
 
@@ -174,6 +180,7 @@ class Tenants:
         self._tell_bound()
         self.apportion()
         self.on_change("ended", name)
+        del self.owners[name]
 
     def close(self) -> None:
         """Let go of all files; tenants and their limits stay."""

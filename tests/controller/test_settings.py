@@ -8,7 +8,7 @@ import pytest
 from gshare.controller import settings
 from gshare.controller.config import Config
 from gshare.controller.errors import GshareError
-from gshare.controller.paths import Runtime
+from gshare.controller.paths import MACHINE_WIDE, Runtime
 from gshare.controller.replies import Wrong
 from gshare.controller.settings import Settings
 
@@ -102,9 +102,8 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GSHARE_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", "/c")
     where = Runtime(tmp_path)
-    tmp_path.chmod(0o700)
     assert settings.path(where) == Path("/c/gshare/gshare.toml")
-    tmp_path.chmod(0o711)
+    (tmp_path / MACHINE_WIDE).touch()
     assert settings.path(where) == Path("/etc/gshare/gshare.toml")
     monkeypatch.setenv("GSHARE_CONFIG", "/x.toml")
     assert settings.path(where) == Path("/x.toml")

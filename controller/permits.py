@@ -1,0 +1,77 @@
+"""Every request, held against who asks: let through as it is, in their own terms, or not at all."""
+
+import os
+
+import msgspec
+
+from gshare.controller import authority
+from gshare.controller.errors import GshareError, NotPermitted
+from gshare.controller.identity import Peer
+from gshare.controller.processes import start_ticks
+from gshare.controller.protocol import (
+    Admit,
+    GetDevices,
+    GetEvents,
+    GetMemory,
+    GetProcesses,
+    GetQuotas,
+    GetShares,
+    GetStatus,
+    GetTop,
+    Pause,
+    Request,
+    SetLimits,
+)
+from gshare.controller.registry import Registry
+
+ANSWERS_ARE_CUT = (GetStatus, GetProcesses, GetMemory, GetShares, GetTop, GetEvents, GetQuotas)
+"""Everybody may ask these: visible.py leaves out of the answers what is not theirs."""
+
+MACHINE_VARIABLE = "SIMGPU_MACHINE"
+
+
+def permitted(who: Peer, request: Request, registry: Registry) -> Request:
+    """The request that is to be carried out; raise NotPermitted where it concerns what is not theirs.
+
+    A kind of request that nothing is said about here is for administrators.
+    """
+    if who.administrator or isinstance(request, ANSWERS_ARE_CUT):
+        return request
+    if isinstance(request, Admit):
+        if request.simulated:
+            _check_machine(request.simulated.machine)
+        return msgspec.structs.replace(request, pid=who.pid, start_ticks=_started(who))
+    if isinstance(request, GetDevices):
+        if request.machine:
+            _check_machine(request.machine)
+        return request
+    if isinstance(request, SetLimits | Pause):
+        what = "set" if isinstance(request, SetLimits) else "pause" if request.paused else "resume"
+        name = registry.target(request.target, what, who).name
+        owned = registry.ownership(name)
+        assert owned  # it runs
+        if isinstance(request, SetLimits):
+            authority.check_change(who, name, owned)
+        else:
+            authority.check_pause(who, what, name, owned)
+        return msgspec.structs.replace(request, target=name)
+    authority.check_administrator(who, type(request).__name__)
+    return request
+
+
+def _check_machine(machine: str) -> None:
+    """A simulated machine is a file, which the controller maps: only its own administrator names one."""
+    if machine != os.environ.get(MACHINE_VARIABLE):
+        raise NotPermitted(
+            f"simulated machine {machine}",
+            "is not this controller's",
+            "GSHARE_RUNTIME_DIR names a directory for a controller of your own",
+        )
+
+
+def _started(who: Peer) -> int:
+    """When the process at the other end was started: it is the one that becomes the program."""
+    ticks = start_ticks(who.pid) if who.pid else None
+    if ticks is None:
+        raise GshareError("run", f"process {who.pid} cannot be seen", "run it where the controller is")
+    return ticks

@@ -1,0 +1,186 @@
+"""Real users on one machine-wide controller: everybody has what is theirs, and nobody else's."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+from machine_wide import GIB, Everybodys, everybodys
+from users import ALICE, BOB, CAROL, User, needs_root, users
+
+from gshare.controller import wire
+from gshare.controller.client import Client
+from gshare.controller.errors import NoSuchThing, NotPermitted
+from gshare.controller.launch import start_controller
+from gshare.controller.paths import Runtime
+from gshare.controller.protocol import (
+    Admit,
+    Change,
+    GetDevices,
+    GetEvents,
+    GetMemory,
+    GetProcesses,
+    GetQuotas,
+    GetShares,
+    GetStatus,
+    GetTop,
+    Limits,
+    Pause,
+    RemoveQuota,
+    SetLimits,
+    SetQuota,
+    Simulated,
+    Stop,
+)
+from gshare.controller.units import Memory
+
+pytestmark = needs_root
+
+MORE = Change(memory=Memory(2 * GIB, None))
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Everybodys]:
+    with everybodys() as made:
+        yield made
+
+
+@pytest.fixture
+def two(machine: Everybodys) -> Iterator[tuple[User, User]]:
+    """Alice, who runs in a tenant `train`, and Bob."""
+    with users((ALICE, ()), (BOB, ())) as (alice, bob):
+        machine.ask(machine.admission("train"), alice)
+        yield alice, bob
+
+
+def test_a_run_is_of_who_asks_whatever_the_message_says(machine: Everybodys, two: tuple[User, User]) -> None:
+    alice, bob = two
+    rows = machine.ask(GetProcesses(), alice).processes
+    assert [(row.tenant, row.pid) for row in rows] == [(f"train@{ALICE}", alice.pid)]
+    assert machine.ask(machine.admission("train"), bob).tenant == f"train@{BOB}"
+
+
+def test_owners_change_their_own(machine: Everybodys, two: tuple[User, User]) -> None:
+    alice, _ = two
+    changed = machine.ask(SetLimits("train", MORE), alice)
+    assert changed.devices[0].new_memory_bytes == 2 * GIB
+    assert machine.ask(Pause(str(alice.pid), True), alice).paused
+    assert not machine.ask(Pause("train", False), alice).paused
+
+
+def forbidden_requests(machine: Everybodys, alice: User) -> list[Any]:
+    name = f"train@{ALICE}"
+    return [
+        SetLimits(name, MORE),
+        SetLimits(str(alice.pid), MORE),
+        Pause(name, True),
+        Pause(str(alice.pid), True),
+        machine.admission(name),
+        machine.admission(name, dry_run=True),
+        machine.admission(f"other@{CAROL}"),
+        Admit(1, 1, "x", Limits(Memory(GIB, None)), simulated=Simulated("/etc/passwd")),
+        GetDevices("/etc/passwd"),
+        SetQuota("team", MORE),
+        RemoveQuota("team"),
+        Stop(),
+    ]
+
+
+def test_whatever_is_anothers_is_refused_and_logged(machine: Everybodys, two: tuple[User, User]) -> None:
+    alice, _ = two
+    before = machine.ask(GetProcesses(), alice).processes
+    for request in forbidden_requests(machine, alice):
+        with users((CAROL + len(machine.events("forbidden")), ())) as (somebody,):
+            with pytest.raises(NotPermitted) as refusal:
+                machine.ask(request, somebody)
+            assert refusal.value.exit_code == 4
+            assert "\n" not in str(refusal.value)
+            event = machine.events("forbidden")[-1]
+            assert (event["uid"], event["pid"]) == (somebody.uid, somebody.pid)
+            assert (event["request"], event["why"]) == (type(request).__name__, str(refusal.value))
+    assert machine.ask(GetProcesses(), alice).processes[0].memory_limit_bytes == before[0].memory_limit_bytes
+
+
+def test_views_show_what_is_theirs(machine: Everybodys, two: tuple[User, User]) -> None:
+    alice, bob = two
+    name = f"train@{ALICE}"
+    machine.ask(SetQuota("team", MORE))
+    reads = (GetProcesses(), GetMemory(), GetShares(), GetTop(), GetStatus(), GetDevices(), GetEvents(100))
+    for read in (*reads, GetQuotas()):
+        assert name not in repr(machine.ask(read, bob)), read
+        assert "'team'" not in repr(machine.ask(read, bob)), read
+    for read in (GetProcesses(), GetShares(), GetTop(), GetEvents(100)):
+        assert name in repr(machine.ask(read, alice)), read
+        assert name in repr(machine.ask(read)), read
+    machine.ask(RemoveQuota("team"))
+
+
+def test_a_permanent_tenant_is_for_its_owner_and_members_and_changed_by_administrators(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    alice, _ = two
+    machine.ask(SetQuota("lab", MORE))
+    try:
+        with pytest.raises(NotPermitted, match="may not run in it"):
+            machine.ask(Admit(1, 1, "x", tenant="lab", simulated=Simulated(machine.machine)), alice)
+    finally:
+        machine.ask(RemoveQuota("lab"))
+
+
+def test_names_of_others_are_not_found_by_their_short_form(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    _, bob = two
+    with pytest.raises(NoSuchThing):
+        machine.ask(Pause("train", True), bob)
+
+
+def test_many_refusals_of_one_user_do_not_drive_out_other_events(machine: Everybodys) -> None:
+    with users((BOB + 1000, ())) as (pest,):
+        for _ in range(40):
+            with pytest.raises(NotPermitted):
+                machine.ask(Stop(), pest)
+    assert sum(event["uid"] == BOB + 1000 for event in machine.events("forbidden")) == 10
+
+
+def test_owners_stay_owners_over_a_restart(two: tuple[User, User], machine: Everybodys) -> None:
+    alice, bob = two
+    machine.restart(signal.SIGKILL)
+    assert machine.ask(GetProcesses(), alice).processes[0].pid == alice.pid
+    assert machine.ask(GetProcesses(), bob).processes == []
+    with pytest.raises(NotPermitted):
+        machine.ask(Pause(f"train@{ALICE}", True), bob)
+
+
+def test_others_reach_the_sockets_and_nothing_else(machine: Everybodys) -> None:
+    where = machine.runtime
+    modes = {path.name: path.stat().st_mode & 0o077 for path in where.directory.iterdir()}
+    assert modes.pop(where.tenants.name) == 0o011  # to be entered, not listed
+    open_to_all = {name for name, mode in modes.items() if mode}
+    assert open_to_all == {where.socket.name, where.events.name}
+
+
+def test_a_users_own_controller_hears_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the directory would let them."""
+    with tempfile.TemporaryDirectory(prefix="gshare-") as folder, users((ALICE, ())) as (alice,):
+        os.chmod(folder, 0o711)
+        where = Runtime(f"{folder}/run")
+        monkeypatch.setenv("GSHARE_RUNTIME_DIR", str(where.directory))
+        start_controller(where)
+        for path, mode in ((where.directory, 0o711), (where.socket, 0o666)):
+            os.chmod(path, mode)
+        assert answered(str(where.socket))
+        assert not alice.call(answered, str(where.socket))
+        Client(where).ask(Stop())
+
+
+def answered(path: str) -> bool:
+    """Whether a controller answers to whoever calls this."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(f"ipc://{path}")
+        socket.send(wire.pack(1, GetStatus()))
+        return bool(socket.poll(1000))

@@ -1,0 +1,93 @@
+"""A machine-wide controller of a test's own, for real users, over a simulated GPU that all may use."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from users import User
+
+from gshare.controller.client import Client
+from gshare.controller.paths import Runtime
+from gshare.controller.protocol import Admit, GetEvents, Limits, Simulated
+from gshare.controller.units import Memory
+from gshare.shim import sim
+
+GIB = 1 << 30
+
+
+class Everybodys:
+    """The controller's process, directory and simulated machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runtime = Runtime(folder / "run")
+        self.machine = str(folder / "machine")
+        self.environment = {
+            **os.environ,
+            "GSHARE_RUNTIME_DIR": str(self.runtime.directory),
+            "GSHARE_STATE_DIR": str(folder / "state"),
+            "SIMGPU_MACHINE": self.machine,
+        }
+        self.process = self._begin()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        reading, writing = os.pipe()
+        command = [sys.executable, "-m", "gshare.controller", "--machine-wide", "--ready-fd", str(writing)]
+        with open(self.runtime.directory.parent / "log", "ab") as log:
+            process = subprocess.Popen(command, env=self.environment, pass_fds=[writing], stderr=log)
+        os.close(writing)
+        with open(reading) as outcome:
+            said = outcome.read()
+        assert said == "ready", said
+        return process
+
+    def restart(self, number: int = signal.SIGTERM) -> None:
+        """End it, in one way or another, and start the next one."""
+        self.end(number)
+        self.process = self._begin()
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """End it."""
+        self.process.send_signal(number)
+        self.process.wait(20)
+
+    def ask(self, request: Any, user: User | None = None) -> Any:
+        """What it answers to a user, or else to us, who administrate."""
+        where = str(self.runtime.directory)
+        return user.call(ask, where, request) if user else ask(where, request)
+
+    def admission(self, tenant: str = "", memory_bytes: int = GIB, **more: Any) -> Admit:
+        """A run on the simulated GPU; the pid is a lie, which must not matter."""
+        limits = Limits(Memory(memory_bytes, None))
+        return Admit(1, 1, "train", limits, tenant=tenant, simulated=Simulated(self.machine), **more)
+
+    def events(self, what: str) -> list[dict[str, Any]]:
+        """The events of a kind, as an administrator sees them."""
+        return [event for event in self.ask(GetEvents(1000)).events if event["what"] == what]
+
+
+def ask(directory: str, request: Any) -> Any:
+    """What the controller answers to whoever calls this."""
+    return Client(Runtime(directory)).ask(request)
+
+
+@contextmanager
+def everybodys() -> Iterator[Everybodys]:
+    """A machine-wide controller; it and what it made are gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
+        os.chmod(folder, 0o711)
+        machine = f"{folder}/machine"
+        sim.start(machine, "h200")
+        os.chmod(machine, 0o666)
+        (Path(folder) / "run").mkdir()
+        made = Everybodys(Path(folder))
+        try:
+            yield made
+        finally:
+            made.end(signal.SIGKILL)
+            sim.stop(machine)
