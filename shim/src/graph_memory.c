@@ -9,10 +9,10 @@
 #include "graph_memory.h"
 #include "hooks.h"
 #include "lock.h"
-#include "meter.h"
 #include "pool.h"
 #include "region.h"
 #include "reserve.h"
+#include "stream_id.h"
 
 #define CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT     0
 #define CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT 2
@@ -142,22 +142,6 @@ GSHARE_HOOK(cuDeviceGraphMemTrim, (CUdevice device))
 
 /* -------- who may be using what -------- */
 
-/* Drivers before CUDA 12 number no streams: their handles may come back, and a default stream is one of its context
- * or thread. */
-static uint64_t number_of(CUstream stream)
-{
-    unsigned long long number;
-    CUcontext context = NULL;
-
-    if (!REAL(cuStreamGetId)(stream, &number) && number)
-        return number;
-    if (stream == CU_STREAM_PER_THREAD)
-        return (uint64_t)&gs_thread;
-    if (!stream || stream == CU_STREAM_LEGACY)
-        REAL(cuCtxGetCurrent)(&context);
-    return context ? (uint64_t)context : (uint64_t)stream;
-}
-
 /* claims[0] takes those for which there is no room. */
 static struct claim *claim_of(struct stock *stock, uint64_t stream)
 {
@@ -209,7 +193,7 @@ static void freed_in(const struct gs_entry *entry, uint64_t stream)
 
 void gs_graph_memory_freed(const struct gs_entry *entry, CUstream stream)
 {
-    freed_in(entry, stream == GS_ANY_STREAM ? 0 : number_of(stream));
+    freed_in(entry, stream == GS_ANY_STREAM ? 0 : gs_stream_id(stream));
 }
 
 /* -------- one launch -------- */
@@ -330,7 +314,7 @@ CUresult gs_flight_begin(struct gs_flight *flight, CUstream stream)
     uint32_t full;
     int device;
 
-    flight->stream = number_of(stream);
+    flight->stream = gs_stream_id(stream);
     look_again(flight);
     if (parts_begin(flight, &full))
         return CUDA_SUCCESS;

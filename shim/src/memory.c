@@ -205,7 +205,11 @@ static __attribute__((noinline)) int take_imported(CUdeviceptr pointer, struct g
 
 static inline int take(CUdeviceptr pointer, struct gs_entry *entry)
 {
-    return gs_region() && (gs_ledger_take(pointer, entry) || take_imported(pointer, entry));
+    if (!gs_region() || !(gs_ledger_take(pointer, entry) || take_imported(pointer, entry)))
+        return 0;
+    if (__builtin_expect(entry->kind == GS_POOL, 0))
+        gs_pool_freeing(entry);
+    return 1;
 }
 
 /* The driver has not freed it.  Where the address has been given out again meanwhile, somebody else has. */
@@ -226,8 +230,10 @@ static __attribute__((noinline)) CUresult freed_otherwise(CUresult result, CUdev
         return gs_physical_gone((uint32_t)entry->owner, result);
     if (result)
         put_back(pointer, entry);
-    else if (entry->kind == GS_POOL)
-        gs_pool_freed(entry, stream);
+    if (entry->kind == GS_POOL)
+        gs_pool_freed(entry, stream, result);
+    else if (result)
+        return result;
     else if (entry->kind == GS_GRAPH)
         gs_graph_memory_freed(entry, stream);
     else if (stream == GS_ANY_STREAM || !gs_later_release(entry, stream))

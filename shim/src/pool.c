@@ -41,8 +41,9 @@ struct gs_pool_record *gs_pool_record_of(CUmemoryPool handle, const struct gs_po
 
     if (record)
         return record;
-    while (unused < gs_pool_record_count &&
-           (gs_pool_records[unused].handle || gs_pool_records[unused].flights))
+    while (
+        unused < gs_pool_record_count &&
+        (gs_pool_records[unused].handle || gs_pool_records[unused].flights || gs_pool_records[unused].frees))
         unused++;
     if (unused == room && !gs_grow(&gs_pool_records, &room, sizeof *gs_pool_records))
         return NULL;
@@ -143,14 +144,31 @@ void gs_pool_trim(int device)
     gs_unlock(&gs_pool_lock);
 }
 
-void gs_pool_freed(const struct gs_entry *entry, CUstream stream)
+void gs_pool_freeing(const struct gs_entry *entry)
 {
     struct gs_pool_record *pool;
 
     gs_lock(&gs_pool_lock);
     pool = &gs_pool_records[entry->owner];
-    gs_freed_note(&pool->freed, stream, entry->bytes);
-    if (pool->handle)
+    pool->frees++;
+    pool->overlapped |= pool->flights != 0;
+    gs_unlock(&gs_pool_lock);
+}
+
+void gs_pool_freed(const struct gs_entry *entry, CUstream stream, CUresult result)
+{
+    uint64_t id = result || stream == GS_ANY_STREAM ? GS_NO_STREAM_ID : gs_stream_id(stream);
+    struct gs_pool_record *pool;
+
+    gs_lock(&gs_pool_lock);
+    pool = &gs_pool_records[entry->owner];
+    if (pool->overlapped)
+        gs_freed_forget(&pool->freed);
+    else if (!result)
+        gs_freed_note(&pool->freed, id, entry->bytes);
+    if (!--pool->frees)
+        pool->overlapped = 0;
+    if (!result && pool->handle)
         look(pool);
     gs_unlock(&gs_pool_lock);
 }
@@ -193,8 +211,8 @@ void gs_pool_note(CUmemoryPool handle, const struct gs_pool_of *of)
 
     gs_lock(&gs_pool_lock);
     pool = gs_pool_record_of(handle, of);
-    if (pool && (pool->of.row != of->row || pool->of.managed != of->managed) &&
-        !pool->flights) { /* the handle was another pool's before */
+    if (pool && (pool->of.row != of->row || pool->of.managed != of->managed) && !pool->flights &&
+        !pool->frees) { /* the handle was another pool's before */
         gs_rows_release(pool->rows, pool->kind, pool->charged);
         *pool = empty(handle, of);
     }

@@ -8,8 +8,9 @@
 /* All of a stream has been waited for, as cuMemFree does. */
 #define GS_ANY_STREAM ((CUstream)-1)
 
-/* Memory of a pool has been freed in stream order; what the pool did with it is asked. */
-void gs_pool_freed(const struct gs_entry *entry, CUstream stream);
+/* Memory of a pool is about to be freed; and the driver has freed it, or has not.  What the pool did with it is asked. */
+void gs_pool_freeing(const struct gs_entry *entry);
+void gs_pool_freed(const struct gs_entry *entry, CUstream stream, CUresult result);
 
 /* Asks every pool what it has reserved now: before refusing, before telling how much is free, and after the
  * program has waited for its work, when pools shrink.  Never waits for the GPU. */
@@ -25,6 +26,7 @@ void gs_pool_trim(int device);
 struct gs_growth {
     CUmemoryPool pool;
     CUstream stream;
+    uint64_t stream_id;
     uint64_t bytes;  /* wanted */
     uint64_t bound;  /* reserved: the most that the pool may grow by */
     uint64_t before; /* what the pool had reserved */

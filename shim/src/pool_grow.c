@@ -74,7 +74,7 @@ static int has_freed(struct gs_pool_record *pool, const struct gs_growth *growth
 {
     cuuint64_t reserved, used;
 
-    return !pool->flights && gs_freed_find(&pool->freed, growth->stream, growth->bytes) &&
+    return !pool->flights && gs_freed_find(&pool->freed, growth->stream_id, growth->bytes) &&
            !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved) &&
            !REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used) &&
            reserved >= pool->reserved && reserved >= used && reserved - used >= growth->bytes;
@@ -112,13 +112,15 @@ int gs_pool_grow(struct gs_growth *growth)
     growth->full = growth->device;
     if (growth->device < 0)
         return 0;
+    growth->stream_id = gs_stream_id(growth->stream);
     for (int asked = 0; !done && asked < 2; asked++) {
         gs_lock(&edge);
         gs_lock(&gs_pool_lock);
         pool = gs_pool_record_of(growth->pool, &of);
         done = pool && reserve_bound(growth, pool);
         if (done) {
-            gs_freed_use(&pool->freed, growth->stream, growth->bytes);
+            gs_freed_use(&pool->freed, growth->stream_id, growth->bytes);
+            pool->overlapped |= pool->frees != 0;
             growth->record = (uint32_t)(pool - gs_pool_records);
             growth->alone = pool->flights++ ? 0 : pool->begun + 1;
             growth->before = pool->reserved;

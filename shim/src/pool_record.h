@@ -18,7 +18,9 @@ struct gs_pool_record {
     uint64_t reserved;   /* by the driver, at last sight */
     uint64_t begun;      /* allocations so far */
     uint32_t flights;    /* of them, between the decision and the driver's answer */
-    int at_edge;         /* the one that is, is to get what was freed just so */
+    uint32_t frees;      /* between their begin and the driver's answer */
+    int overlapped;      /* one of them and an allocation went on at the same time */
+    int at_edge;         /* the allocation that goes on is to get what was freed just so */
     struct gs_pool_of of;
     uint32_t rows; /* where it is charged */
     uint32_t kind; /* what for */

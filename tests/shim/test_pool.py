@@ -286,3 +286,19 @@ out([got, used() - base])
 """
     bare = tenant.run(POOLS + program, limited=False)
     assert run(tenant, program) == bare == [[[0, 0, 0]] * 3, 0]
+
+
+def test_default_streams_of_two_contexts_are_not_taken_for_one(tenant: Tenant) -> None:
+    """What was freed in the one is not there for the other, of the same handle, before it has come to it."""
+    program = """
+first = start(); pool = new_pool(); keep(pool, 2**63); second = new("cuCtxCreate_v2", 0, 0)[1]
+must("cuCtxSetCurrent", first); p = new("cuMemAllocFromPoolAsync", 10 * MIB, pool, 0)[1]
+fill(2 * MIB, most=1000)
+must("cuLaunchHostFunc", 0, ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p), 300_000)
+must("cuMemFreeAsync", p, 0)
+must("cuCtxSetCurrent", second); refused = new("cuMemAllocFromPoolAsync", 10 * MIB, pool, 0)[0]
+must("cuCtxSetCurrent", first); served = new("cuMemAllocFromPoolAsync", 10 * MIB, pool, 0)[0]
+out([refused, served])
+"""
+    assert run(tenant, program) == [OUT_OF_MEMORY, 0]
+    assert tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
