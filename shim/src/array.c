@@ -40,7 +40,7 @@ static int begin(const char *api, struct making *making, const CUDA_ARRAY3D_DESC
     making->entry.bytes = bytes;
     if (gs_reserve(making->entry.device, GS_ARRAY, bytes))
         return 1;
-    making->refusal = gs_array_refusal(desc, levels);
+    making->refusal = gs_array_refusal(desc, levels, ordinal);
     if (!making->refusal)
         making->refusal = gs_refuse(api, making->entry.device, bytes);
     return 0;

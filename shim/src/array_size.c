@@ -264,15 +264,17 @@ static int makes_small(const CUDA_ARRAY3D_DESCRIPTOR *twin, unsigned int levels)
     return is_made;
 }
 
-CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
+CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal)
 {
     int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     CUDA_ARRAY3D_DESCRIPTOR twin;
+    struct question question;
     int refuses;
 
     if (!describe_twin(desc, &twin))
         return CUDA_ERROR_INVALID_VALUE;
-    if (!may_ask())
+    question = question_of(&twin, levels, ordinal);
+    if (recall(&question) || !may_ask()) /* of what it would not make it has told no size */
         return CUDA_SUCCESS;
     REAL(cuThreadExchangeStreamCaptureMode)(&mode);
     refuses = try(&twin, levels) == CUDA_ERROR_INVALID_VALUE && makes_small(&twin, levels);

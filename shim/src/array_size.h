@@ -17,7 +17,7 @@ uint64_t gs_array_size(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels,
 
 /* What the driver would say of it that is not about memory: it makes such arrays, and none of this shape.  0: nothing,
  * or that is not known. */
-CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels);
+CUresult gs_array_refusal(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, CUdevice ordinal);
 
 /* The program has just destroyed an array in that context, and so waited for all that runs there: what we made
  * there to ask the driver can go without a wait. */
