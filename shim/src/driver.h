@@ -55,6 +55,15 @@ typedef struct {
     unsigned char bytes[16];
 } CUuuid;
 
+typedef struct {
+    struct {
+        CUuuid oldUuid, newUuid;
+    } * gpuPairs;
+    unsigned int gpuPairsCount;
+    char reserved[52 - sizeof(void *)];
+    cuuint64_t reserved1;
+} CUcheckpointRestoreArgs;
+
 typedef enum {
     CU_GET_PROC_ADDRESS_SUCCESS = 0,
     CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND = 1,
