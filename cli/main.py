@@ -16,6 +16,8 @@ COMMANDS = {
     "events": "Show what has happened, refused allocations among it.",
     "why": "Say why a tenant waits, and what would help.",
     "top": "Watch devices and tenants live.",
+    "web": "Serve the same as a web page.",
+    "metrics": "Print the same for Prometheus, or a Grafana dashboard.",
     "status": "Show the controller and the devices.",
     "devices": "List the GPUs, and what is promised of them.",
     "set": "Change a running tenant's limits.",

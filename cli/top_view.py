@@ -103,7 +103,7 @@ def _unmanaged(processes: Sequence[Unmanaged]) -> list[Text]:
         Text.assemble(
             ("unmanaged ", "bold red"),
             f"pid {process.pid} {process.user or NOTHING}, "
-            f"GPU {NOTHING if process.index is None else process.index}, "
+            f"GPU {NOTHING if process.index is None else gpu(process.index, process.simulated)}, "
             f"{NOTHING if process.used_bytes is None else format_size(process.used_bytes)}: "
             + printable(process.command),
         )

@@ -26,17 +26,25 @@ WAITS = ("throttled", "yielding", "paused")
 
 def picture(shares: Shares, strangers: Mapping[Stranger, int | None], refusals: Refusals) -> Top:
     """Tenants' shares, what they come to on each device, who is there unmanaged, and what was refused."""
-    indices = {device.uuid: device.index for device in shares.devices}
+    known = {device.uuid: device for device in shares.devices}
     return Top(
         now_ns=shares.now_ns,
         devices=[device_use(device, shares.tenants) for device in shares.devices],
         tenants=shares.tenants,
         unmanaged=[
-            Unmanaged(pid, user(pid), indices.get(uuid), uuid, used_bytes, command(pid))
+            Unmanaged(
+                pid=pid,
+                user=user(pid),
+                index=known[uuid].index if uuid in known else None,
+                uuid=uuid,
+                simulated=uuid in known and known[uuid].simulated,
+                used_bytes=used_bytes,
+                command=command(pid),
+            )
             for (pid, _, uuid), used_bytes in sorted(strangers.items())
         ],
         refusals=[
-            RefusalCount(name, indices.get(uuid), uuid, cause, count)
+            RefusalCount(name, known[uuid].index if uuid in known else None, uuid, cause, count)
             for name in dict.fromkeys(share.tenant for share in shares.tenants)
             for (uuid, cause), count in sorted(refusals.counts(name).items())
         ],

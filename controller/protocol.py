@@ -92,6 +92,12 @@ class GetTop(msgspec.Struct, frozen=True, tag="top"):
     """All that `top`, the web page and the metrics show."""
 
 
+class OpenWeb(msgspec.Struct, frozen=True, tag="web", omit_defaults=True):
+    """Serve the web page, if that is not done yet; without `port` on the usual one, or any that is free."""
+
+    port: int | None = None
+
+
 class GetEvents(msgspec.Struct, frozen=True, tag="events", omit_defaults=True):
     """The latest events, of one tenant or all, with numbers above `after`."""
 
@@ -154,6 +160,7 @@ Request = (
     | GetMemory
     | GetShares
     | GetTop
+    | OpenWeb
     | GetEvents
     | GetDevices
     | SetLimits

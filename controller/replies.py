@@ -237,6 +237,7 @@ class Unmanaged(msgspec.Struct, frozen=True):
     user: str
     index: int | None
     uuid: str
+    simulated: bool
     used_bytes: int | None
     """None: the driver does not say."""
     command: str
@@ -261,6 +262,12 @@ class Top(msgspec.Struct, frozen=True, tag="gshare/top/v1", tag_field="schema"):
     tenants: list[TenantShare]
     unmanaged: list[Unmanaged]
     refusals: list[RefusalCount]
+
+
+class WebAddress(msgspec.Struct, frozen=True, tag="gshare/web/v1", tag_field="schema"):
+    """Where the web page is."""
+
+    address: str
 
 
 class Charged(msgspec.Struct, frozen=True):
@@ -401,6 +408,7 @@ Reply = (
     | MemoryUse
     | Shares
     | Top
+    | WebAddress
     | Events
     | LimitsSet
     | Paused

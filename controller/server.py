@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import zmq
 import zmq.asyncio
 
-from gshare.controller import authority, identity, views, wire
+from gshare.controller import authority, identity, views, web, wire
 from gshare.controller.charges import charges
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
@@ -31,6 +31,7 @@ from gshare.controller.protocol import (
     GetShares,
     GetStatus,
     GetTop,
+    OpenWeb,
     Pause,
     RemoveQuota,
     Request,
@@ -42,7 +43,7 @@ from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Events, Fault, Reply, Stopping, Top
+from gshare.controller.replies import Events, Fault, Reply, Stopping, Top, WebAddress
 from gshare.controller.visible import only_visible
 from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
@@ -90,6 +91,7 @@ class Server:
         self.administrators = identity.group_ids([identity.ADMINISTRATORS]) if runtime.machine_wide else ()
         self.forbidden = Forbidden(events.add)
         events.owner_of = registry.tenants.owners.get
+        self.site = web.site(self._shown_to)
         self._started_ns = now_ns()
         self._stopping = asyncio.Event()
         self._watched: dict[int, int] = {}
@@ -111,6 +113,7 @@ class Server:
                     self._watch(run.pid)
             self.registry.tenants.apportioner.lender.start()
             ready()
+            await web.open_configured(self.site)
             letting_in = asyncio.create_task(gatekeeper.serve())
             receiving = asyncio.create_task(self._receive(requests))
             ticking = asyncio.create_task(self._tick())
@@ -126,6 +129,7 @@ class Server:
             await asyncio.gather(*running, return_exceptions=True)
         finally:
             signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
+            self.site.close()
             events.close()  # not the context's own kind of socket: it would wait for it for ever
             context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()
@@ -218,6 +222,9 @@ class Server:
             return self.watch.shares(now_ns())
         if isinstance(request, GetTop):
             return self.top()
+        if isinstance(request, OpenWeb):
+            await self.site.open(request.port)
+            return WebAddress(self.site.address)
         if isinstance(request, GetMemory):
             return charges(registry)
         if isinstance(request, GetEvents):
@@ -243,6 +250,15 @@ class Server:
         """The machine as it is now."""
         self._collect()
         return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals)
+
+    def _shown_to(self, credentials: Credentials) -> Top:
+        """What the page has for a user."""
+        who = identity.peer(credentials, self.administrators)
+        if not who.administrator and not self.runtime.machine_wide:
+            raise NotPermitted("web page", "is another user's")
+        shown = self.top() if who.administrator else self._for(who, self.top())
+        assert isinstance(shown, Top)
+        return shown
 
     async def _admit(self, request: Admit, who: Peer) -> Reply:
         await self.registry.prepare(request)
@@ -271,7 +287,7 @@ class Server:
     async def _tick(self) -> None:
         """Once a second: clear away what ended, take samples, and leave when there has been nothing to do."""
         tenants = self.registry.tenants
-        idle_since_ns = now_ns()
+        idle_since_ns, asked = now_ns(), 0
         while True:
             await asyncio.sleep(TICK_S)
             tenants.sweep()
@@ -279,8 +295,8 @@ class Server:
             self.sampler.take(tenants.by_name.values(), now_ns())
             self.watch.take(now_ns())
             self._collect()
-            if tenants.by_name or self._tasks:
-                idle_since_ns = now_ns()
+            if tenants.by_name or self._tasks or self.site.asked != asked:
+                idle_since_ns, asked = now_ns(), self.site.asked
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:
                 log.info("idle for %g s", self.idle_exit_s)
                 return

@@ -54,7 +54,7 @@ def device(index: int, tenants: list[str]) -> Device:
 
 
 def stranger(pid: int, command: str = "python x.py") -> Unmanaged:
-    return Unmanaged(pid, "eve", 0, "GPU-0", GIB, command)
+    return Unmanaged(pid, "eve", 0, "GPU-0", True, GIB, command)
 
 
 def model(*tenants: TenantShare, devices: int = 1, unmanaged: int = 0) -> Model:
@@ -193,7 +193,7 @@ def test_unmanaged_processes_are_seen_and_cannot_write_on_the_terminal() -> None
     shown.top.unmanaged[:] = [stranger(7, "x\x1b[2J y")]
     lines = [line.plain for line in frame(shown, 80, 24)]
     assert "1 unmanaged" in lines[0]
-    assert lines[-2] == "unmanaged pid 7 eve, GPU 0, 1G: x?[2J y"
+    assert lines[-2] == "unmanaged pid 7 eve, GPU sim:0, 1G: x?[2J y"
     more = [line.plain for line in frame(model(share(), unmanaged=9), 80, 24)]
     assert more[-2] == "… and 6 more unmanaged processes"
 

@@ -1,0 +1,186 @@
+"""The web server: loopback, GET, this user, its own name; whatever else comes is refused and stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gshare.controller import http
+from gshare.controller.errors import GshareError, NotPermitted, UsageError
+from gshare.controller.http import Content, Refused, Site, parse_port, read_request
+from gshare.controller.identity import Credentials
+from gshare.controller.loopback import peer_credentials
+
+NOBODY = 65534
+HOST = b"Host: localhost\r\n\r\n"
+
+
+def shown(who: Credentials) -> Content:
+    if who.uid != os.geteuid():
+        raise NotPermitted("page", f"is not of {who.uid}, {who.gid}, {who.pid > 0}")
+    return Content("text/plain", b"hello")
+
+
+def broken(who: Credentials) -> Content:
+    raise RuntimeError("secret")
+
+
+def served(use: Callable[[Site], Awaitable[None]]) -> None:
+    async def run() -> None:
+        site = Site({"/": shown, "/broken": broken})
+        await site.open(0)
+        try:
+            await asyncio.wait_for(use(site), 30)
+        finally:
+            site.close()
+
+    asyncio.run(run())
+
+
+async def ask(site: Site, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer."""
+    reader, writer = await asyncio.open_connection(http.LOOPBACK, site.port)
+    writer.write(request)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(first.split()[1]), headers, body
+
+
+REQUESTS = {
+    "a page": (b"GET / HTTP/1.1\r\n" + HOST, 200, b"hello"),
+    "by number": (b"GET /?x=1 HTTP/1.1\r\nHOST: 127.0.0.1:9999\r\n\r\n", 200, b"hello"),
+    "only its head": (b"HEAD / HTTP/1.1\r\n" + HOST, 200, b""),
+    "no such page": (b"GET /etc/passwd HTTP/1.1\r\n" + HOST, 404, b"gshare: no such page\n"),
+    "out of the folder": (b"GET /../x HTTP/1.1\r\n" + HOST, 404, b"gshare: no such page\n"),
+    "another's name": (b"GET / HTTP/1.1\r\nHost: evil.example:9445\r\n\r\n", 421, b""),
+    "a name that begins so": (b"GET / HTTP/1.1\r\nHost: localhost.evil.example\r\n\r\n", 421, b""),
+    "no name": (b"GET / HTTP/1.1\r\n\r\n", 421, b""),
+    "two names": (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 421, b""),
+    "a change": (b"POST / HTTP/1.1\r\n" + HOST, 405, b"gshare: nothing can be changed here\n"),
+    "no HTTP": (b"hello\r\n\r\n", 400, b"gshare: not HTTP/1\n"),
+    "bytes": (b"\xff\x00 \x80 \r\n\r\n", 400, b""),
+    "too long": (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n" + HOST, 431, b"gshare: too long\n"),
+    "a fault": (b"GET /broken HTTP/1.1\r\n" + HOST, 500, b"gshare: fault in gshare; see its log\n"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_and_answers(name: str) -> None:
+    request, status, body = REQUESTS[name]
+
+    async def use(site: Site) -> None:
+        got, headers, content = await ask(site, request)
+        assert got == status
+        assert content == body or not body
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+        assert "access-control-allow-origin" not in headers
+        assert (await ask(site, REQUESTS["a page"][0]))[0] == 200
+
+    served(use)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
+    async def read() -> None:
+        reader = asyncio.StreamReader(limit=http.MOST_HEADER_BYTES)
+        reader.feed_data(data)
+        reader.feed_eof()
+        try:
+            await read_request(reader)
+        except (Refused, asyncio.IncompleteReadError):
+            return
+
+    asyncio.run(read())
+
+
+def test_who_says_nothing_or_does_not_listen_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PATIENCE_S", 0.2)
+
+    async def use(site: Site) -> None:
+        silent = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(10)]
+        assert (await ask(site, REQUESTS["a page"][0]))[0] == 200
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+
+    served(use)
+
+
+def test_too_many_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MOST_CONNECTIONS", 3)
+
+    async def use(site: Site) -> None:
+        silent = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(3)]
+        assert (await ask(site, REQUESTS["a page"][0]))[0] == 503
+        for _, writer in silent:
+            writer.close()
+
+    served(use)
+
+
+def test_the_kernel_says_whose_a_connection_is() -> None:
+    with socket.create_server((http.LOOPBACK, 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        connection, _ = listening.accept()
+        with connection:
+            ends = client.getsockname(), connection.getsockname()
+            assert peer_credentials(*ends) == (os.geteuid(), -1, 0)
+            assert peer_credentials(("127.0.0.1", 1), ends[1]) is None
+            client.close()
+            assert peer_credentials(*ends) is None, "who has gone is nobody, not root"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_another_user_is_shown_nothing() -> None:
+    client = (
+        "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+        "s.sendall(b'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n'); print(s.recv(9999).decode())"
+    )
+
+    async def use(site: Site) -> None:
+        def other() -> str:
+            command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            command += [getattr(sys, "_base_executable", sys.executable), "-c", client, str(site.port)]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        answer = await asyncio.get_running_loop().run_in_executor(None, other)
+        assert answer.startswith("HTTP/1.1 403 ")
+        assert answer.strip().endswith(f"gshare: page: is not of {NOBODY}, {NOBODY}, True")
+
+    served(use)
+
+
+def test_a_port_that_is_taken() -> None:
+    async def use(site: Site) -> None:
+        other = Site({})
+        with pytest.raises(GshareError, match="cannot be listened on"):
+            await other.open(site.port)
+        await site.open(None)
+        with pytest.raises(GshareError, match="the page is on"):
+            await site.open(1)
+
+    served(use)
+
+
+def test_ports() -> None:
+    assert [parse_port(text, "--port") for text in ("0", "9445", "127.0.0.1:80", "localhost:80")] == [
+        0,
+        9445,
+        80,
+        80,
+    ]
+    for text in ("", "x", "-1", "65536", "0.0.0.0:80", "1.2.3.4:80", "::1", "٣"):
+        with pytest.raises(UsageError):
+            parse_port(text, "--port")
