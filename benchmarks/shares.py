@@ -21,7 +21,7 @@ from gshare.benchmarks.share_cases import CONCURRENT, TURNS, Case, Run, Target
 from gshare.benchmarks.share_stage import Place
 from gshare.cli.sandbox import Sandbox
 from gshare.controller.errors import GshareError, UsageError
-from gshare.shim import abi, sim
+from gshare.shim import sim
 
 LOAD = Path(__file__).parent / "programs" / "share_load.c"
 US, MS = 1_000, 1_000_000
@@ -90,7 +90,7 @@ def all_cases() -> Iterator[Case]:
         is_turns = mode == TURNS
         what = "a light synchronous tenant beside a saturating one: its rate / that without gshare"
         yield Case("light", mode, [_at_least(what, 0.5 if is_turns else 0.95)], cases.light)
-        for count in 16, 32, 64 if not is_turns else abi.MAX_TURNS:
+        for count in 16, 32, 64:
             what = f"{count} equal tenants: Jain's index"
             target = _at_least(what, 0.99 if is_turns else 0.98)
             yield Case(f"jain_{count}", mode, [target], cases.equal(count))

@@ -77,7 +77,7 @@ def rank(limits: Limits) -> int:
 def takes_turns(askers: Sequence[Asker], chosen: bool) -> bool:
     """Whether the device is one tenant's at a time; `chosen`: that is what --mode auto would have."""
     modes = {asker.limits.mode for asker in askers}
-    if not 2 <= len(askers) <= abi.MAX_TURNS or "concurrent" in modes:
+    if len(askers) < 2 or "concurrent" in modes:
         return False
     return "turns" in modes or (chosen and may_choose(askers))
 
@@ -130,15 +130,17 @@ def places(guarantees_ppm: Mapping[int, int]) -> tuple[int, list[tuple[int, int]
     The places fill the period, whatever the guarantees add up to, and none is too short for anything.
     A second is a whole number of periods, so that any second has the same of each.
     """
-    period_ns = SECOND_NS // -(-SECOND_NS // (QUANTUM_NS * len(guarantees_ppm)))
+    count = len(guarantees_ppm)
+    period_ns = SECOND_NS // -(-SECOND_NS // (QUANTUM_NS * count))
+    least_ns = min(LEAST_TURN_NS, period_ns // (2 * count))
     lengths: dict[int, int] = {}
     open_ = dict(guarantees_ppm)
     while open_:
         left = period_ns - sum(lengths.values())
         total = sum(open_.values())
         share = {index: left * ppm // total if total else left // len(open_) for index, ppm in open_.items()}
-        short = [index for index, length in share.items() if length < LEAST_TURN_NS]
-        lengths.update({index: LEAST_TURN_NS for index in short} if short else share)
+        short = [index for index, length in share.items() if length < least_ns]
+        lengths.update({index: least_ns for index in short} if short else share)
         open_ = {index: ppm for index, ppm in open_.items() if index not in lengths}
     begin, table = 0, []
     for index in guarantees_ppm:

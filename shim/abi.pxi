@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "abi.h":
     const uint64_t GS_ABI_MAGIC
     const uint32_t GS_ABI_VERSION
-    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES, GS_MAX_REFUSALS, GS_MAX_TURNS, GS_DIRECTIONS
+    const uint32_t GS_MAX_DEVICES, GS_MAX_SLOTS, GS_MAX_TENANTS, GS_MAX_LANES, GS_MAX_REFUSALS, GS_DIRECTIONS
     const uint32_t GS_HOST_ROW, GS_ROWS
     const uint32_t GS_LINEAR, GS_MANAGED, GS_POOL, GS_PHYSICAL, GS_CONTEXT, GS_ARRAY, GS_GRAPH, GS_MODULE, GS_CHARGES
     const uint64_t GS_NO_LIMIT_BYTES
@@ -30,8 +30,7 @@ cdef extern from "abi.h":
         uint64_t copy_bytes_per_s[0]
 
     struct gs_turn:
-        uint64_t from_ns
-        uint32_t tenant_index
+        uint32_t from_ns, tenant_index
 
     struct gs_turns:
         uint32_t seq, count

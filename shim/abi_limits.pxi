@@ -233,7 +233,7 @@ cdef class Limits(_File):
         _check_device(index, GS_MAX_DEVICES)
         cdef const gs_turns *table = &self._limits.turns[<int> index]
         cdef int i
-        order = [(load64(&table.turn[i].from_ns), load32(&table.turn[i].tenant_index)) for i in range(table.count)]
+        order = [(load32(&table.turn[i].from_ns), load32(&table.turn[i].tenant_index)) for i in range(table.count)]
         return load64(&table.period_ns), order if table.period_ns else []
 
     def set_turns(self, index, period_ns, turns):
@@ -241,9 +241,9 @@ cdef class Limits(_File):
         self._check_writable()
         _check_device(index, GS_MAX_DEVICES)
         begins = [from_ns for from_ns, _ in turns]
-        if len(turns) > GS_MAX_TURNS:
-            raise ValueError(f"{len(turns)} turns; the most is {GS_MAX_TURNS}")
-        if turns and (begins[0] != 0 or begins != sorted(set(begins)) or max(begins) >= period_ns):
+        if len(turns) > GS_MAX_TENANTS:
+            raise ValueError(f"{len(turns)} turns; the most is {GS_MAX_TENANTS}")
+        if turns and (begins[0] != 0 or begins != sorted(set(begins)) or not max(begins) < period_ns < 1 << 32):
             raise ValueError(f"turns at {begins} of {period_ns}")
         cdef gs_turns *table = &self._limits.turns[<int> index]
         cdef uint32_t sequence = table.seq | 1
@@ -251,7 +251,7 @@ cdef class Limits(_File):
         store32_then_fence(&table.seq, sequence)
         store32(&table.count, len(turns))
         for i in range(len(turns)):
-            store64(&table.turn[i].from_ns, turns[i][0])
+            store32(&table.turn[i].from_ns, turns[i][0])
             store32(&table.turn[i].tenant_index, turns[i][1])
         store64(&table.period_ns, period_ns if turns else 0)
         store32(&table.seq, sequence + 1)

@@ -17,14 +17,13 @@
 #include <stdint.h>
 
 #define GS_ABI_MAGIC   0x3165726168736721ull /* "!gshare1", little endian */
-#define GS_ABI_VERSION 2u
+#define GS_ABI_VERSION 3u
 
 #define GS_MAX_DEVICES  16  /* per machine */
 #define GS_MAX_SLOTS    512 /* processes per tenant */
 #define GS_MAX_TENANTS  256 /* per machine */
 #define GS_MAX_LANES    56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
 #define GS_MAX_REFUSALS 128 /* a tenant's latest ones */
-#define GS_MAX_TURNS    62  /* on a device; with more tenants than these there are none */
 #define GS_DIRECTIONS   2   /* over the bus: 0 from the host to the device, 1 from the device to the host */
 
 /* Memory is accounted in rows: the devices', and the pinned memory of the host. */
@@ -93,9 +92,8 @@ struct gs_device_limits {
  * turn it is follows from this table, the clock and who is busy or waiting, so that all compute the same.  The table is
  * the same in every tenant's limits; `seq` is its seqlock. */
 struct gs_turn {
-    uint64_t from_ns;
+    uint32_t from_ns; /* a period is shorter than four seconds */
     uint32_t tenant_index;
-    uint32_t pad;
 };
 
 struct gs_turns {
@@ -103,7 +101,7 @@ struct gs_turns {
     uint32_t count;
     uint64_t period_ns; /* 0: no turns, tenants overlap */
     uint8_t pad[16];
-    struct gs_turn turn[GS_MAX_TURNS];
+    struct gs_turn turn[GS_MAX_TENANTS]; /* each has one place at most */
 };
 
 struct gs_limits {
@@ -220,8 +218,8 @@ struct gs_activity {
 GS_ASSERT_ABI(sizeof(struct gs_header) == 64);
 GS_ASSERT_ABI(sizeof(struct gs_device_limits) == 128);
 GS_ASSERT_ABI(offsetof(struct gs_limits, device) == 192);
-GS_ASSERT_ABI(sizeof(struct gs_turns) == 1024);
-GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 17 * 128 + 16 * 1024);
+GS_ASSERT_ABI(sizeof(struct gs_turns) == 2080);
+GS_ASSERT_ABI(sizeof(struct gs_limits) == 192 + 17 * 128 + 16 * 2080);
 GS_ASSERT_ABI(sizeof(struct gs_device_usage) == 128);
 GS_ASSERT_ABI(sizeof(struct gs_slot_device) == 128);
 GS_ASSERT_ABI(sizeof(struct gs_slot) == 64 + 17 * 128);

@@ -20,7 +20,7 @@ static inline bool gs_turns_read(const struct gs_turns *shared, struct gs_turns 
     copy->seq = seq;
     copy->count = __atomic_load_n(&shared->count, __ATOMIC_RELAXED);
     copy->period_ns = __atomic_load_n(&shared->period_ns, __ATOMIC_RELAXED);
-    if (copy->count > GS_MAX_TURNS || copy->period_ns == 0)
+    if (copy->count > GS_MAX_TENANTS || copy->period_ns == 0)
         copy->count = 0;
     for (uint32_t i = 0; i < copy->count; i++) {
         copy->turn[i].from_ns = __atomic_load_n(&shared->turn[i].from_ns, __ATOMIC_RELAXED);

@@ -4,10 +4,12 @@
 #include "turn.h"
 
 #define LOOK_NS       500000ull   /* what others do is seen within this: a thousandth of a core */
+#define BEHIND_NS     125000ull   /* and so much later for each that comes before us */
+#define BEHIND_MOST   80          /* of them */
 #define HANDOVER_NS   100000ull   /* the same, where the end of what runs is near */
 #define FORETOLD_NS   500000      /* of work: its end is known well enough to queue behind it */
 #define EARLY_NS      100000ull   /* so much before the end of what runs */
-#define WANT_NS       2000000ull  /* who waits says so for this long, and again at each look */
+#define WANT_NS       1500000ull  /* who waits says so for this long beyond its next look */
 #define BEGIN_NS      200000ull   /* the same for who launches, and is soon seen to be busy */
 #define GRACE_NS      10000000ull /* and for so long afterwards has a part of the time */
 #define SUBSTITUTE_NS 1000000     /* of work, in a place of somebody else, who may want it back */
@@ -24,11 +26,11 @@ static struct places {
 
 /* What the others do. */
 struct others {
-    uint32_t own;             /* place */
-    bool ready[GS_MAX_TURNS]; /* waits, or runs, and has not left the place to others; ourselves, too */
-    bool any;                 /* somebody else is */
-    uint64_t busy_until_ns;   /* the last of them */
-    uint64_t all_ns;          /* what they and we had so far */
+    uint32_t own;               /* place */
+    bool ready[GS_MAX_TENANTS]; /* waits, or runs, and has not left the place to others; ourselves, too */
+    bool any;                   /* somebody else is */
+    uint64_t busy_until_ns;     /* the last of them */
+    uint64_t all_ns;            /* what they and we had so far */
     struct gs_turn_part part;
 };
 
@@ -112,12 +114,46 @@ static bool fits(const struct gs_meter_device *device, const struct places *here
     return in_flight + wish->need_ns / 2 <= wish->window_ns;
 }
 
+/* By the clock and the table. */
+static uint64_t until_own_end(const struct gs_turns *turns, uint32_t own, uint64_t now_ns)
+{
+    uint64_t end_ns = turns->turn[own].from_ns + gs_turn_length(turns, own),
+             at_ns = now_ns % turns->period_ns;
+
+    return end_ns > at_ns ? end_ns - at_ns : end_ns + turns->period_ns - at_ns;
+}
+
+/* How many come after the holder and before us. */
+static uint32_t before_us(const struct gs_turns *turns, const struct others *others, uint32_t holder)
+{
+    uint32_t count = 0;
+
+    for (uint32_t at = holder + 1 < turns->count ? holder + 1 : 0; at != others->own && count < BEHIND_MOST;
+         at = at + 1 < turns->count ? at + 1 : 0)
+        count += others->ready[at];
+    return count;
+}
+
 /* The wait for somebody else, whose end can be foretold more or less: the nearer it seems, the oftener we look. */
 static uint64_t wait_for(uint64_t busy_ns, uint64_t least, uint64_t left)
 {
     uint64_t wait = within(least, busy_ns / 16, LOOK_NS);
 
     return left < wait ? left : wait;
+}
+
+/* The wait while it is not our turn, and `holder` has what is `left` of the present place. */
+static uint64_t wait_behind(const struct gs_meter_device *device, const struct places *here,
+                            const struct others *others, uint32_t holder, uint64_t left, uint64_t now_ns)
+{
+    uint64_t busy_until = gs_busy_until(words_of(device, here->turns.turn[holder].tenant_index));
+    uint64_t end_ns = until_own_end(&here->turns, others->own, now_ns);
+    uint64_t begin_ns = end_ns > others->part.length_ns ? end_ns - others->part.length_ns : end_ns;
+    uint64_t wait_ns = LOOK_NS + BEHIND_NS * before_us(&here->turns, others, holder);
+
+    if (wait_ns > LOOK_NS)
+        return begin_ns < wait_ns ? begin_ns : wait_ns;
+    return wait_for(busy_until > now_ns ? busy_until - now_ns : GS_FOREVER_NS, HANDOVER_NS, left);
 }
 
 /* In our place: whether the launch may begin.  If what is left of the place is too little for it, or owed to others, they
@@ -160,6 +196,7 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     const bool is_free =
         !is_kept || (here->kept_since_ns != 0 && now_ns - here->kept_since_ns > here->turns.period_ns);
     bool rests = false;
+    uint64_t wait;
 
     if (place == others->own && is_free) {
         rests = !may_begin(device, here, others, until_ns, wish);
@@ -170,29 +207,20 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     } else if (running && others_ns == 0 && may_go_on(device, here, others, wish)) {
         return 0;
     }
-    say(device, now_ns + WANT_NS, rests);
     others->ready[others->own] = !rests || !others->any;
     uint32_t holder = gs_turn_holder(&here->turns, place, others->ready);
     if (holder != others->own) {
         here->kept_since_ns = 0;
-        uint64_t busy_until = gs_busy_until(words_of(device, here->turns.turn[holder].tenant_index));
-        return wait_for(busy_until > now_ns ? busy_until - now_ns : GS_FOREVER_NS, HANDOVER_NS, left);
+        wait = wait_behind(device, here, others, holder, left, now_ns);
+    } else {
+        if (is_kept && here->kept_since_ns == 0)
+            here->kept_since_ns = now_ns;
+        wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
+        wait = is_free ? 0 : wait_for(others_ns, HANDOVER_NS / 2, GS_FOREVER_NS);
     }
-    if (is_kept && here->kept_since_ns == 0)
-        here->kept_since_ns = now_ns;
-    if (!is_free)
-        return wait_for(others_ns, HANDOVER_NS / 2, GS_FOREVER_NS);
-    wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
-    return 0;
-}
-
-/* By the clock and the table. */
-static uint64_t until_own_end(const struct gs_turns *turns, uint32_t own, uint64_t now_ns)
-{
-    uint64_t end_ns = turns->turn[own].from_ns + gs_turn_length(turns, own),
-             at_ns = now_ns % turns->period_ns;
-
-    return end_ns > at_ns ? end_ns - at_ns : end_ns + turns->period_ns - at_ns;
+    if (wait != 0)
+        say(device, now_ns + wait + WANT_NS, rests);
+    return wait;
 }
 
 uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wish)

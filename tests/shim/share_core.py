@@ -30,7 +30,7 @@ class Line(ctypes.Structure):
 class Turn(ctypes.Structure):
     """struct gs_turn."""
 
-    _fields_ = (("from_ns", ctypes.c_uint64), ("tenant_index", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+    _fields_ = (("from_ns", ctypes.c_uint32), ("tenant_index", ctypes.c_uint32))
 
 
 class Turns(ctypes.Structure):
@@ -41,7 +41,7 @@ class Turns(ctypes.Structure):
         ("count", ctypes.c_uint32),
         ("period_ns", ctypes.c_uint64),
         ("pad", ctypes.c_uint8 * 16),
-        ("turn", Turn * 62),
+        ("turn", Turn * 256),
     )
 
 

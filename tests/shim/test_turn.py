@@ -9,7 +9,7 @@ from share_core import MS, Owed, Part, Turns, core
 PERIOD = 40 * MS
 NOBODY = 2**32 - 1
 
-TABLES = st.lists(st.integers(1, PERIOD - 1), max_size=61, unique=True).map(lambda cuts: [0, *sorted(cuts)])
+TABLES = st.lists(st.integers(1, PERIOD - 1), max_size=255, unique=True).map(lambda cuts: [0, *sorted(cuts)])
 """Where the places begin."""
 
 
@@ -70,7 +70,7 @@ def test_a_table_that_is_being_written_is_not_taken_and_an_impossible_one_is_non
     assert (copy.count, copy.turn[1].from_ns, copy.turn[1].tenant_index) == (2, 10 * MS, 101)
     shared.seq = 5
     assert not core().core_turns_read(shared, copy)
-    shared.seq, shared.count = 6, 63
+    shared.seq, shared.count = 6, 257
     assert core().core_turns_read(shared, copy)
     assert copy.count == 0
     shared.count, shared.period_ns = 2, 0
