@@ -7,6 +7,7 @@ import msgspec
 from gshare.controller import policy
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
+from gshare.controller.permanent import Permanent
 from gshare.controller.policy import Capacity
 from gshare.controller.protocol import Admit, Limits
 from gshare.controller.replies import Admitted, Granted, Quota, QuotaOn
@@ -81,8 +82,9 @@ def admitted(
     )
 
 
-def quota_row(name: str, limits: Limits, *, running: bool) -> Quota:
+def quota_row(name: str, permanent: Permanent, *, running: bool, by_hand: bool) -> Quota:
     """A permanent quota as it is shown."""
+    limits = permanent.limits
     memory = limits.memory or NO_AMOUNT
     devices = [QuotaOn(gpu, *(amount or NO_AMOUNT)) for gpu, amount in limits.memory_on.items()]
     return Quota(
@@ -92,6 +94,10 @@ def quota_row(name: str, limits: Limits, *, running: bool) -> Quota:
         compute_ppm=limits.compute_ppm,
         running=running,
         devices=devices,
+        owner_uid=permanent.owner_uid,
+        members=list(permanent.members),
+        reserved=permanent.reserved,
+        by_hand=by_hand,
         host_memory_bytes=limits.host_memory_bytes,
         guarantee_ppm=limits.compute_ppm,
         ceiling_ppm=limits.ceiling_ppm or limits.compute_ppm,

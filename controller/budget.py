@@ -1,9 +1,9 @@
 """What may be promised together, of a GPU or to somebody: who holds how much of it, and what is left."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from gshare.controller.errors import OverCapacity, UsageError
+from gshare.controller.policy import Grant
 from gshare.controller.units import format_percent, format_size
 
 Sees = Callable[[str], bool]
@@ -12,19 +12,14 @@ Sees = Callable[[str], bool]
 OTHERS = "others"
 """In the place of the names that they may not."""
 
-WAIT_HINT = "ask for less, or wait until one ends: --wait"
-
-
-class Grant(NamedTuple):
-    """What a tenant is promised on one device: None is no limit, memory 0 is no access."""
-
-    memory_bytes: int | None
-    compute_ppm: int | None
-    """Its guarantee."""
+WAIT_HINT = "ask for less, or wait until one ends"
 
 
 class NoRoom(OverCapacity):
     """More than is left now: once others have ended there may be enough."""
+
+    nearest: tuple[str, ...] = ()
+    """The devices that would have to be kept free for it."""
 
 
 class Budget:

@@ -25,5 +25,5 @@ def decide(where: Runtime, request: Admit) -> Admitted:
     tenants.by_name = {name: tenant for name, tenant in tenants.by_name.items() if living[name]}
     state = state_directory()
     registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines())
-    asyncio.run(registry.prepare(request))
+    asyncio.run(registry.capacities.prepare(request))
     return registry.admit(request)

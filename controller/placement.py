@@ -7,7 +7,8 @@ memory and GPU time together, each as a part of the whole; between equals the lo
 
 from collections.abc import Mapping
 
-from gshare.controller.budget import Budget, Grant
+from gshare.controller.budget import Budget
+from gshare.controller.policy import Grant
 from gshare.controller.units import FULL_PPM
 
 BEST_FIT = "best-fit"

@@ -3,7 +3,7 @@
 No socket, file, clock or global here; the registry brings the facts and carries out the decision.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, Usa
 from gshare.controller.protocol import Change, Limits
 from gshare.controller.units import (
     DIRECTIONS,
-    FULL_PPM,
     LEAST_RATE,
     MAX_BYTES,
     Memory,
@@ -168,36 +167,6 @@ def check_mode(device: Capacity, mode: str | None, others: Mapping[str, str | No
                 raise GshareError(f"--mode {mode}", why, "leave it out, or change the other one's")
 
 
-def check_promises(
-    device: Capacity, wanted: Grant, others: Mapping[str, Grant], overcommit: float = 1.0
-) -> None:
-    """Raise OverCapacity when guarantees on the device would sum to more than `overcommit` times the device.
-
-    `others` are the grants of the other tenants; what has no limit is promised nothing and counts nothing.
-    """
-    if wanted.memory_bytes:
-        total = int(device.memory_bytes * overcommit)
-        left = total - sum(grant.memory_bytes or 0 for grant in others.values())
-        if wanted.memory_bytes > left:
-            holders = _holders({name: grant.memory_bytes for name, grant in others.items()}, format_size)
-            free = f"{format_size(max(left, 0))} left to promise of {format_size(total)}"
-            raise OverCapacity(
-                f"--mem {format_size(wanted.memory_bytes)}",
-                f"GPU {device.index} has {free}; {holders}",
-                "ask for less, or wait until one ends",
-            )
-    if wanted.compute_ppm:
-        total = int(FULL_PPM * overcommit)
-        left = total - sum(grant.compute_ppm or 0 for grant in others.values())
-        if wanted.compute_ppm > left:
-            holders = _holders({name: grant.compute_ppm for name, grant in others.items()}, format_percent)
-            raise OverCapacity(
-                f"--compute {format_percent(wanted.compute_ppm)}",
-                f"GPU {device.index} has {format_percent(max(left, 0))} left to promise; {holders}",
-                "ask for less, or wait until one ends",
-            )
-
-
 def changed(limits: Limits, change: Change) -> Limits:
     """The limits after a change; what it does not mention stays.
 
@@ -228,11 +197,22 @@ def _as_asked(memory: Memory, size_bytes: int) -> str:
     return format_size(size_bytes) if memory.ppm is None else format_percent(memory.ppm)
 
 
-def _holders(held: Mapping[str, int | None], show: Callable[[int], str]) -> str:
-    """`a 4G, b 2G and 3 more hold the rest`."""
-    most = sorted(((amount, name) for name, amount in held.items() if amount), reverse=True)
-    if not most:
-        return "nobody holds any"
-    named = ", ".join(f"{name} {show(amount)}" for amount, name in most[:3])
-    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
-    return f"{named}{more} hold{'' if len(most) > 1 else 's'} the rest"
+def with_defaults(limits: Limits, defaults: Limits) -> Limits:
+    """The limits, and where they say nothing of a thing, the defaults; share and weight are one thing."""
+    if defaults == Limits():
+        return limits
+    has_memory = limits.memory is not None or bool(limits.memory_on)
+    has_share = limits.compute_ppm is not None or limits.weight is not None
+    memory, share = (limits if has else defaults for has in (has_memory, has_share))
+    pinned = limits.host_memory_bytes
+    return Limits(
+        memory=memory.memory,
+        memory_on=memory.memory_on,
+        compute_ppm=share.compute_ppm,
+        ceiling_ppm=share.ceiling_ppm,
+        weight=share.weight,
+        host_memory_bytes=defaults.host_memory_bytes if pinned is None else pinned,
+        priority=limits.priority or defaults.priority,
+        mode=limits.mode or defaults.mode,
+        copy_bytes_per_s={**defaults.copy_bytes_per_s, **limits.copy_bytes_per_s},
+    )

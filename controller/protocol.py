@@ -70,6 +70,12 @@ class Admit(msgspec.Struct, frozen=True, tag="admit", omit_defaults=True):
     tenant: str = ""
     simulated: Simulated | None = None
     dry_run: bool = False
+    placement: str = ""
+    """One of config.PLACEMENTS; nothing: as configured."""
+    waits: bool = False
+    """Where there is no room: be queued, and ask again."""
+    since_ns: int = 0
+    """When it began to wait, for a controller that has not seen it yet."""
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag="status"):
@@ -126,11 +132,14 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
     paused: bool
 
 
-class SetQuota(msgspec.Struct, frozen=True, tag="quota-set"):
-    """Write down a permanent quota, and give it to the tenant if it runs."""
+class SetQuota(msgspec.Struct, frozen=True, tag="quota-set", omit_defaults=True):
+    """Write down a permanent quota, and give it to the tenant if it runs; None: as it was."""
 
     tenant: str
     change: Change
+    owner_uid: int | None = None
+    members: list[str] | None = None
+    reserved: bool | None = None
 
 
 class GetQuotas(msgspec.Struct, frozen=True, tag="quota-show", omit_defaults=True):

@@ -363,6 +363,14 @@ class Quota(msgspec.Struct, frozen=True):
     priority: str | None = None
     mode: str | None = None
     copy_bytes_per_s: dict[str, int] = {}
+    owner_uid: int | None = None
+    """Whose it is; None: the user's who runs the controller."""
+    members: list[str] = []
+    """Who else may run in it: users, and groups with an `@` before them."""
+    reserved: bool = False
+    """Its guarantees are kept free while it does not run."""
+    by_hand: bool = False
+    """It is written in the configuration."""
 
 
 class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="schema"):

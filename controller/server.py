@@ -208,7 +208,7 @@ class Server:
             return await self._admit(request, who)
         if isinstance(request, SetLimits | SetQuota):
             if request.change.memory is not None or request.change.memory_on:
-                await registry.measure_contexts(registry.machine_of(request))
+                await registry.capacities.measure(registry.machine_of(request))
             return (
                 registry.set_limits(request)
                 if isinstance(request, SetLimits)
@@ -261,7 +261,7 @@ class Server:
         return shown
 
     async def _admit(self, request: Admit, who: Peer) -> Reply:
-        await self.registry.prepare(request)
+        await self.registry.capacities.prepare(request)
         reply = self.registry.admit(request, who)
         if reply.tenant and not request.dry_run:
             self._watch(request.pid)

@@ -1,8 +1,8 @@
 """The tenants that run now: their files, their processes, and which row of their limits is which device."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class Tenant:
     files: TenantFiles
     runs: list[Run] = field(default_factory=list)
     owner_uid: int = field(default_factory=os.geteuid)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    """What it is promised on each device that it may use."""
 
     def update(self, *, limits: Limits | None = None, runs: list[Run] | None = None) -> None:
         """Change what is known about the tenant, written down first for a controller that may adopt it."""
@@ -84,18 +86,19 @@ class Tenants:
         """Called while a tenant's files are still there."""
         self.apportioner = Apportioner()
         self._activity: abi.Activity | None = None
+        self._together = 0
+        self._unsettled = False
 
-    def grants(self, uuid: str, *, but: str = "") -> dict[str, Grant]:
-        """What each tenant, except one, may have on a device."""
-        held = {name: tenant.files.grants().get(uuid) for name, tenant in self.by_name.items() if name != but}
-        return {name: grant for name, grant in held.items() if grant is not None}
+    def grants(self, uuid: str) -> dict[str, Grant]:
+        """What each tenant may have on a device."""
+        return {name: tenant.grants[uuid] for name, tenant in self.by_name.items() if uuid in tenant.grants}
 
     def modes(self, uuid: str, *, but: str = "") -> dict[str, str | None]:
         """What mode each tenant on a device, except one, has asked for."""
         return {
             name: tenant.limits.mode
             for name, tenant in self.by_name.items()
-            if name != but and uuid in tenant.files.grants()
+            if name != but and uuid in tenant.grants
         }
 
     def create(
@@ -109,7 +112,7 @@ class Tenants:
             raise OverCapacity(
                 f"tenant {name}", f"{abi.MAX_TENANTS} tenants run already", "wait until one ends"
             )
-        in_use = {uuid for tenant in self.by_name.values() for uuid in tenant.files.grants()} | set(grants)
+        in_use = {uuid for tenant in self.by_name.values() for uuid in tenant.grants} | set(grants)
         for device, _ in known:
             self.table.row(device.uuid, in_use)
         capacities = {device.uuid: capacity for device, capacity in known}
@@ -117,11 +120,10 @@ class Tenants:
         self.open_activity().clear(index)
         note = Note(machine, gpus, limits, [run], owner_uid)
         files = region.create_tenant(self.runtime, name, index, table, grants, note)
-        tenant = Tenant(name, machine, gpus, limits, files, [run], owner_uid)
+        tenant = Tenant(name, machine, gpus, limits, files, [run], owner_uid, dict(grants))
         self.by_name[name] = tenant
         self.owners[name] = owner_uid
-        self._tell_bound()
-        self.apportion()
+        self._settle()
         self.on_change("started", name)
         return tenant
 
@@ -140,7 +142,7 @@ class Tenants:
             copy_bytes_per_s=files.copy_rates(),
         )
         owner_uid = os.geteuid() if note.owner_uid is None else note.owner_uid
-        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs, owner_uid)
+        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs, owner_uid, files.grants())
         self.by_name[name] = tenant
         self.owners[name] = owner_uid
         self._tell_bound()
@@ -164,8 +166,9 @@ class Tenants:
             return []
         living = self.processes()
         gone = [name for name in suspects if not living.get(name)]
-        for name in gone:
-            self.remove(name)
+        with self.together():
+            for name in gone:
+                self.remove(name)
         for name in [name for name in self.unusable if not living.get(name)]:
             region.remove_tenant(self.runtime.tenants / name)
             del self.unusable[name]
@@ -177,10 +180,28 @@ class Tenants:
         self.on_ending(tenant)
         tenant.files.close()
         region.remove_tenant(self.runtime.tenants / name)
-        self._tell_bound()
-        self.apportion()
+        self._settle()
         self.on_change("ended", name)
         del self.owners[name]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let many come or go, and tell those who stay once, at the end: before anybody is answered."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            if self._unsettled:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Tell all tenants what follows from one that came or went."""
+        self._unsettled = self._together > 0
+        if self._unsettled:
+            return
+        self._tell_bound()
+        self.apportion()
 
     def close(self) -> None:
         """Let go of all files; tenants and their limits stay."""
@@ -213,7 +234,7 @@ class Tenants:
             Party(
                 tenant.files,
                 tenant.limits,
-                {uuid: tenant.files.rows()[uuid] for uuid in tenant.files.grants()},
+                {uuid: row for uuid, row in tenant.files.rows().items() if uuid in tenant.grants},
             )
             for tenant in self.by_name.values()
         ]

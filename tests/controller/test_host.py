@@ -61,7 +61,7 @@ def test_more_than_the_machine_has_is_refused_and_nothing_changes(
     for attempt in attempts:
         with pytest.raises(OverCapacity, match=r"more than the machine has \(4G\)"):
             attempt()
-    assert house.registry.store.load() == {}
+    assert house.registry.permanents.store.load() == {}
     assert house.registry.tenants.by_name["a"].files.grant(0).memory_bytes is None
     assert enforced(admitted.directory) == 4 * GIB
     house.registry.admit(house.request(Limits(host_memory_bytes=4 * GIB)))  # it is promised to nobody

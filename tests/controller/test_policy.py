@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gshare.controller import policy
+from gshare.controller.budget import Budget
 from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.protocol import Change, Limits
@@ -56,20 +57,27 @@ def test_less_than_a_context_takes() -> None:
 def test_the_refusal_names_who_holds_the_rest() -> None:
     others = {"a": Grant(60 * GIB, None), "b": Grant(10 * GIB, 900_000), "free": Grant(None, None)}
     with pytest.raises(OverCapacity) as caught:
-        policy.check_promises(DEVICE, Grant(20 * GIB, None), others)
+        budget(others).check(Grant(20 * GIB, None))
     assert str(caught.value) == (
         "--mem 20G: GPU 0 has 10G left to promise of 80G; a 60G, b 10G hold the rest"
         " (ask for less, or wait until one ends)"
     )
-    with pytest.raises(OverCapacity, match="has 10% left to promise; b 90% holds the rest"):
-        policy.check_promises(DEVICE, Grant(None, 200_000), others)
+    with pytest.raises(OverCapacity, match="has 10% left to promise of 100%; b 90% holds the rest"):
+        budget(others).check(Grant(None, 200_000))
+
+
+def budget(held: dict[str, Grant], overcommit: float = 1.0) -> Budget:
+    made = Budget("GPU 0", int(DEVICE.memory_bytes * overcommit), int(FULL_PPM * overcommit))
+    for name, grant in held.items():
+        made.add(name, grant)
+    return made
 
 
 def test_overcommit_widens_the_device() -> None:
     others = {"a": Grant(80 * GIB, FULL_PPM)}
-    policy.check_promises(DEVICE, Grant(40 * GIB, 500_000), others, overcommit=1.5)
+    budget(others, 1.5).check(Grant(40 * GIB, 500_000))
     with pytest.raises(OverCapacity):
-        policy.check_promises(DEVICE, Grant(41 * GIB, None), others, overcommit=1.5)
+        budget(others, 1.5).check(Grant(41 * GIB, None))
 
 
 grants = st.builds(
@@ -85,7 +93,7 @@ def test_whatever_is_admitted_fits(wanted: list[Grant]) -> None:
     refused = 0
     for number, grant in enumerate(wanted):
         try:
-            policy.check_promises(DEVICE, grant, held)
+            budget(held).check(grant)
         except OverCapacity:
             refused += 1
             memory = sum(g.memory_bytes or 0 for g in held.values()) + (grant.memory_bytes or 0)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gshare.controller import placement, queue
-from gshare.controller.budget import Budget, Grant
+from gshare.controller.budget import Budget
+from gshare.controller.policy import Grant
 
 PATIENCE_NS = 60
 WHOLE = 100

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gshare.controller.config import Admission, Config
 from gshare.controller.context_size import HEADROOM_BYTES
 from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Change, GetQuotas, Limits, RemoveQuota, SetLimits, SetQuota, Simulated
@@ -244,9 +245,9 @@ def test_a_change_that_cannot_be_promised_changes_nothing(house: House) -> None:
 
 
 def test_lowering_is_always_possible(house: House) -> None:
-    house.registry.overcommit = 2.0
+    house.registry.settings.config = Config(Admission(memory_overcommit=2.0))
     tenants = [house.registry.admit(house.request(Limits(Memory(80 * GIB, None)))) for _ in range(2)]
-    house.registry.overcommit = 1.0  # as if configured otherwise while they run
+    house.registry.settings.config = Config()  # configured otherwise while they run
     house.registry.set_limits(SetLimits(tenants[0].tenant, Change(Memory(79 * GIB, None))))
 
 
@@ -280,7 +281,7 @@ def test_a_quota_that_can_never_hold_is_not_written(house: House) -> None:
     ):
         with pytest.raises(GshareError, match=words):
             house.registry.set_quota(SetQuota("a", change))
-    assert not house.registry.store.path.exists()
+    assert not house.registry.permanents.store.path.exists()
 
 
 def test_names_are_made_of_what_a_folder_may_be_called(house: House) -> None:
