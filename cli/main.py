@@ -26,6 +26,7 @@ COMMANDS = {
     "quota": "Permanent quotas: set, show, rm.",
     "controller": "Start and stop the controller by hand.",
     "sim": "The simulated GPU: start, stat, stop.",
+    "schema": "Print the JSON Schema of what --json prints.",
     "doctor": "Say what works here, and why not.",
     "demo": "Show it working, in about ten seconds.",
     "bench": "Measure what gshare costs.",

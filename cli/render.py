@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from gshare.controller.replies import DRY_RUN, Admitted, Device, LimitsSet, Process, Quota, QuotaOn
+from gshare.controller.replies import Admitted, Device, LimitsSet, Process, Quota, QuotaOn
 from gshare.controller.units import (
     Memory,
     format_compute,
@@ -111,7 +111,9 @@ def print_change(change: LimitsSet) -> None:
 def print_admission(decision: Admitted, environment: dict[str, str], *, as_json: bool) -> None:
     """`gshare run --dry-run`: the decision and the environment, which a shell can read."""
     if as_json:
-        print_json({**msgspec.to_builtins(decision), "schema": DRY_RUN, "environment": environment})
+        from gshare.cli.outputs import DryRun
+
+        print_json(DryRun(**msgspec.structs.asdict(decision), environment=environment))
         return
     if not decision.tenant:
         click.echo("# not managed: nothing is asked for, and there is no GPU here")

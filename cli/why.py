@@ -3,6 +3,7 @@
 import click
 
 from gshare.cli.options import json_option
+from gshare.cli.outputs import Why
 from gshare.cli.render import print_json
 from gshare.controller.client import Client
 from gshare.controller.errors import NoSuchThing
@@ -10,8 +11,6 @@ from gshare.controller.follow import ALL, latest
 from gshare.controller.protocol import GetShares
 from gshare.controller.replies import Shares
 from gshare.controller.why import findings, lines
-
-SCHEMA = "gshare/why/v1"
 
 
 @click.command()
@@ -26,6 +25,6 @@ def why(tenant: str, as_json: bool) -> None:
         raise NoSuchThing(f"why {tenant}", "no tenant of this name runs", "see gshare ps")
     found = findings(shares, tenant, latest(client, ALL, tenant))
     if as_json:
-        print_json({"schema": SCHEMA, "tenant": tenant, "devices": found})
+        print_json(Why(tenant, found))
     else:
         click.echo("\n".join(lines(tenant, found)))
