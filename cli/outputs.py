@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import DRY_RUN, Admitted
+from gshare.controller.replies import DRY_RUN, Admitted, Status
 from gshare.controller.why import Finding
 
 
@@ -21,6 +21,22 @@ class Why(msgspec.Struct, frozen=True, tag="gshare/why/v1", tag_field="schema"):
 
     tenant: str
     devices: list[Finding]
+    refused: dict[str, int]
+    """Calls since it began, by cause."""
+
+
+class WholeStatus(Status, frozen=True, kw_only=True, tag="gshare/status/v1", tag_field="schema"):
+    """The controller, and how those fare whom it looks after and who asks may see."""
+
+    waiting: int
+    """Tenants that wait for a share, or yield to a priority."""
+    paused: int
+    unmanaged: int
+    """Processes that use a device without gshare; only administrators are told."""
+    throttled_ns: int
+    """How long the tenants that run have waited before launches, all threads together."""
+    refused: dict[str, int]
+    """Calls of the tenants that run, by cause."""
 
 
 class Event(msgspec.Struct, frozen=True, tag="gshare/event/v1", tag_field="schema"):

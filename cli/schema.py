@@ -71,7 +71,7 @@ def types() -> dict[str, type[msgspec.Struct]]:
     from gshare.controller.replies import Reply
 
     own = [value for value in vars(outputs).values() if isinstance(value, type)]
-    found = [kind for kind in (*get_args(Reply), *own, Report) if issubclass(kind, msgspec.Struct)]
+    found = [kind for kind in (*get_args(Reply), Report, *own) if issubclass(kind, msgspec.Struct)]
     return {
         kind.__struct_config__.tag: kind for kind in found if kind.__struct_config__.tag_field == "schema"
     }

@@ -8,9 +8,9 @@ from gshare.cli.render import print_json
 from gshare.controller.client import Client
 from gshare.controller.errors import NoSuchThing
 from gshare.controller.follow import ALL, latest
-from gshare.controller.protocol import GetShares
-from gshare.controller.replies import Shares
-from gshare.controller.why import findings, lines
+from gshare.controller.protocol import GetTop
+from gshare.controller.replies import Top
+from gshare.controller.why import findings, lines, refusals_of
 
 
 @click.command()
@@ -19,12 +19,13 @@ from gshare.controller.why import findings, lines
 def why(tenant: str, as_json: bool) -> None:
     """Say why a tenant waits, on each of its GPUs: what limits it now, in numbers, and what would help."""
     client = Client()
-    shares = client.ask(GetShares())
-    assert isinstance(shares, Shares)
-    if tenant not in {share.tenant for share in shares.tenants}:
+    top = client.ask(GetTop())
+    assert isinstance(top, Top)
+    if tenant not in {share.tenant for share in top.tenants}:
         raise NoSuchThing(f"why {tenant}", "no tenant of this name runs", "see gshare ps")
-    found = findings(shares, tenant, latest(client, ALL, tenant))
+    counts = refusals_of(top, tenant)
+    found = findings(top, tenant, latest(client, ALL, tenant))
     if as_json:
-        print_json(Why(tenant, found))
+        print_json(Why(tenant, found, counts))
     else:
-        click.echo("\n".join(lines(tenant, found)))
+        click.echo("\n".join(lines(tenant, found, counts)))

@@ -106,8 +106,8 @@ class Site:
 
     @property
     def address(self) -> str:
-        """Where it is."""
-        return f"http://{LOOPBACK}:{self.port}/"
+        """Where it is; "" while it is not served."""
+        return "" if self.port is None else f"http://{LOOPBACK}:{self.port}/"
 
     def close(self) -> None:
         """Listen no more, and let go of who is connected."""

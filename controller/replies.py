@@ -59,6 +59,8 @@ class ControllerInfo(msgspec.Struct, frozen=True):
     started_ns: int
     socket: str
     log: str
+    web: str = ""
+    """The address of the web page, where there is one."""
 
 
 class Device(msgspec.Struct, frozen=True):

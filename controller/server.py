@@ -236,7 +236,7 @@ class Server:
                 )
             )
         if isinstance(request, GetStatus):
-            return views.status(registry, self._started_ns)
+            return views.status(registry, self._started_ns, self.site.address)
         if isinstance(request, GetDevices):
             return views.devices(registry, request.machine)
         if isinstance(request, GetQuotas):

@@ -92,7 +92,7 @@ def devices(registry: Registry, machine: str) -> Devices:
     return Devices([_device(registry, device) for name in machines for device in registry.inventory(name)])
 
 
-def status(registry: Registry, started_ns: int) -> Status:
+def status(registry: Registry, started_ns: int, web: str = "") -> Status:
     """The controller, its devices and the numbers of tenants and processes."""
     runtime = registry.tenants.runtime
     living = registry.tenants.processes()
@@ -105,6 +105,7 @@ def status(registry: Registry, started_ns: int) -> Status:
             started_ns,
             str(runtime.socket),
             str(runtime.log),
+            web,
         ),
         devices(registry, REAL).devices,
         len(registry.tenants.by_name),

@@ -1,11 +1,12 @@
 """Why a tenant waits, in words and numbers: a pure function of what the controller tells."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import Shares, ShareWindow, TenantShare
+from gshare.controller.replies import Shares, ShareWindow, TenantShare, Top
 from gshare.controller.units import FULL_PPM, format_compute, format_percent, format_rates, format_size
 
 LATELY_NS = 60_000_000_000
@@ -33,9 +34,13 @@ class Finding(msgspec.Struct, frozen=True):
     state: str
     reasons: list[Reason]
     numbers: list[str]
+    gpu_ns: int = 0
+    """Since the tenant began: GPU time, and how long it waited, all its threads together."""
+    throttled_ns: int = 0
+    copy_waited_ns: int = 0
 
 
-def findings(shares: Shares, tenant: str, events: Sequence[dict[str, Any]]) -> list[Finding]:
+def findings(shares: Shares | Top, tenant: str, events: Sequence[dict[str, Any]]) -> list[Finding]:
     """What holds a tenant back on each of its devices; `events` are its latest."""
     own = [share for share in shares.tenants if share.tenant == tenant]
     return [
@@ -48,12 +53,24 @@ def findings(shares: Shares, tenant: str, events: Sequence[dict[str, Any]]) -> l
                 *_memory_reasons(share, events, shares.now_ns, alone=len(own) == 1),
             ],
             list(_numbers(share)),
+            share.totals.gpu_ns,
+            share.totals.throttled_ns,
+            share.totals.copy_waited_ns,
         )
         for share in own
     ]
 
 
-def lines(tenant: str, found: Sequence[Finding]) -> list[str]:
+def refusals_of(top: Top, tenant: str) -> dict[str, int]:
+    """How many calls of the tenant were refused since it began, by cause."""
+    counts = Counter[str]()
+    for row in top.refusals:
+        if row.tenant == tenant:
+            counts[row.cause] += row.count
+    return dict(counts)
+
+
+def lines(tenant: str, found: Sequence[Finding], refused: Mapping[str, int]) -> list[str]:
     """The findings for a person."""
     told = []
     for finding in found:
@@ -64,10 +81,17 @@ def lines(tenant: str, found: Sequence[Finding]) -> list[str]:
             for reason in finding.reasons or [Reason("nothing", "nothing holds it back")]
         ]
         told += [f"  {line}" for line in finding.numbers]
+    if refused:
+        told.append(f"refused since it began: {told_counts(refused)}")
     return told
 
 
-def _compute_reasons(share: TenantShare, shares: Shares) -> Iterator[Reason]:
+def told_counts(refused: Mapping[str, int]) -> str:
+    """Numbers by cause, as `3 memory, 1 host-memory`."""
+    return ", ".join(f"{count} {cause}" for cause, count in sorted(refused.items()))
+
+
+def _compute_reasons(share: TenantShare, shares: Shares | Top) -> Iterator[Reason]:
     name, last = share.tenant, _last(share)
     if share.state == "paused":
         yield Reason("paused", "it is paused: nothing is launched", f"gshare resume {name}")
@@ -105,7 +129,7 @@ def _compute_reasons(share: TenantShare, shares: Shares) -> Iterator[Reason]:
         )
 
 
-def _used_up(share: TenantShare, shares: Shares, waited: str) -> Reason:
+def _used_up(share: TenantShare, shares: Shares | Top, waited: str) -> Reason:
     """It has had all that it may have now."""
     name, granted = share.tenant, share.granted_ppm or 0
     asked = format_compute(share.guarantee_ppm or 0, share.ceiling_ppm)
@@ -165,6 +189,13 @@ def _memory_reasons(
         and now_ns - event.get("at_ns", 0) <= LATELY_NS
         and (event.get("uuid") == share.uuid or (alone and event.get("host")))
     ]
+    if share.uncharged_bytes:
+        yield Reason(
+            "uncharged",
+            f"{format_size(share.uncharged_bytes)} of its quota is taken by memory that no process of it was "
+            "charged for",
+            "gshare ps --memory says whose it may be",
+        )
     if not refused:
         return
     last, count = refused[-1], sum(event.get("count", 1) for event in refused)
@@ -193,6 +224,11 @@ def _numbers(share: TenantShare) -> Iterator[str]:
             yield f"borrowed {_percent(last.borrowed_ppm)}, lent {_percent(last.lent_ppm)} in the last second"
     if share.granted_ppm is not None and share.promised_ppm is not None:
         yield f"may have {_percent(share.granted_ppm)} now; guaranteed {_percent(share.promised_ppm)}"
+    total = share.totals
+    if total.gpu_ns or total.throttled_ns:
+        waits = f"waited {_s(total.throttled_ns)} before launches"
+        copies = f", {_s(total.copy_waited_ns)} before copies" if total.copy_waited_ns else ""
+        yield f"since it began: {_s(total.gpu_ns)} of GPU time, {waits}{copies}"
     if share.memory_limit_bytes is not None:
         yield f"memory {format_size(share.used_bytes)} of {format_size(share.memory_limit_bytes)}"
 
@@ -203,6 +239,10 @@ def _last(share: TenantShare) -> ShareWindow | None:
 
 def _percent(ppm: int) -> str:
     return f"{ppm / 10_000:.1f} %"
+
+
+def _s(ns: int) -> str:
+    return f"{ns / 1e9:.1f} s"
 
 
 def _ms(ns: int) -> str:

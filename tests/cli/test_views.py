@@ -50,6 +50,20 @@ def test_status_tells_who_is_the_controller(home: Home) -> None:
     assert f"pid {status['controller']['pid']}" in home.gshare("status").stdout
 
 
+def test_status_tells_how_those_fare_whom_it_looks_after(home: Home) -> None:
+    home.allocator("--mem", "1G", "--compute", "30%", "--tenant", "team-a").ask("take", 100)
+    home.gshare("pause", "team-a")
+    status = shown(home, "status")
+    assert (status["tenants"], status["waiting"], status["paused"], status["unmanaged"]) == (1, 0, 1, 0)
+    assert status["refused"] == {"memory": 1}
+    assert isinstance(status["throttled_ns"], int)
+    text = home.gshare("status").stdout
+    assert "tenants  1 with 1 processes: 1 paused" in text
+    assert "refused  1 memory" in text
+    assert "web page  none (gshare web)" in text
+    assert "refused since it began: 1 memory" in home.gshare("why", "team-a").stdout
+
+
 def test_devices_tell_what_is_promised(home: Home) -> None:
     assert "sim start" in home.gshare("devices").stdout
     home.gshare("sim", "start", "a100*2")

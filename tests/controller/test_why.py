@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gshare.controller.replies import Shares, ShareWindow, TenantShare
-from gshare.controller.why import findings, lines
+from gshare.controller.replies import RefusalCount, Shares, ShareWindow, TenantShare, Top, Totals
+from gshare.controller.why import findings, lines, refusals_of
 
 GIB = 1 << 30
 S = 1_000_000_000
@@ -130,6 +130,9 @@ TABLE: dict[str, tuple[TenantShare, list[TenantShare], list[dict[str, Any]], lis
     "memory of another GPU, and of another tenant": (
         share(), [], [{**REFUSED, "uuid": "GPU-1"}, {**REFUSED, "tenant": "b"}, {"what": "started"}], [], "",
     ),
+    "memory that nobody was charged for": (
+        share(uncharged_bytes=2 * GIB), [], [], ["uncharged"], "2G of its quota is taken by memory that no",
+    ),
     "two at once": (
         share({**CAPPED, "copy_waited_ppm": 20_000}, copy_bytes_per_s={"d2h": GIB}),
         [],
@@ -144,7 +147,7 @@ TABLE: dict[str, tuple[TenantShare, list[TenantShare], list[dict[str, Any]], lis
 def test_what_is_said(case: str) -> None:
     own, others, events, kinds, words = TABLE[case]
     (found,) = findings(Shares(NOW, [], [*others, own]), "a", events)
-    text = "\n".join(lines("a", [found]))
+    text = "\n".join(lines("a", [found], {}))
     print(text)
     assert [reason.kind for reason in found.reasons] == kinds
     assert words in text
@@ -157,19 +160,36 @@ def test_its_numbers_are_told() -> None:
         msgspec.structs.replace(WINDOW, seconds=s, share_ppm=p, borrowed_ppm=50_000, queue_wait_ns=1_250_000)
         for s, p in ((1, 350_000), (10, 340_000), (60, 330_000))
     ]
-    own = msgspec.structs.replace(SHARE, windows=windows, memory_limit_bytes=8 * GIB, granted_ppm=360_000)
+    own = msgspec.structs.replace(
+        SHARE, windows=windows, memory_limit_bytes=8 * GIB, granted_ppm=360_000, totals=Totals(90 * S, 7 * S)
+    )
     (found,) = findings(Shares(NOW, [], [own]), "a", [])
     assert found.numbers == [
         "got 35.0 % / 34.0 % / 33.0 % of the GPU's time over 1, 10, 60 s",
         "a launch waited 1.25 ms on average",
         "borrowed 5.0 %, lent 0.0 % in the last second",
         "may have 36.0 % now; guaranteed 30.0 %",
+        "since it began: 90.0 s of GPU time, waited 7.0 s before launches",
         "memory 1G of 8G",
     ]
+    assert (found.gpu_ns, found.throttled_ns, found.copy_waited_ns) == (90 * S, 7 * S, 0)
 
 
 def test_each_gpu_is_told_of() -> None:
     other = msgspec.structs.replace(share(CAPPED), index=1, uuid="GPU-1")
     found = findings(Shares(NOW, [], [SHARE, other]), "a", [])
     assert [(finding.index, len(finding.reasons)) for finding in found] == [(0, 0), (1, 1)]
-    assert lines("a", found)[0] == "a on GPU 0: busy"
+    assert lines("a", found, {})[0] == "a on GPU 0: busy"
+
+
+def test_refusals_are_told_by_cause_over_all_gpus() -> None:
+    counts = [
+        RefusalCount("a", 0, "GPU-0", "memory", 3),
+        RefusalCount("a", 1, "GPU-1", "memory", 2),
+        RefusalCount("b", 0, "GPU-0", "memory", 7),
+        RefusalCount("a", None, "", "host-memory", 1),
+    ]
+    found = refusals_of(Top(NOW, [], [], [], counts), "a")
+    assert found == {"memory": 5, "host-memory": 1}
+    assert lines("a", [], found) == ["refused since it began: 1 host-memory, 5 memory"]
+    assert lines("a", [], {}) == []
