@@ -5,6 +5,7 @@ from datetime import datetime
 
 import click
 
+from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
 from gshare.cli.render import NOTHING, print_json
 from gshare.controller.client import Client
@@ -15,7 +16,7 @@ from gshare.controller.units import format_size, parse_tenant
 
 
 @click.command()
-@click.option("--tenant", metavar="NAME", help="Only of this tenant.")
+@click.option("--tenant", metavar="NAME", shell_complete=tenants, help="Only of this tenant.")
 @click.option("--follow", "-f", "follows", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option(
     "-n", "most", type=click.IntRange(1, ALL), default=20, show_default=True, help="At most so many old ones."

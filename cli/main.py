@@ -1,14 +1,19 @@
 """The table of commands, loaded one at a time, and the only place that catches errors."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
 from gshare.controller.errors import RUN_REFUSED, GshareError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "Run a program under limits.",
@@ -26,6 +31,7 @@ COMMANDS = {
     "quota": "Permanent quotas: set, show, rm.",
     "controller": "Start and stop the controller by hand.",
     "sim": "The simulated GPU: start, stat, stop.",
+    "completion": "Print a script for completion in a shell.",
     "schema": "Print the JSON Schema of what --json prints.",
     "doctor": "Say what works here, and why not.",
     "demo": "Show it working, in about ten seconds.",
@@ -51,6 +57,16 @@ class Commands(click.Group):
         module = import_module(f"gshare.cli.{cmd_name}")
         command: click.Command = module.COMMAND if hasattr(module, "COMMAND") else getattr(module, cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Their names, without loading what they name."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without loading what it names."""

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from gshare.cli.complete import choice
 from gshare.controller import host
 from gshare.controller.errors import UsageError
 from gshare.controller.protocol import Change, Limits
@@ -31,7 +32,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def limit_options(function: Function) -> Function:
     """Add the options that say what a tenant may have: see `limits` for what becomes of them."""
     for name, metavar, text in reversed(_LIMIT_OPTIONS):
-        function = click.option(name, metavar=metavar, help=text)(function)
+        words = _CHOICES.get(name)
+        completer = None if words is None else choice(words)
+        function = click.option(name, metavar=metavar, help=text, shell_complete=completer)(function)
     return function
 
 
@@ -45,6 +48,8 @@ _LIMIT_OPTIONS = (
     ("--pcie", "RATE", "Copies between host and device, as 4G/s, or as h2d=4G/s,d2h=2G/s."),
 )
 
+
+_CHOICES = {"--priority": PRIORITIES, "--mode": MODES}
 
 LIMIT_NAMES = tuple(name.removeprefix("--").replace("-", "_") for name, _, _ in _LIMIT_OPTIONS)
 

@@ -2,6 +2,7 @@
 
 import click
 
+from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
@@ -11,7 +12,7 @@ from gshare.controller.replies import Paused
 
 @click.command()
 @json_option
-@click.argument("target", metavar="TENANT|PID")
+@click.argument("target", metavar="TENANT|PID", shell_complete=tenants)
 def pause(target: str, as_json: bool) -> None:
     """Let a running tenant launch nothing more on any GPU: its programs wait in their next launch.
 

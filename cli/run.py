@@ -8,6 +8,7 @@ import stat
 import click
 
 from gshare.cli import program as programs
+from gshare.cli.complete import files, tenants
 from gshare.cli.options import json_option, limit_options, limits
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client, own_start_ticks
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
@@ -53,12 +54,14 @@ class PrefixCommand(click.Command):
 @limit_options
 @click.option("--share", metavar="F", help="A fraction of the GPU, as 0.3: sets --mem and --compute.")
 @click.option("--gpu", metavar="IDX|UUID,...", help="Only these GPUs; limits hold on each.")
-@click.option("--tenant", metavar="NAME", help="Share the quota of this tenant.")
+@click.option("--tenant", metavar="NAME", shell_complete=tenants, help="Share the quota of this tenant.")
 @click.option("--sim", metavar="[=PROFILE]", help="On the simulated GPU (h200, a100, l4, t4; h200*2 is two).")
 @click.option("--trace-memory", metavar="FILE", help="Append a line of JSON for every change of a charge.")
 @click.option("--dry-run", is_flag=True, help="Print the decision and the environment; start nothing.")
 @json_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...")
+@click.argument(
+    "command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARGS]...", shell_complete=files
+)
 def run(
     gpu: str | None,
     tenant: str | None,

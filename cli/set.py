@@ -2,6 +2,7 @@
 
 import click
 
+from gshare.cli.complete import tenants
 from gshare.cli.options import change, json_option, limit_options
 from gshare.cli.render import print_change, print_json
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
@@ -12,7 +13,7 @@ from gshare.controller.replies import LimitsSet
 @click.command("set")
 @limit_options
 @json_option
-@click.argument("target", metavar="TENANT|PID")
+@click.argument("target", metavar="TENANT|PID", shell_complete=tenants)
 def set_limits(target: str, as_json: bool, **wanted: str | None) -> None:
     """Change the limits of a running tenant, named or by the pid of one of its processes.
 

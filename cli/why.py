@@ -2,6 +2,7 @@
 
 import click
 
+from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
 from gshare.cli.outputs import Why
 from gshare.cli.render import print_json
@@ -15,7 +16,7 @@ from gshare.controller.why import findings, lines, refusals_of
 
 @click.command()
 @json_option
-@click.argument("tenant", metavar="TENANT")
+@click.argument("tenant", metavar="TENANT", shell_complete=tenants)
 def why(tenant: str, as_json: bool) -> None:
     """Say why a tenant waits, on each of its GPUs: what limits it now, in numbers, and what would help."""
     client = Client()
