@@ -12,7 +12,7 @@ import mmap
 import os
 from contextlib import suppress
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport errno
 from libc.string cimport memcpy, memset
 

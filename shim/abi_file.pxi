@@ -36,15 +36,18 @@ cdef class _File:
         if actual >= sizeof(gs_header):
             access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             self._map = mmap.mmap(self._fd, actual, mmap.MAP_SHARED, access)
-            PyObject_GetBuffer(self._map, &self._buffer, PyBUF_SIMPLE)
-            self._exported = True
-            self._at = <unsigned char *> self._buffer.buf
+            self._expose()
             problem = _verify(<gs_header *> self._at, kind, size)
         if not problem and actual != size * count:
             problem = f"a damaged {_KIND_NAMES[kind]} file: {actual} bytes instead of {size * count}"
         if problem:
             self.close()
             raise AbiError(f"{self.path}: {problem} ({_WAY_OUT})")
+
+    cdef _expose(self):
+        PyObject_GetBuffer(self._map, &self._buffer, PyBUF_SIMPLE)
+        self._exported = True
+        self._at = <unsigned char *> self._buffer.buf
 
     cdef _check_open(self):
         if self._at == NULL:

@@ -16,4 +16,11 @@ LIMITS_BYTES: Final[int]
 USAGE_BYTES: Final[int]
 ACTIVITY_RECORD_BYTES: Final[int]
 SLOT_LOCK_BASE: Final[int]
+SEGMENTS: Final[int]
+SEGMENT_TENANTS: Final[int]
+HANDOVER_SOCKET: Final[str]
+
+def handed_over(own_segment: int, *, version: int = ...) -> bytes: ...
+def not_yours() -> bytes: ...
+
 CHARGES: Final[dict[int, str]]

@@ -1,6 +1,8 @@
 # cython: language_level=3
 """The numbers of src/abi.h, for Python; nobody else states them."""
 
+from libc.string cimport memset
+
 include "abi.pxi"
 
 VERSION = GS_ABI_VERSION
@@ -19,6 +21,28 @@ LIMITS_BYTES = sizeof(gs_limits)
 USAGE_BYTES = sizeof(gs_usage)
 ACTIVITY_RECORD_BYTES = sizeof(gs_activity)
 SLOT_LOCK_BASE = GS_SLOT_LOCK_BASE
+SEGMENTS = GS_SEGMENTS
+SEGMENT_TENANTS = GS_SEGMENT_TENANTS
+HANDOVER_SOCKET = GS_HANDOVER_SOCKET.decode()
+
+
+def handed_over(own_segment, *, version=GS_ABI_VERSION):
+    """What goes with the descriptors of a tenant's memory."""
+    return _handed(version, GS_HANDED, own_segment)
+
+
+def not_yours():
+    """What is told to who may not run in the tenant."""
+    return _handed(GS_ABI_VERSION, GS_NOT_YOURS, 0)
+
+
+cdef bytes _handed(uint32_t version, uint32_t status, uint32_t own_segment):
+    cdef gs_handed handed
+    memset(&handed, 0, sizeof(handed))
+    handed.magic = GS_ABI_MAGIC
+    handed.version, handed.status = version, status
+    handed.own_segment, handed.segments = own_segment, GS_SEGMENTS
+    return (<const char *> &handed)[:sizeof(handed)]
 
 
 CHARGES = {

@@ -10,9 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "log.h"
 #include "quota.h"
 #include "region.h"
+#include "self.h"
 #include "slot.h"
 
 #define SELF_DIR                                                                                             \
@@ -39,6 +41,10 @@ static char directory[PATH_BYTES - 16]; /* leaves room for a file's name */
 static char failure[256 + PATH_BYTES];
 static int failure_is_told;
 
+/* Where the tenant's memory has no names.  What was taken is closed before the lock is let go. */
+static int is_handed_over, holds_taken;
+static struct gs_taken taken;
+
 static void fail(const char *name, const char *why)
 {
     snprintf(failure, sizeof failure, "%s%s%s: %s (" WAY_OUT ")", directory, name ? "/" : "",
@@ -61,6 +67,8 @@ static int open_file(const char *name, int flags)
 {
     char path[PATH_BYTES];
 
+    if (is_handed_over)
+        return fcntl(strcmp(name, "limits") ? taken.usage : taken.limits, F_DUPFD_CLOEXEC, 0);
     snprintf(path, sizeof path, "%s/%s", directory, name);
     return open(path, flags | O_CLOEXEC);
 }
@@ -109,7 +117,7 @@ int gs_region_asked(void)
 {
     const char *named = getenv("GSHARE_TENANT_DIR");
 
-    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0;
+    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR);
 }
 
 /* False: no limit is asked for. */
@@ -120,10 +128,10 @@ static int find_directory(void)
 
     strcpy(directory, SELF_DIR);
     fd = open_file("limits", O_RDONLY);
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
+    if (fd >= 0 || gs_handover_offered(SELF_DIR))
         return 1;
-    }
     if (!named || !*named)
         return 0;
     if (strlen(named) >= sizeof directory)
@@ -131,6 +139,31 @@ static int find_directory(void)
     else
         strcpy(directory, named);
     return 1;
+}
+
+/* NULL after fail(). */
+static void *map_activity(void)
+{
+    const size_t tenants = GS_MAX_TENANTS;
+    struct identity identity;
+    const char *wrong;
+    void *activity;
+
+    if (!is_handed_over)
+        return map_file("activity", PROT_READ | PROT_WRITE, GS_FILE_ACTIVITY, sizeof(struct gs_activity),
+                        tenants, &identity);
+    wrong = gs_handover_map_activity(&taken, &activity);
+    if (!wrong)
+        return activity;
+    fail(GS_HANDOVER_SOCKET, wrong);
+    return NULL;
+}
+
+static int is_sound(const struct gs_limits *limits)
+{
+    if (limits->tenant_index >= GS_MAX_TENANTS || limits->device_count > GS_MAX_DEVICES)
+        return 0;
+    return !is_handed_over || limits->tenant_index / GS_SEGMENT_TENANTS == taken.own_segment_index;
 }
 
 static int map_all(void)
@@ -146,10 +179,9 @@ static int map_all(void)
     new.usage =
         map_file("usage", PROT_READ | PROT_WRITE, GS_FILE_USAGE, sizeof *new.usage, 1, &usage_identity);
     if (new.usage) {
-        activity = map_file("activity", PROT_READ | PROT_WRITE, GS_FILE_ACTIVITY, sizeof *new.activity,
-                            tenants, &identity);
+        activity = map_activity();
         new.activity = activity;
-        if (activity && new.limits->tenant_index < tenants &&new.limits->device_count <= GS_MAX_DEVICES) {
+        if (activity && is_sound(new.limits)) {
             new.own_activity = (struct gs_activity *)activity + new.limits->tenant_index;
             region = new;
             return 1;
@@ -164,41 +196,6 @@ static int map_all(void)
     return 0;
 }
 
-/* Field 22 of /proc/self/stat, counted from behind the program's name, which may hold anything. */
-static uint64_t own_start_ticks(void)
-{
-    char text[1024];
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    uint64_t ticks = 0;
-    char *at;
-
-    if (fd >= 0)
-        close(fd);
-    if (length <= 0)
-        return 0;
-    text[length] = '\0';
-    at = strrchr(text, ')');
-    for (int field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    while (at && *++at >= '0' && *at <= '9')
-        ticks = 10 * ticks + (uint64_t)(*at - '0');
-    return ticks;
-}
-
-static uint32_t own_pid_space(void)
-{
-    struct identity identity = {0};
-    int fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    if (identify(fd, &identity))
-        identity.inode = 0;
-    close(fd);
-    return (uint32_t)identity.inode;
-}
-
 static void take_over_slot(uint32_t slot)
 {
     struct gs_slot *own = &region.usage->slot[slot];
@@ -210,20 +207,40 @@ static void take_over_slot(uint32_t slot)
         own->device[i].throttled_ns = 0;
         own->device[i].denied = 0;
     }
-    own->start_ticks = own_start_ticks();
-    own->pid_space = own_pid_space();
+    own->start_ticks = gs_own_start_ticks();
+    own->pid_space = gs_own_pid_space();
     gs_slot_note_claimed(region.usage, slot); /* before anything is held */
     __atomic_store_n(&own->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
     region.slot = slot;
     region.own = own;
 }
 
+static int take_over(void)
+{
+    const char *wrong = gs_handover_take(directory, &taken);
+
+    if (wrong)
+        fail(GS_HANDOVER_SOCKET, wrong);
+    holds_taken = !wrong;
+    return holds_taken;
+}
+
+static void let_go(void)
+{
+    if (holds_taken)
+        gs_handover_close(&taken);
+    holds_taken = 0;
+}
+
 /* The file that is mapped, by its name; -1 after fail(). */
 static int reopen_usage(void)
 {
     struct identity identity;
-    int fd = open_file("usage", O_RDWR);
+    int fd;
 
+    if (is_handed_over && !holds_taken && !take_over())
+        return -1;
+    fd = open_file("usage", O_RDWR);
     if (fd < 0 || identify(fd, &identity))
         fail("usage", strerror(errno));
     else if (identity.device != usage_identity.device || identity.inode != usage_identity.inode)
@@ -275,10 +292,12 @@ static void look(void)
 {
     if (state == NOT_ASKED || state == MAPPED)
         return;
-    if (!find_directory())
+    if (!find_directory()) {
         state = NOT_ASKED;
-    else
-        state = map_all() ? MAPPED : FAILED;
+        return;
+    }
+    is_handed_over = gs_handover_offered(directory);
+    state = (!is_handed_over || take_over()) && map_all() ? MAPPED : FAILED;
 }
 
 const struct gs_region *gs_region_open(void)
@@ -291,6 +310,7 @@ const struct gs_region *gs_region_open(void)
         result = NULL;
         if (state == MAPPED && claim_slot())
             result = &region;
+        let_go();
         __atomic_store_n(&gs_region_mapped, result, __ATOMIC_RELEASE);
     }
     result = gs_region_mapped;
@@ -304,6 +324,7 @@ const struct gs_region *gs_region_view(void)
 
     pthread_mutex_lock(&lock);
     look();
+    let_go();
     result = state == MAPPED ? &region : NULL;
     pthread_mutex_unlock(&lock);
     return result;
@@ -348,6 +369,7 @@ void gs_region_with_dead_slots(const uint64_t slots[GS_MAX_SLOTS / 64],
         }
     if (fd >= 0)
         close(fd);
+    let_go();
     pthread_mutex_unlock(&lock);
 }
 

@@ -1,0 +1,280 @@
+"""The controller's end of the keeper: tenants' memory without names, sealed, and known to both of them.
+
+What either of them holds survives the other: a new controller is given all by the keeper, and a keeper that has ended
+is replaced by one that is given all by the controller.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gshare.controller.authority import Ownership
+from gshare.controller.errors import GshareError, OverCapacity
+from gshare.controller.files import cannot_write
+from gshare.controller.identity import Credentials
+from gshare.controller.keeper import MOST_BYTES, PATIENCE_S, SEGMENT, TENANT, Kept
+from gshare.controller.launch import controller_environment
+from gshare.shim import abi
+
+MOST_SEGMENTS_EACH = 16
+"""Of one user: nobody shall keep others from theirs."""
+
+BACKLOG = 1024
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+log = logging.getLogger(__name__)
+
+
+class Keeping:
+    """What is kept for the tenants of one runtime directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.kept: dict[str, Kept] = {}
+        self.on_refusal: Callable[[str, Credentials], None] = lambda tenant, who: None
+        """Somebody connected to the socket of a tenant that they may not run in."""
+        self._socket = self._reach() or self._start()
+        self._take_all()
+        for number in range(abi.SEGMENTS):
+            if f"{SEGMENT}{number}" not in self.kept:
+                self._new_segment(number)
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something to hear."""
+        return self._socket.fileno()
+
+    def hear(self) -> bool:
+        """Take in what the keeper tells; False: it has ended, and there is a new one now."""
+        try:
+            data = self._socket.recv(MOST_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if data:
+            self._heard(json.loads(data))
+            return True
+        log.warning("the keeper has ended; another one takes its place")
+        self._replace()
+        return False
+
+    def activity(self) -> abi.Activity:
+        """The machine's activity file."""
+        return abi.Activity.of_segments(
+            [self.kept[f"{SEGMENT}{n}"].descriptors[0] for n in range(abi.SEGMENTS)]
+        )
+
+    def index(self, taken: Collection[int], name: str, owned: Ownership) -> int:
+        """A place in the activity file for a new tenant, beside none of another user's."""
+        domains = [self.kept[f"{SEGMENT}{number}"].meta["domain"] for number in range(abi.SEGMENTS)]
+        shared = owned.members or owned.groups
+        domain = f"tenant {name}" if shared else f"uid {owned.uid}"
+        index = place(domains, taken, domain)
+        if index is None and not taken:  # nobody runs who could look at an old one
+            for number in range(abi.SEGMENTS):
+                self._new_segment(number)
+            index = 0
+        if index is None:
+            raise OverCapacity(
+                f"tenant {name}", "there is no place for another user's tenants", "wait until all have ended"
+            )
+        segment = index // abi.SEGMENT_TENANTS
+        if domains[segment] != domain:
+            self._put(f"{SEGMENT}{segment}", {"domain": domain}, self.kept[f"{SEGMENT}{segment}"].descriptors)
+        return index
+
+    def put(self, name: str, folder: Path, index: int, owned: Ownership) -> None:
+        """Take the limits and the usage out of a tenant's folder, leaving a socket there to ask for them at."""
+        meta = {
+            "abi": abi.VERSION,
+            "owner": owned.uid,
+            "members": sorted(owned.members),
+            "groups": sorted(owned.groups),
+            "segment": index // abi.SEGMENT_TENANTS,
+        }
+        descriptors = [_listener(folder)]
+        try:
+            descriptors += [_sealed(folder / part) for part in ("limits", "usage")]
+            self._put(f"{TENANT}{name}", meta, descriptors)
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+    def allow(self, name: str, owned: Ownership) -> None:
+        """Change who may run in a tenant from now on."""
+        kept = self.kept[f"{TENANT}{name}"]
+        who = {"owner": owned.uid, "members": sorted(owned.members), "groups": sorted(owned.groups)}
+        if any(kept.meta[key] != value for key, value in who.items()):
+            self._put(f"{TENANT}{name}", {**kept.meta, **who}, kept.descriptors)
+
+    def parts(self, name: str) -> dict[str, Path]:
+        """Where a tenant's limits and usage can be opened; raise GshareError where they are lost."""
+        kept = self.kept.get(f"{TENANT}{name}")
+        if kept is None:
+            raise GshareError(f"tenant {name}", "its memory is lost", "end its programs and start them again")
+        _, limits, usage = kept.descriptors
+        return {"limits": Path(f"/proc/self/fd/{limits}"), "usage": Path(f"/proc/self/fd/{usage}")}
+
+    def drop(self, name: str) -> None:
+        """A tenant has ended."""
+        kept = self.kept.pop(f"{TENANT}{name}", None)
+        if kept:
+            for descriptor in kept.descriptors:
+                os.close(descriptor)
+            self._ask({"key": f"{TENANT}{name}"}, [])
+
+    def close(self) -> None:
+        """Let go of it all; the keeper does not."""
+        self._socket.close()
+        for kept in self.kept.values():
+            for descriptor in kept.descriptors:
+                os.close(descriptor)
+        self.kept = {}
+
+    def _new_segment(self, number: int) -> None:
+        key = f"{SEGMENT}{number}"
+        old = self.kept.pop(key, None)
+        self._put(key, {"domain": None}, [_memory("gshare-activity", abi.segment())])
+        for descriptor in old.descriptors if old else []:
+            os.close(descriptor)
+
+    def _put(self, key: str, meta: dict[str, Any], descriptors: list[int]) -> None:
+        self.kept[key] = Kept(meta, descriptors)
+        self._ask({"key": key, "meta": meta}, descriptors)
+
+    def _ask(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Wait until it is done: who is admitted is handed the memory."""
+        try:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors)
+            while (heard := self._received()).get("done") != message["key"]:
+                self._heard(heard)
+        except (OSError, EOFError):
+            self._replace()
+
+    def _received(self) -> dict[str, Any]:
+        data = self._socket.recv(MOST_BYTES)
+        if not data:
+            raise EOFError
+        message = json.loads(data)
+        assert isinstance(message, dict)
+        return message
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if "refused" in message:
+            self.on_refusal(
+                message["refused"], Credentials(message["uid"], message["gid"], message["pid"])
+            )
+
+    def _take_all(self) -> None:
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 8)
+            if not data:
+                raise GshareError("keeper", "ended while it was asked")
+            message = json.loads(data)
+            if "all" in message:
+                return
+            self.kept[message["key"]] = Kept(message["meta"], descriptors)
+
+    def _reach(self) -> socket.socket | None:
+        """The keeper of an earlier controller; None where there is none."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(PATIENCE_S)
+        try:
+            connection.connect(str(self._path))
+        except OSError:
+            connection.close()
+            return None
+        return connection
+
+    def _start(self) -> socket.socket:
+        """A keeper of our own, which holds nothing yet."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            try:
+                self._path.unlink(missing_ok=True)
+                listener.bind(str(self._path))
+            except OSError as error:
+                raise cannot_write(self._path, error) from None
+            listener.listen()
+            subprocess.Popen(
+                [sys.executable, "-m", "gshare.controller.keeper"],
+                stdin=listener,
+                start_new_session=True,
+                env=controller_environment(dict(os.environ)),
+                cwd="/",
+            )
+        connection = self._reach()
+        if connection is None:
+            raise GshareError("keeper", "does not start")
+        return connection
+
+    def _replace(self) -> None:
+        self._socket.close()
+        self._socket = self._start()
+        while "all" not in self._received():
+            continue
+        for key, kept in self.kept.items():
+            socket.send_fds(
+                self._socket, [json.dumps({"key": key, "meta": kept.meta}).encode()], kept.descriptors
+            )
+            while self._received().get("done") != key:
+                continue
+
+
+def place(domains: Sequence[str | None], taken: Collection[int], domain: str) -> int | None:
+    """The first free index in a segment of this domain, or in one of nobody's; None: there is none left."""
+    each = abi.SEGMENT_TENANTS
+    own = [number for number, owner in enumerate(domains) if owner == domain]
+    fresh = [number for number, owner in enumerate(domains) if owner is None]
+    segments = own + (fresh[:1] if len(own) < MOST_SEGMENTS_EACH else [])
+    indices = (number * each + i for number in segments for i in range(each))
+    return next((index for index in indices if index not in taken), None)
+
+
+def _memory(name: str, content: bytes) -> int:
+    """Memory with this content, all of it really there, whose size nobody changes."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.fchmod(descriptor, 0o600)  # who is handed it for reading does not open it for writing
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sealed(path: Path) -> int:
+    """A file's content as memory; the file goes."""
+    descriptor = _memory(f"gshare-{path.name}", path.read_bytes())
+    path.unlink()
+    return descriptor
+
+
+def _listener(folder: Path) -> int:
+    """A socket in the folder, for everybody: who may have what is decided by their credentials."""
+    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        name = f"/proc/self/fd/{directory}/{abi.HANDOVER_SOCKET}"  # whatever the folder's length
+        listener.bind(name)
+        os.chmod(name, 0o666)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(directory)
+    with suppress(OSError):
+        os.chmod(folder, 0o711)
+    return listener.detach()
