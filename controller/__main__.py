@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
 from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
+from gshare.controller.handover import Keeping
 from gshare.controller.lock import ControllerLock
 from gshare.controller.occupants import occupants
 from gshare.controller.paths import machine_runtime, runtime, state_directory
@@ -58,12 +60,14 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None], *, machine
     os.umask(0o077)
     where = machine_runtime() if machine_wide else runtime()
     where.create(machine_wide=machine_wide)
+    _allow_many_files()
     with ControllerLock(where.lock) as lock:
         if not lock.taken:
             ready()  # another one is, or is about to be, what the client waits for
             return
         state = state_directory(machine_wide=machine_wide)
-        tenants, machines, events = Tenants(where), Machines(), EventLog(where.event_log)
+        keeping = Keeping(where.keeper) if machine_wide else None
+        tenants, machines, events = Tenants(where, keeping), Machines(), EventLog(where.event_log)
         refusals = Refusals(events, machines)
 
         def changed(what: str, tenant: str) -> None:
@@ -77,8 +81,15 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None], *, machine
         adopted = adopt(tenants)
         logging.info("controller %d on %s, adopted %s", os.getpid(), where.directory, adopted or "nothing")
         registry = Registry(tenants, QuotaStore(state), ContextSizes(state), machines)
+        tenants.ownership = registry.ownership
         reconciler = Reconciler(tenants, occupants, events.add)
         await Server(where, registry, events, refusals, reconciler, idle_exit_s).serve(ready)
+
+
+def _allow_many_files() -> None:
+    """As many as there may be: each tenant needs some, here and in the keeper."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

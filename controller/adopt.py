@@ -3,7 +3,6 @@
 import logging
 import shutil
 
-from gshare.controller import region
 from gshare.controller.errors import GshareError
 from gshare.controller.processes import members
 from gshare.controller.tenants import Tenants, folders
@@ -29,7 +28,10 @@ def adopt(tenants: Tenants) -> list[str]:
             if running.get(name):
                 tenants.unusable[name] = error
             else:
-                region.remove_tenant(directory / name)
+                tenants.forget(name)
+    for name in tenants.keeping.names() if tenants.keeping else []:
+        if name not in tenants.by_name and name not in tenants.unusable:
+            tenants.forget(name)
     tenants.sweep()
     tenants.apportion()
     return list(tenants.by_name)

@@ -1,7 +1,7 @@
 """The controller's end of the keeper: tenants' memory without names, sealed, and known to both of them.
 
-What either of them holds survives the other: a new controller is given all by the keeper, and a keeper that has ended
-is replaced by one that is given all by the controller.
+What either of them holds survives the other: a new controller is given all by the keeper, and a
+keeper that has ended is replaced by one that is given all by the controller.
 """
 
 import fcntl
@@ -72,16 +72,25 @@ class Keeping:
             [self.kept[f"{SEGMENT}{n}"].descriptors[0] for n in range(abi.SEGMENTS)]
         )
 
+    def renew(self) -> bool:
+        """Make all segments anew where many have had a user; only while nobody runs who looks at them."""
+        had = [f"{SEGMENT}{n}" for n in range(abi.SEGMENTS) if self._domain(n) is not None]
+        if len(had) <= abi.SEGMENTS // 2:
+            return False
+        for number in range(abi.SEGMENTS):
+            self._new_segment(number)
+        return True
+
+    def _domain(self, number: int) -> str | None:
+        domain: str | None = self.kept[f"{SEGMENT}{number}"].meta["domain"]
+        return domain
+
     def index(self, taken: Collection[int], name: str, owned: Ownership) -> int:
         """A place in the activity file for a new tenant, beside none of another user's."""
-        domains = [self.kept[f"{SEGMENT}{number}"].meta["domain"] for number in range(abi.SEGMENTS)]
+        domains = [self._domain(number) for number in range(abi.SEGMENTS)]
         shared = owned.members or owned.groups
         domain = f"tenant {name}" if shared else f"uid {owned.uid}"
         index = place(domains, taken, domain)
-        if index is None and not taken:  # nobody runs who could look at an old one
-            for number in range(abi.SEGMENTS):
-                self._new_segment(number)
-            index = 0
         if index is None:
             raise OverCapacity(
                 f"tenant {name}", "there is no place for another user's tenants", "wait until all have ended"
@@ -91,8 +100,8 @@ class Keeping:
             self._put(f"{SEGMENT}{segment}", {"domain": domain}, self.kept[f"{SEGMENT}{segment}"].descriptors)
         return index
 
-    def put(self, name: str, folder: Path, index: int, owned: Ownership) -> None:
-        """Take the limits and the usage out of a tenant's folder, leaving a socket there to ask for them at."""
+    def put(self, name: str, index: int, owned: Ownership, folder: Path) -> dict[str, Path]:
+        """Take the limits and the usage out of a tenant's folder, and leave a socket to ask for them at."""
         meta = {
             "abi": abi.VERSION,
             "owner": owned.uid,
@@ -102,12 +111,18 @@ class Keeping:
         }
         descriptors = [_listener(folder)]
         try:
-            descriptors += [_sealed(folder / part) for part in ("limits", "usage")]
-            self._put(f"{TENANT}{name}", meta, descriptors)
+            for part in ("limits", "usage"):
+                descriptors.append(_sealed(folder / part))
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise
+        self._put(f"{TENANT}{name}", meta, descriptors)
+        return self.parts(name)
+
+    def names(self) -> list[str]:
+        """The tenants whose memory is kept."""
+        return [key.removeprefix(TENANT) for key in self.kept if key.startswith(TENANT)]
 
     def allow(self, name: str, owned: Ownership) -> None:
         """Change who may run in a tenant from now on."""
@@ -170,9 +185,7 @@ class Keeping:
 
     def _heard(self, message: dict[str, Any]) -> None:
         if "refused" in message:
-            self.on_refusal(
-                message["refused"], Credentials(message["uid"], message["gid"], message["pid"])
-            )
+            self.on_refusal(message["refused"], Credentials(message["uid"], message["gid"], message["pid"]))
 
     def _take_all(self) -> None:
         while True:
@@ -206,7 +219,7 @@ class Keeping:
             listener.listen()
             subprocess.Popen(
                 [sys.executable, "-m", "gshare.controller.keeper"],
-                stdin=listener,
+                stdin=listener.fileno(),
                 start_new_session=True,
                 env=controller_environment(dict(os.environ)),
                 cwd="/",

@@ -1,9 +1,9 @@
-"""`python -m gshare.controller.keeper`: holds the memory of the machine's tenants while controllers come and go.
+"""`python -m gshare.controller.keeper`: holds the tenants' memory while controllers come and go.
 
-It hands a tenant's memory to who may run in it and connects to the tenant's socket, so that neither the end of a
-controller nor its upgrade is noticed by programs that start meanwhile.  It decides nothing and reads nothing of what it
-holds: a controller tells it who may have what, and a later one is given all of it back.  It ends when there is neither
-a tenant nor a controller.
+It hands a tenant's memory to who may run in it and connects to the tenant's socket, so that neither the end
+of a controller nor its upgrade is noticed by programs that start meanwhile.  It decides nothing and reads
+nothing of what it holds: a controller tells it who may have what, and a later one is given it all back.  It
+ends when there is neither a tenant nor a controller.
 """
 
 import json
@@ -21,7 +21,7 @@ from gshare.shim import layout
 MOST_BYTES = 1 << 16
 PATIENCE_S = 5.0
 TENANT, SEGMENT = "tenant/", "segment/"
-"""What keys begin with: `tenant/NAME`, with its listening socket, limits and usage; `segment/N` of the activity."""
+"""What keys begin with: a tenant's name, with its listening socket, limits and usage; a segment's number."""
 
 _CREDENTIALS = struct.Struct("iII")
 _PEER_GROUPS = 59

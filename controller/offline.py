@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
-from gshare.controller.errors import GshareError
+from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.paths import Runtime, state_directory
 from gshare.controller.protocol import Admit
 from gshare.controller.registry import Registry
@@ -16,6 +16,8 @@ from gshare.controller.tenants import Tenants, folders
 
 def decide(where: Runtime, request: Admit) -> Admitted:
     """The decision about `request`, which must be a dry run, beside the tenants that still run."""
+    if where.machine_wide:
+        raise ControllerUnreachable("the machine's controller", "does not run", "systemctl start gshare")
     tenants = Tenants(where)
     if where.tenants.is_dir():
         for name in folders(where.tenants):

@@ -31,6 +31,7 @@ class Runtime:
         self.log = self.directory / "controller.log"
         self.activity = self.directory / "activity"
         self.tenants = self.directory / "tenants"
+        self.keeper = self.directory / "keeper.sock"
 
     @property
     def machine_wide(self) -> bool:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,14 +60,18 @@ class Note(msgspec.Struct, frozen=True):
 class TenantFiles:
     """The open files of one tenant."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open them; raise GshareError for files that are damaged or of another gshare."""
+    def __init__(self, directory: Path, parts: Mapping[str, Path] | None = None) -> None:
+        """Open them, where the keeper has them or in the directory.
+
+        Raises GshareError for files that are damaged or of another gshare.
+        """
+        parts = parts or {part: directory / part for part in ("limits", "usage")}
         self.directory = directory
         self._turns: dict[int, tuple[int, Turns]] = {}
         try:
-            self.limits = abi.Limits(directory / "limits", writable=True)
+            self.limits = abi.Limits(parts["limits"], writable=True)
             try:
-                self.usage = abi.Usage(directory / "usage")
+                self.usage = abi.Usage(parts["usage"])
             except abi.AbiError:
                 self.limits.close()
                 raise
@@ -233,9 +237,11 @@ def create_tenant(
     table: list[Capacity | None],
     grants: Mapping[str, Grant],
     note: Note,
+    keep: Callable[[Path], Mapping[str, Path]] | None = None,
 ) -> TenantFiles:
     """Make a tenant's files, all or none: they are built in a folder that is moved into place.
 
+    `keep` takes limits and usage from there to where they have no names, and tells where to open them.
     `table` has every device, in rows that all tenants share; those not in `grants` are not granted.
     """
     directory = runtime.tenants / name
@@ -256,15 +262,17 @@ def create_tenant(
             host_limit_bytes=abi.NO_LIMIT_BYTES if host is None else host,
         )
         abi.create_usage(building / "usage")
-        os.link(runtime.activity, building / "activity")
         _write_note(building, note)
+        parts = keep(building) if keep else None
+        if parts is None:
+            os.link(runtime.activity, building / "activity")
         building.rename(directory)
     except (OSError, GshareError) as error:
         shutil.rmtree(building, ignore_errors=True)
         if isinstance(error, OSError):
             raise cannot_write(directory, error) from None
         raise
-    return TenantFiles(directory)
+    return TenantFiles(directory, parts)
 
 
 def remove_tenant(directory: Path) -> None:

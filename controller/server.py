@@ -112,6 +112,7 @@ class Server:
                 for run in tenant.runs:
                     self._watch(run.pid)
             self.registry.tenants.apportioner.lender.start()
+            self._listen_to_keeper()
             ready()
             await web.open_configured(self.site)
             letting_in = asyncio.create_task(gatekeeper.serve())
@@ -138,6 +139,26 @@ class Server:
         """Whether a user may connect: to a controller of one's own nobody else may, nor all to the events."""
         who = identity.peer(credentials, self.administrators)
         return who.administrator or (self.runtime.machine_wide and domain == REQUESTS)
+
+    def _listen_to_keeper(self) -> None:
+        keeping = self.registry.tenants.keeping
+        if keeping is None:
+            return
+        self._heard = keeping.fileno()
+
+        def refused(tenant: str, credentials: Credentials) -> None:
+            who = identity.peer(credentials, self.administrators)
+            self.forbidden.note(
+                who, "handover", f"tenant {tenant}: uid {who.uid} may not run in it", now_ns()
+            )
+
+        def hear() -> None:
+            if not keeping.hear():
+                asyncio.get_running_loop().remove_reader(self._heard)
+                self._listen_to_keeper()
+
+        keeping.on_refusal = refused
+        asyncio.get_running_loop().add_reader(keeping, hear)
 
     def _bind(self, socket: AnySocket, domain: str, path: str) -> AnySocket:
         guard(socket, domain)
@@ -264,6 +285,7 @@ class Server:
         await self.registry.capacities.prepare(request)
         reply = self.registry.admit(request, who)
         if reply.tenant and not request.dry_run:
+            self.registry.tenants.let_in(reply.tenant)
             self._watch(request.pid)
         return reply
 
@@ -292,6 +314,8 @@ class Server:
             await asyncio.sleep(TICK_S)
             tenants.sweep()
             tenants.reconsider()
+            for name in tenants.by_name:
+                tenants.let_in(name)
             self.sampler.take(tenants.by_name.values(), now_ns())
             self.watch.take(now_ns())
             self._collect()

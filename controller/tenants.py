@@ -4,14 +4,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from gshare.controller import region
+from gshare.controller import authority, identity, region
 from gshare.controller.apportion import Apportioner, Party
+from gshare.controller.authority import Ownership
 from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
+from gshare.controller.handover import Keeping
+from gshare.controller.identity import Credentials
 from gshare.controller.paths import Runtime
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run, host_pid, members
@@ -73,8 +77,12 @@ class DeviceTable:
 class Tenants:
     """All tenants of one runtime directory."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, keeping: Keeping | None = None) -> None:
         self.runtime = runtime
+        self.keeping = keeping
+        """Where limits and usage are on a machine-wide controller; None: in files."""
+        self.ownership: Callable[[str], Ownership | None] = lambda name: None
+        """Whose a tenant is, running or permanent."""
         self.table = DeviceTable()
         self.by_name: dict[str, Tenant] = {}
         self.owners: dict[str, int] = {}
@@ -107,11 +115,7 @@ class Tenants:
     ) -> Tenant:  # fmt: skip
         """Make a tenant with its first process; where that fails, nothing is left behind."""
         taken = {tenant.files.index for tenant in self.by_name.values()}
-        index = next((free for free in range(abi.MAX_TENANTS) if free not in taken), None)
-        if index is None:
-            raise OverCapacity(
-                f"tenant {name}", f"{abi.MAX_TENANTS} tenants run already", "wait until one ends"
-            )
+        index = self._index(name, taken, owner_uid)
         in_use = {uuid for tenant in self.by_name.values() for uuid in tenant.grants} | set(grants)
         for device, _ in known:
             self.table.row(device.uuid, in_use)
@@ -119,7 +123,13 @@ class Tenants:
         table = [capacities.get(uuid) if uuid else None for uuid in self.table.rows]
         self.open_activity().clear(index)
         note = Note(machine, gpus, limits, [run], owner_uid)
-        files = region.create_tenant(self.runtime, name, index, table, grants, note)
+        keep = partial(self.keeping.put, name, index, self._owned(name, owner_uid)) if self.keeping else None
+        try:
+            files = region.create_tenant(self.runtime, name, index, table, grants, note, keep)
+        except BaseException:
+            if self.keeping:
+                self.keeping.drop(name)
+            raise
         tenant = Tenant(name, machine, gpus, limits, files, [run], owner_uid, dict(grants))
         self.by_name[name] = tenant
         self.owners[name] = owner_uid
@@ -129,7 +139,8 @@ class Tenants:
 
     def adopt(self, name: str) -> Tenant:
         """Take over a tenant of an earlier controller; raise GshareError for files that cannot be used."""
-        files = TenantFiles(self.runtime.tenants / name)
+        parts = self.keeping.parts(name) if self.keeping else None
+        files = TenantFiles(self.runtime.tenants / name, parts)
         for uuid, row in files.rows().items():
             self.table.keep(row, uuid)
         note = files.note()
@@ -155,7 +166,38 @@ class Tenants:
             pids = found.setdefault(name, set())
             pids.update(run.pid for run in tenant.runs if run.alive())
             pids.update(host_pid(slot) for slot in tenant.files.usage.slots(0))
+        if self.keeping:  # both are what processes say of themselves
+            return {name: {pid for pid in pids if self._may_be_in(name, pid)} for name, pids in found.items()}
         return found
+
+    def let_in(self, name: str) -> None:
+        """Let those have a tenant's memory, from now on, who may run in it."""
+        if self.keeping and name in self.by_name:
+            self.keeping.allow(name, self._owned(name, self.by_name[name].owner_uid))
+
+    def _owned(self, name: str, owner_uid: int) -> Ownership:
+        return self.ownership(name) or Ownership(owner_uid)
+
+    def _may_be_in(self, name: str, pid: int) -> bool:
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            return False
+        owner_uid = self.owners.get(name, os.geteuid())
+        return authority.may_run(identity.peer(Credentials(uid, uid, pid)), self._owned(name, owner_uid))
+
+    def _index(self, name: str, taken: set[int], owner_uid: int) -> int:
+        """The place of a new tenant's record in the activity file."""
+        if self.keeping:
+            if not taken and not self.unusable and self.keeping.renew():
+                self._close_activity()
+            return self.keeping.index(taken, name, self._owned(name, owner_uid))
+        index = next((free for free in range(abi.MAX_TENANTS) if free not in taken), None)
+        if index is None:
+            raise OverCapacity(
+                f"tenant {name}", f"{abi.MAX_TENANTS} tenants run already", "wait until one ends"
+            )
+        return index
 
     def sweep(self) -> list[str]:
         """Remove the tenants whose last process has ended, and return their names."""
@@ -170,7 +212,7 @@ class Tenants:
             for name in gone:
                 self.remove(name)
         for name in [name for name in self.unusable if not living.get(name)]:
-            region.remove_tenant(self.runtime.tenants / name)
+            self.forget(name)
             del self.unusable[name]
         return gone
 
@@ -179,10 +221,16 @@ class Tenants:
         tenant = self.by_name.pop(name)
         self.on_ending(tenant)
         tenant.files.close()
-        region.remove_tenant(self.runtime.tenants / name)
+        self.forget(name)
         self._settle()
         self.on_change("ended", name)
         del self.owners[name]
+
+    def forget(self, name: str) -> None:
+        """Remove the files of a tenant in which nobody runs any more."""
+        region.remove_tenant(self.runtime.tenants / name)
+        if self.keeping:
+            self.keeping.drop(name)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -208,20 +256,30 @@ class Tenants:
         self.apportioner.lender.close()
         for tenant in self.by_name.values():
             tenant.files.close()
+        self._close_activity()
+        if self.keeping:
+            self.keeping.close()
+
+    def _close_activity(self) -> None:
         if self._activity:
             self._activity.close()
+            self._activity = None
 
     def open_activity(self) -> abi.Activity:
         """The activity file that all tenants share, made at its first use."""
         if self._activity is None:
-            self._activity = region.open_activity(self.runtime)
+            self._activity = self.keeping.activity() if self.keeping else region.open_activity(self.runtime)
         return self._activity
 
     def apportion(self) -> None:
         """Give every tenant its share of each of its devices, as it follows from what all have asked for."""
         if self.by_name and self._activity is None:
             with suppress(abi.AbiError):  # then nothing is lent: who borrowed could not be seen
-                self._activity = abi.Activity(self.runtime.activity, writable=True)
+                self._activity = (
+                    self.keeping.activity()
+                    if self.keeping
+                    else abi.Activity(self.runtime.activity, writable=True)
+                )
         self.apportioner.apply(self._parties(), self._activity)
 
     def reconsider(self) -> None:

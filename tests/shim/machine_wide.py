@@ -33,23 +33,23 @@ class Everybodys:
             "GSHARE_STATE_DIR": str(folder / "state"),
             "SIMGPU_MACHINE": self.machine,
         }
-        self.process = self._begin()
+        self.begin()
 
-    def _begin(self) -> subprocess.Popen[bytes]:
+    def begin(self) -> None:
+        """Start it."""
         reading, writing = os.pipe()
         command = [sys.executable, "-m", "gshare.controller", "--machine-wide", "--ready-fd", str(writing)]
         with open(self.runtime.directory.parent / "log", "ab") as log:
-            process = subprocess.Popen(command, env=self.environment, pass_fds=[writing], stderr=log)
+            self.process = subprocess.Popen(command, env=self.environment, pass_fds=[writing], stderr=log)
         os.close(writing)
         with open(reading) as outcome:
             said = outcome.read()
         assert said == "ready", said
-        return process
 
     def restart(self, number: int = signal.SIGTERM) -> None:
         """End it, in one way or another, and start the next one."""
         self.end(number)
-        self.process = self._begin()
+        self.begin()
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """End it."""

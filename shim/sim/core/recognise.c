@@ -65,7 +65,7 @@ bool sim_file_is_anothers(const char *path, int fd, char *why, unsigned why_size
     char folder[4096];
     struct stat st;
     if ((fd >= 0 ? fstat(fd, &st) : stat(path, &st)) == 0) {
-        if (st.st_uid == geteuid())
+        if (st.st_uid == geteuid() || (st.st_uid == 0 && st.st_mode & S_IWOTH)) /* root's, given to all */
             return false;
         snprintf(why, why_size, "%s: user %u's, and not shared between users (%s)", path, (unsigned)st.st_uid,
                  advice);
