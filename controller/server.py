@@ -61,6 +61,10 @@ QUEUED_REPLIES = 64
 """A client that stops reading loses its replies beyond these; nobody else waits for it."""
 
 
+QUICK_S = 0.02
+"""Longer is no answer waited for before the next request is taken, and libzmq takes those in turns from all
+connections: who asks much waits behind themselves."""
+
 REQUESTS, EVENTS = "requests", "events"
 """The sockets, as the gatekeeper knows them."""
 
@@ -186,6 +190,7 @@ class Server:
                 task = asyncio.create_task(self._answer(requests, who, *(frame.bytes for frame in frames)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+                await asyncio.wait({task}, timeout=QUICK_S)
 
     async def _answer(self, requests: zmq.asyncio.Socket, who: Peer, client: bytes, data: bytes) -> None:
         message, reply, asked = 0, None, ""
