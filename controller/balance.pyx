@@ -28,10 +28,12 @@ cdef enum:
     EDGE_LOOKS = 3         # that a tenant which has just come back gets its guarantee for
     SAVED_ENOUGH = 10000000  # GPU time: who has that much to spend was not kept waiting by its share
     LEAST_APART = 2000000  # two looks that are closer tell nothing
+    ROOM_PART = 4          # of the time waited for room: more of it, and a tenant has always something to run
+    MOST_LOST = 300000     # ppm of the time that is reckoned to be lost by switches
 
 
 cdef struct Look:
-    uint64_t at_ns, gpu_ns, throttled_ns
+    uint64_t at_ns, gpu_ns, throttled_ns, room_waited_ns, switch_ns
     bint busy
 
 
@@ -47,32 +49,40 @@ cdef struct Tenant:
     Look look[5]
 
 
-cdef uint32_t demand_of(uint64_t used_ppm, bint waited, bint returned, uint32_t guarantee_ppm,
+cdef uint32_t demand_of(uint64_t used_ppm, bint waited, bint claims, uint32_t guarantee_ppm,
                         uint32_t ceiling_ppm) noexcept nogil:
-    """All that it may have, where its share kept it waiting; else what it used, and some more."""
+    """All that it may have, where its share kept it waiting; else what it used, and some more, or what it claims."""
     cdef uint64_t wanted = used_ppm + used_ppm // 4 + GS_FULL_PPM // 100
     if waited:
         return ceiling_ppm
-    if returned and wanted < guarantee_ppm:
+    if claims and wanted < guarantee_ppm:
         wanted = guarantee_ppm
     return <uint32_t> min(wanted, <uint64_t> ceiling_ppm)
 
 
-def demand(used_ppm, waited, returned, guarantee_ppm, ceiling_ppm):
-    """What a tenant could use, in ppm, given what it used lately, whether it waited for more, and has just come back."""
-    return demand_of(used_ppm, waited, returned, guarantee_ppm, ceiling_ppm)
+def demand(used_ppm, waited, claims, guarantee_ppm, ceiling_ppm):
+    """What a tenant could use, in ppm, given what it used lately, and whether it waited for more, or claims its guarantee."""
+    return demand_of(used_ppm, waited, claims, guarantee_ppm, ceiling_ppm)
 
 
-cdef bint look_at(Tenant *tenant, Want *want, uint64_t now_ns) noexcept nogil:
-    """Find out what it wants; false where that cannot be told yet."""
+cdef uint64_t with_loss(uint64_t used_ns, uint64_t elapsed_ns, uint64_t switch_ns) noexcept nogil:
+    """What a tenant is charged for what it used: with its part of what switches take (gs_loss_on_top)."""
+    cdef uint64_t lost_ppm = min(switch_ns * GS_FULL_PPM // elapsed_ns, <uint64_t> MOST_LOST)
+    return used_ns * GS_FULL_PPM // (GS_FULL_PPM - lost_ppm)
+
+
+cdef bint look_at(Tenant *tenant, Want *want, uint64_t now_ns, uint64_t switch_ns) noexcept nogil:
+    """Find out what it wants; false where that cannot be told yet.  `switch_ns` is what all say switches took."""
     cdef const Look *oldest
     cdef const Look *recent
     cdef Look now
-    cdef bint waited, returned
+    cdef bint waited, claims
     cdef uint64_t used, elapsed
     now.at_ns = now_ns
     now.gpu_ns = load64(&tenant.activity.gpu_ns)
     now.throttled_ns = load64(&tenant.activity.throttled_ns)
+    now.room_waited_ns = load64(&tenant.usage.room_waited_ns)
+    now.switch_ns = switch_ns
     now.busy = load64(&tenant.activity.busy_until_ns) > now_ns
     if not gs_line_read(tenant.limits, &tenant.line):
         return False  # only this process writes it
@@ -85,12 +95,14 @@ cdef bint look_at(Tenant *tenant, Want *want, uint64_t now_ns) noexcept nogil:
     elapsed = now_ns - oldest.at_ns
     if elapsed < LEAST_APART or now_ns < oldest.at_ns:
         return False
-    used = now.gpu_ns - oldest.gpu_ns if now.gpu_ns > oldest.gpu_ns else 0
+    used = with_loss(max(now.gpu_ns, oldest.gpu_ns) - oldest.gpu_ns, elapsed,
+                     max(switch_ns, oldest.switch_ns) - oldest.switch_ns)
     waited = (now.throttled_ns > oldest.throttled_ns and
               gs_line_at(&tenant.line, now_ns) - <int64_t> load64(&tenant.usage.spent_ns) < SAVED_ENOUGH)
-    returned = now.busy and not recent.busy
-    if used != 0 or waited or returned or not now.busy:  # else something long runs that nobody has measured yet
-        tenant.demand_ppm = demand_of(used * GS_FULL_PPM // elapsed, waited, returned, want.guarantee_ppm, want.ceiling_ppm)
+    # Who waits for what it has in flight could use more than others let it have.
+    claims = now.busy and (not recent.busy or now.room_waited_ns - oldest.room_waited_ns > elapsed // ROOM_PART)
+    if used != 0 or waited or claims or not now.busy:  # else something long runs that nobody has measured yet
+        tenant.demand_ppm = demand_of(used * GS_FULL_PPM // elapsed, waited, claims, want.guarantee_ppm, want.ceiling_ppm)
     if tenant.paused:
         tenant.demand_ppm = 0
     want.demand_ppm = tenant.demand_ppm
@@ -177,8 +189,11 @@ cdef class Device:
         """Look at everybody, and lend what they leave."""
         cdef int i
         cdef bint told = True
+        cdef uint64_t switch_ns = 0
         for i in range(self._count):
-            told = look_at(&self._tenants[i], &self._wants[i], now_ns) and told
+            switch_ns += load64(&self._tenants[i].activity.switch_ns)
+        for i in range(self._count):
+            told = look_at(&self._tenants[i], &self._wants[i], now_ns, switch_ns) and told
         if not told:
             return
         water_fill(self._wants, self._rates, self._count, GS_FULL_PPM)

@@ -36,6 +36,8 @@ class Reading(NamedTuple):
     """What its line allowed: how fast that grows is its share, what it borrowed included."""
     copied_bytes: tuple[int, int] = (0, 0)
     copy_waited_ns: int = 0
+    room_waited_ns: int = 0
+    """Its threads waited until earlier launches were through."""
 
 
 class Window(NamedTuple):
@@ -98,6 +100,7 @@ def difference(before: Reading, now: Reading) -> Window:
         return max(amount, 0) * FULL_PPM // elapsed_ns
 
     throttled_ns, launches = now.throttled_ns - before.throttled_ns, now.launches - before.launches
+    waited_ns = throttled_ns + now.room_waited_ns - before.room_waited_ns
     to_device, to_host = (
         max(new - old, 0) * 1_000_000_000 // elapsed_ns
         for old, new in zip(before.copied_bytes, now.copied_bytes, strict=True)
@@ -107,7 +110,7 @@ def difference(before: Reading, now: Reading) -> Window:
         share_ppm=part(now.gpu_ns - before.gpu_ns),
         allowed_ppm=part(now.allowance_ns - before.allowance_ns),
         throttled_ppm=part(throttled_ns),
-        queue_wait_ns=max(throttled_ns, 0) // max(launches, 1),
+        queue_wait_ns=max(waited_ns, 0) // max(launches, 1),
         copied_bytes_per_s=(to_device, to_host),
         copy_waited_ppm=part(now.copy_waited_ns - before.copy_waited_ns),
     )

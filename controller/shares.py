@@ -92,8 +92,7 @@ def shares(askers: Sequence[Asker], turning: bool) -> list[Share]:
     shared = turning or _is_shared(askers)
     without = [asker for asker in askers if asker.limits.compute_ppm is None]
     promised = sum(asker.limits.compute_ppm or 0 for asker in askers)
-    left = parts(max(FULL_PPM - promised, FLOOR_PPM), [_weight(asker) for asker in without])
-    part = {asker.tenant: ppm for asker, ppm in zip(without, left, strict=True)}
+    part = _parts(max(FULL_PPM - promised, FLOOR_PPM), without)
     ranked = len({rank(asker.limits) for asker in askers}) > 1
     found = []
     for asker in askers:
@@ -202,6 +201,21 @@ def _is_measured(asker: Asker) -> bool:
     return (
         asker.paused or limits.weight is not None or limits.priority == "low" or bool(limits.copy_bytes_per_s)
     )
+
+
+def _parts(free_ppm: int, askers: Sequence[Asker]) -> dict[int, int]:
+    """What those without a guarantee have of what is left, by weight; of lower priority, next to nothing:
+    who is above them would have no more than its own part while they use theirs.
+    """
+    first = max((rank(asker.limits) for asker in askers), default=0)
+    behind = [asker for asker in askers if rank(asker.limits) < first]
+    found = {}
+    for group, ppm in (
+        ([asker for asker in askers if asker not in behind], free_ppm - (FLOOR_PPM // 2 if behind else 0)),
+        (behind, FLOOR_PPM // 2),
+    ):
+        found.update(zip((a.tenant for a in group), parts(ppm, [_weight(a) for a in group]), strict=True))
+    return found
 
 
 def _weight(asker: Asker) -> int:

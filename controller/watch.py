@@ -175,6 +175,7 @@ def reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -
         at_ns=now_ns,
         gpu_ns=words.gpu_ns,
         throttled_ns=words.throttled_ns,
+        room_waited_ns=files.usage.room_waited_ns(row),
         launches=files.usage.launches(row),
         allowance_ns=files.limits.line(row).at(now_ns),
         copied_bytes=copied.bytes,

@@ -12,9 +12,6 @@ cdef extern from "abi.h":
     const uint32_t GS_NO_CAP_PPM, GS_METERED_PPM, GS_FULL_PPM
     const uint32_t GS_FILE_LIMITS, GS_FILE_USAGE, GS_FILE_ACTIVITY
     const int64_t GS_SLOT_LOCK_BASE
-    const uint32_t GS_SEGMENTS, GS_SEGMENT_TENANTS
-    const uint32_t GS_HANDED, GS_NOT_YOURS
-    const char *GS_HANDOVER_SOCKET
 
     struct gs_header:
         uint64_t magic
@@ -58,6 +55,7 @@ cdef extern from "abi.h":
         uint64_t peak_bytes
         uint64_t copied_bytes[0]
         uint64_t copy_waited_ns[0]
+        uint64_t room_waited_ns
 
     struct gs_slot_device:
         uint64_t held_bytes[2]
@@ -84,16 +82,12 @@ cdef extern from "abi.h":
         gs_slot slot[0]
 
     struct gs_device_activity:
-        uint64_t busy_until_ns, gpu_ns, throttled_ns, waiting_until_ns
+        uint64_t busy_until_ns, gpu_ns, throttled_ns, waiting_until_ns, switch_ns
         uint64_t lane_busy_until_ns[0]
 
     struct gs_activity:
         gs_header header
         gs_device_activity device[0]
-
-    struct gs_handed:
-        uint64_t magic
-        uint32_t version, status, own_segment, segments
 
 cdef extern from * nogil:
     """

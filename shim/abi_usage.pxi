@@ -41,6 +41,12 @@ cdef class Usage(_File):
                 total += load64(&self._usage.slot[i].device[<int> index].launches)
         return total
 
+    def room_waited_ns(self, index):
+        """How long launches on one device waited until enough of what was in flight was through."""
+        self._check_open()
+        _check_device(index, GS_MAX_DEVICES)
+        return load64(&self._usage.device[<int> index].room_waited_ns)
+
     def copied(self, index):
         """What was copied to and from one device while there was a limit."""
         self._check_open()

@@ -102,6 +102,14 @@ static void wait_for(struct gs_meter_device *device, uint64_t wait, uint64_t now
     note_throttled(device, gs_now() - now_ns);
 }
 
+/* No limit's doing: who waits so has all of the device that others leave. */
+static void wait_for_room(const struct gs_meter_device *device, uint64_t now_ns, uint64_t wait)
+{
+    sleep_until(now_ns + wait);
+    __atomic_add_fetch(&device->region->usage->device[device->index].room_waited_ns, gs_now() - now_ns,
+                       __ATOMIC_RELAXED);
+}
+
 static int64_t in_flight(const struct gs_meter_device *device)
 {
     return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
@@ -166,7 +174,7 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
             fits(device, need_ns, window_ns, full && !below))
             break;
         full = true;
-        sleep_until(now_ns + pause);
+        wait_for_room(device, now_ns, pause);
         pause = pause * 2 < drain_ns(device) ? pause * 2 : drain_ns(device);
     }
     want_ns = least(want_ns, least(in_flight_cap(device), window_ns) - in_flight(device));

@@ -188,13 +188,13 @@ def test_weights_divide_what_nobody_has(tenants: Tenants) -> None:
 
 @given(PPM, st.booleans(), st.booleans(), PPM, PPM)
 def test_a_demand_is_within_what_there_is(
-    used: int, waited: bool, returned: bool, one: int, other: int
+    used: int, waited: bool, claims: bool, one: int, other: int
 ) -> None:
     guarantee, ceiling = sorted((one, other))
-    wanted = balance.demand(used, waited, returned, guarantee, ceiling)
+    wanted = balance.demand(used, waited, claims, guarantee, ceiling)
     assert min(used, ceiling) <= wanted <= ceiling
     assert wanted == ceiling or not waited
-    assert wanted >= guarantee or not returned
+    assert wanted >= guarantee or not claims
 
 
 def test_files_can_be_closed_while_they_are_looked_at(tenants: Tenants) -> None:

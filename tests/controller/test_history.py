@@ -99,3 +99,10 @@ def test_nobody_lends_what_it_used_or_more_than_was_borrowed(used: list[tuple[in
     for (share, guarantee), loan in zip(used, told, strict=True):
         assert loan.borrowed_ppm == 0 or loan.lent_ppm == 0
         assert loan.lent_ppm <= max(guarantee - share, 0)
+
+
+def test_a_launch_waits_for_its_share_and_for_what_is_in_flight() -> None:
+    history = kept(Reading(0), Reading(2 * S, throttled_ns=S, room_waited_ns=S, launches=1000))
+    window = history.window("a", Reading(2 * S, throttled_ns=S, room_waited_ns=S, launches=1000), S)
+    assert window is not None
+    assert (window.throttled_ppm, window.queue_wait_ns) == (500_000, 2 * MS)

@@ -164,3 +164,16 @@ def test_looks_in_quick_succession_count_as_one() -> None:
     for now_ns in range(0, SECOND // 2, SECOND // 100):
         mode = shares.reconsider(mode, True, now_ns)
     assert not mode.turning
+
+
+def test_weights_of_lower_priority_are_for_what_is_left() -> None:
+    """Else who is above them would wait for its own part while they use theirs."""
+    normal, low, lower = (
+        Asker(number, Limits(weight=weight, priority=priority))
+        for number, (weight, priority) in enumerate(((1, None), (1, "low"), (3, "low")))
+    )
+    assert [s.guarantee_ppm for s in shares.shares([normal, low, lower], False)] == [995_000, 1_250, 3_750]
+    assert [s.guarantee_ppm for s in shares.shares([low, lower], False)] == [250_000, 750_000]
+    promised = Asker(3, Limits(compute_ppm=600_000))
+    found = [share.guarantee_ppm for share in shares.shares([promised, normal, low], False)]
+    assert found == [600_000, 395_000, 5_000]
