@@ -48,7 +48,8 @@ def _title(model: Model) -> Text:
         ("gshare top", "bold"),
         f"  {count(len(model.top.devices), 'device')}, {count(len(tenants), 'tenant')}",
         f", {len(waiting)} waiting",
-        (f", {len(model.unmanaged())} unmanaged" if model.unmanaged() else "", "bold red"),
+        ", " if model.unmanaged() else "",
+        (f"{len(model.unmanaged())} unmanaged" if model.unmanaged() else "", "bold red"),
         f"  sorted by {model.sort}",
     )
 
@@ -140,12 +141,10 @@ def _tenant(row: TenantRow) -> Text:
     )
     line = Text()
     for cell, (_, size) in zip(cells, COLUMNS, strict=False):
-        line.append(cell[:size].ljust(size) + " ")
+        line.append(cell[:size].ljust(size) + " ", "reverse" if row.selected else "")
     line.append_text(bar(last.share_ppm if last else 0, FULL_PPM, GOT_WIDTH, mark=share.granted_ppm))
     line.append(f" {got:4} {over:4} {wait:5} ")
     line.append(share.state, STYLES.get(share.state, ""))
-    if row.selected:
-        line.stylize("reverse")
     return line
 
 
