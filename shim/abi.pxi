@@ -12,6 +12,9 @@ cdef extern from "abi.h":
     const uint32_t GS_NO_CAP_PPM, GS_METERED_PPM, GS_FULL_PPM
     const uint32_t GS_FILE_LIMITS, GS_FILE_USAGE, GS_FILE_ACTIVITY
     const int64_t GS_SLOT_LOCK_BASE
+    const uint32_t GS_SEGMENTS, GS_SEGMENT_TENANTS
+    const uint32_t GS_HANDED, GS_NOT_YOURS
+    const char *GS_HANDOVER_SOCKET
 
     struct gs_header:
         uint64_t magic
@@ -88,6 +91,10 @@ cdef extern from "abi.h":
     struct gs_activity:
         gs_header header
         gs_device_activity device[0]
+
+    struct gs_handed:
+        uint64_t magic
+        uint32_t version, status, own_segment, segments
 
 cdef extern from * nogil:
     """

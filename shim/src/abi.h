@@ -215,6 +215,30 @@ struct gs_activity {
     struct gs_device_activity device[GS_MAX_DEVICES];
 };
 
+/* -------- the hand-over: where the files have no names -------- */
+
+/* On a machine-wide controller the files are memory that its keeper holds, and hands to whoever may run in the tenant
+ * and connects to the socket in the tenant's directory: one struct gs_handed, and with it descriptors of the limits, of
+ * the usage (an open file of its own, for the slots' locks), of the own segment of the activity file, and of all its
+ * segments.  All but usage and the own segment are for reading.
+ *
+ * A segment is some records in a file of their own, which one user's tenants, or one permanent tenant, write. */
+#define GS_SEGMENT_TENANTS 4
+#define GS_SEGMENTS        (GS_MAX_TENANTS / GS_SEGMENT_TENANTS)
+#define GS_HANDED_FIRST    3 /* limits, usage, own segment */
+#define GS_HANDOVER_SOCKET "socket"
+
+enum gs_handed_status { GS_HANDED = 0, GS_NOT_YOURS = 1 };
+
+struct gs_handed {
+    uint64_t magic;
+    uint32_t version; /* GS_ABI_VERSION of what is handed over */
+    uint32_t status;  /* enum gs_handed_status; without GS_HANDED there are no descriptors */
+    uint32_t own_segment;
+    uint32_t segments;
+    uint8_t pad[8];
+};
+
 #define GS_ASSERT_ABI(what) _Static_assert(what, #what)
 GS_ASSERT_ABI(sizeof(struct gs_header) == 64);
 GS_ASSERT_ABI(sizeof(struct gs_device_limits) == 128);
@@ -229,5 +253,6 @@ GS_ASSERT_ABI(offsetof(struct gs_usage, refusal) == GS_PAGE);
 GS_ASSERT_ABI(offsetof(struct gs_usage, slot) == GS_PAGE + GS_MAX_REFUSALS * 128);
 GS_ASSERT_ABI(sizeof(struct gs_device_activity) == 512);
 GS_ASSERT_ABI(sizeof(struct gs_activity) == 3 * GS_PAGE);
+GS_ASSERT_ABI(sizeof(struct gs_handed) == 32);
 
 #endif
