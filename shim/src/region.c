@@ -126,6 +126,7 @@ static int find_directory(void)
     const char *named = getenv("GSHARE_TENANT_DIR");
     int fd;
 
+    is_handed_over = 0;
     strcpy(directory, SELF_DIR);
     fd = open_file("limits", O_RDONLY);
     if (fd >= 0)
