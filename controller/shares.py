@@ -209,7 +209,7 @@ def _parts(free_ppm: int, askers: Sequence[Asker]) -> dict[int, int]:
     """
     first = max((rank(asker.limits) for asker in askers), default=0)
     behind = [asker for asker in askers if rank(asker.limits) < first]
-    found = {}
+    found: dict[int, int] = {}
     for group, ppm in (
         ([asker for asker in askers if asker not in behind], free_ppm - (FLOOR_PPM // 2 if behind else 0)),
         (behind, FLOOR_PPM // 2),
