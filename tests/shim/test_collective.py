@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,33 @@ print(json.dumps(1000 * (time.monotonic() - before)), flush=True)
 finish()
 """
 
+# A kernel of 1 ms on each device, both waited for, again and again: how often, and the longest time that took.
+JOB = """
+import json, sys, time
+from driver_calls import *
+order, seconds = [int(word) for word in sys.argv[2]], 3
+ptx = b".version 6.0\\n.target sm_50\\n.address_size 64\\n.visible .entry spin(.param .u64 ns) { ret; }\\n"
+call("cuInit", 0)
+places = {}
+for device in order:
+    context = new("cuCtxCreate_v2", 0, device)[1]
+    places[device] = context, u64(new("cuModuleGetFunction", new("cuModuleLoadData", ptx)[1], b"spin")[1])
+value = u64(1_000_000)
+params = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+count, longest, before = 0, 0, time.monotonic()
+until = before + seconds
+while before < until:
+    for device in order:
+        call("cuCtxSetCurrent", u64(places[device][0]))
+        assert cuda.cuLaunchKernel(places[device][1], 1, 1, 1, 1, 1, 1, 0, u64(0), params, None) == 0
+    for device in order:
+        call("cuCtxSetCurrent", u64(places[device][0]))
+        call("cuCtxSynchronize")
+    now = time.monotonic()
+    count, longest, before = count + 1, max(longest, now - before), now
+print(json.dumps([count, 1000 * longest]), flush=True)
+"""
+
 
 class Pair:
     """Two devices, and tenants that have 30 % of both."""
@@ -91,8 +119,8 @@ class Pair:
             limits.close()
         sim.stop(self.machine)
 
-    def start(self, tenant: int, order: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", PROGRAM, self.name, order]
+    def start(self, tenant: int, order: str, code: str = PROGRAM) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, self.name, order]
         return self.clock.start(command, preload_environment(self.folders[tenant], self.environ))
 
 
@@ -139,3 +167,33 @@ def test_two_groups_that_hold_a_device_each_both_go_on(make_pair: object, name: 
     took = [waited_ms(program) for program in programs]
     print(took)
     assert max(took) < 1 if name in COLLECTIVES else max(took) > 10
+
+
+CONCURRENT: list[int] = []
+
+
+@pytest.mark.parametrize("orders", [("01", "01"), ("01", "10")])
+@pytest.mark.parametrize(
+    "first_in_turns", [CONCURRENT, [0, 0], [0, 1]], ids=["concurrent", "in step", "opposed"]
+)
+def test_two_jobs_on_two_devices_both_go_on(
+    make_pair: object, first_in_turns: list[int], orders: tuple[str, str]
+) -> None:
+    """Whichever device each begins with, and also where its turn on one is the other's on the other."""
+    pair = make_pair("spinner")  # type: ignore[operator]
+    for limits in pair.limits:
+        for device, first in enumerate(first_in_turns):
+            limits.set_turns(device, 20 * MS, [(0, first), (10 * MS, 1 - first)])
+    programs = [pair.start(tenant, order, JOB) for tenant, order in enumerate(orders)]
+    pair.clock.run(5)
+    found = []
+    for program in programs:
+        out, error = program.communicate(timeout=60)
+        assert program.returncode == 0, error
+        found.append(json.loads(out))
+    print(found)
+    for count, longest_ms in found:
+        assert (
+            0.2 * 3000 < count <= 0.3 * 3000 + 25
+        )  # of 3 s, in kernels of 1 ms: its share, and what was saved
+        assert longest_ms < 150
