@@ -18,6 +18,7 @@ from gshare.controller.protocol import (
     GetShares,
     GetStatus,
     GetTop,
+    OpenWeb,
     Pause,
     Request,
     SetLimits,
@@ -41,6 +42,8 @@ def permitted(who: Peer, request: Request, registry: Registry) -> Request:
         if request.simulated:
             _check_machine(request.simulated.machine)
         return msgspec.structs.replace(request, pid=who.pid, start_ticks=_started(who))
+    if isinstance(request, OpenWeb):
+        return request  # where it is, everybody is told; server.py has an administrator open it
     if isinstance(request, GetDevices):
         if request.machine:
             _check_machine(request.machine)

@@ -249,6 +249,8 @@ class Server:
         if isinstance(request, GetTop):
             return self.top()
         if isinstance(request, OpenWeb):
+            if not self.site.address:
+                authority.check_administrator(who, "web page")
             await self.site.open(request.port)
             return WebAddress(self.site.address)
         if isinstance(request, GetMemory):

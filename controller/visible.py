@@ -22,12 +22,13 @@ from gshare.controller.replies import (
     Stopping,
     TenantShare,
     Top,
+    WebAddress,
 )
 
 SOMEBODY = "(another user's)"
 """In the place of a tenant's name where one has to be told that there is somebody."""
 
-CONCERN_WHO_ASKED = (Fault, Admitted, Events, LimitsSet, Paused, Stopping)
+CONCERN_WHO_ASKED = (Fault, Admitted, Events, LimitsSet, Paused, Stopping, WebAddress)
 
 Sees = Callable[[str], bool]
 """Whether a tenant of this name is theirs to see."""
