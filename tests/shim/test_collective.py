@@ -50,7 +50,7 @@ print(json.dumps(1000 * (time.monotonic() - before)), flush=True)
 finish()
 """
 
-# A kernel of 1 ms on each device, both waited for, again and again: how often, and the longest time that took.
+# A kernel of 1 ms on each device, both waited for, again and again: how often, and the longest that took.
 JOB = """
 import json, sys, time
 from driver_calls import *
