@@ -26,6 +26,9 @@ from gshare.shim import (
 SH = "/bin/sh"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+CONFINED = "/run/gshare/self/limits"
+"""There for who runs in strict mode, or in a container that has a tenant."""
+
 
 class PrefixCommand(click.Command):
     """Options, then a program with arguments of its own; `--sim` may stand alone or be `--sim=PROFILE`."""
@@ -57,6 +60,8 @@ class PrefixCommand(click.Command):
 @click.option("--tenant", metavar="NAME", shell_complete=tenants, help="Share the quota of this tenant.")
 @click.option("--sim", metavar="[=PROFILE]", help="On the simulated GPU (h200, a100, l4, t4; h200*2 is two).")
 @click.option("--trace-memory", metavar="FILE", help="Append a line of JSON for every change of a charge.")
+@click.option("--strict", is_flag=True, help="It cannot let go of gshare; needs root, which it drops.")
+@click.option("--user", "as_user", metavar="NAME", help="With --strict, as root: run as this user.")
 @click.option("--dry-run", is_flag=True, help="Print the decision and the environment; start nothing.")
 @json_option
 @click.argument(
@@ -67,6 +72,8 @@ def run(
     tenant: str | None,
     sim: str | None,
     trace_memory: str | None,
+    strict: bool,
+    as_user: str | None,
     dry_run: bool,
     as_json: bool,
     command: tuple[str, ...],
@@ -82,10 +89,16 @@ def run(
     gpus = parse_gpus(gpu) if gpu is not None else []
     if tenant is not None:
         parse_tenant(tenant)
+    if strict or as_user is not None:
+        _be_strict(as_user, strict=strict, dry_run=dry_run)
     program = programs.find(command[0])
-    restricted = bool(asked != Limits() or gpus or tenant)
+    restricted = bool(asked != Limits() or gpus or tenant or strict)
     traced = {} if trace_memory is None else {TRACE_VARIABLE: _ledger(trace_memory, make=not dry_run)}
     environment = own_environment()
+    if os.path.exists(CONFINED):
+        if restricted or sim is not None or traced:
+            raise GshareError("run", "this program is confined to a tenant already", "which limits it")
+        become(program.path, command, environment)
     if not os.path.isdir(environment.get(TENANT_DIR_VARIABLE, "")):
         environment.pop(TENANT_DIR_VARIABLE, None)  # of a tenant that has ended
     elif not restricted and sim is None and not dry_run:
@@ -97,9 +110,9 @@ def run(
             os.getpid(), own_start_ticks(), " ".join(command), asked, gpus, tenant or "", simulated, dry_run
         )
         decision = _decide(request, restricted=restricted or bool(traced) or sim is not None)
-        if traced and not decision.tenant:
+        if (traced or strict) and not decision.tenant:
             raise GshareError(
-                f"--trace-memory {trace_memory}",
+                f"--trace-memory {trace_memory}" if traced else "--strict",
                 "there is no GPU on this machine",
                 "--sim runs on a simulated one",
             )
@@ -110,6 +123,11 @@ def run(
             _show(decision, changes, as_json=as_json)
             return
         environment |= changes
+        if strict:
+            from gshare.cli import strict as confinement
+
+            environment = confinement.environment(environment)
+            confinement.confine(decision.directory)
     become(program.path, command, environment)
 
 
@@ -136,6 +154,19 @@ def own_environment() -> dict[str, str]:
             if b"LC_CTYPE=" not in b"".join(b"\0" + v[:9] for v in file.read().split(b"\0")):
                 del environment["LC_CTYPE"]
     return environment
+
+
+def _be_strict(named: str | None, *, strict: bool, dry_run: bool) -> None:
+    """Become the user whose program it is, keeping what it takes to confine it."""
+    from gshare.cli import strict as confinement
+
+    if not strict:
+        raise UsageError(f"--user {named}", "goes with --strict")
+    whom = confinement.user(named)
+    confinement.prepare(make=not dry_run)
+    if whom:
+        confinement.become(whom)
+        os.environ.update(whom.environment)
 
 
 def _ledger(path: str, *, make: bool) -> str:

@@ -12,6 +12,7 @@
 
 #include "handover.h"
 #include "log.h"
+#include "preloaded.h"
 #include "quota.h"
 #include "region.h"
 #include "self.h"
@@ -117,11 +118,12 @@ int gs_region_asked(void)
 {
     const char *named = getenv("GSHARE_TENANT_DIR");
 
-    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR);
+    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR) ||
+           gs_preloaded_by_file();
 }
 
-/* False: no limit is asked for. */
-static int find_directory(void)
+/* NOT_ASKED where no limit is asked for, UNKNOWN once the directory is. */
+static enum state find_directory(void)
 {
     const char *named = getenv("GSHARE_TENANT_DIR");
     int fd;
@@ -132,14 +134,20 @@ static int find_directory(void)
     if (fd >= 0)
         close(fd);
     if (fd >= 0 || gs_handover_offered(SELF_DIR))
-        return 1;
-    if (!named || !*named)
-        return 0;
-    if (strlen(named) >= sizeof directory)
-        directory[0] = '\0'; /* opens nothing, and so fails with a reason */
-    else
-        strcpy(directory, named);
-    return 1;
+        return UNKNOWN;
+    if (named && *named) {
+        if (strlen(named) >= sizeof directory)
+            directory[0] = '\0'; /* opens nothing, and so fails with a reason */
+        else
+            strcpy(directory, named);
+        if (!gs_preloaded_by_file() || gs_is_roots(directory))
+            return UNKNOWN;
+    } else if (!gs_preloaded_by_file()) {
+        return NOT_ASKED;
+    }
+    snprintf(failure, sizeof failure,
+             "/etc/ld.so.preload: no tenant is mounted at " SELF_DIR " (" WAY_OUT " --strict)");
+    return FAILED;
 }
 
 /* NULL after fail(). */
@@ -293,10 +301,9 @@ static void look(void)
 {
     if (state == NOT_ASKED || state == MAPPED)
         return;
-    if (!find_directory()) {
-        state = NOT_ASKED;
+    state = find_directory();
+    if (state != UNKNOWN)
         return;
-    }
     is_handed_over = gs_handover_offered(directory);
     state = (!is_handed_over || take_over()) && map_all() ? MAPPED : FAILED;
 }
