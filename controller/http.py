@@ -48,10 +48,10 @@ log = logging.getLogger(__name__)
 
 
 class Content(NamedTuple):
-    """What a path has."""
+    """What a path has; a body that takes time to make is made in a thread."""
 
     kind: str
-    body: bytes
+    body: bytes | Callable[[], bytes]
 
 
 Page = Callable[[Credentials], Content]
@@ -145,9 +145,10 @@ class Site:
             credentials = await asyncio.to_thread(peer_credentials, *ends)
             if credentials is None:
                 raise Refused(403, "the kernel does not say who asks")
-            content = page(credentials)
+            kind, body = page(credentials)
             self.asked += 1
-            return response(200, content.kind, content.body, with_body=method == "GET")
+            whole = body if isinstance(body, bytes) else await asyncio.to_thread(body)
+            return response(200, kind, whole, with_body=method == "GET")
         except Refused as refused:
             return response(refused.status, "text/plain; charset=utf-8", f"gshare: {refused.why}\n".encode())
         except NotPermitted as error:

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ def uuid_bytes(uuid: str) -> bytes:
     return bytes.fromhex(uuid.removeprefix("GPU-").removeprefix("MIG-").replace("-", ""))
 
 
+@lru_cache(maxsize=1024)
 def uuid_text(uuid: bytes) -> str:
     """The ABI's 16 bytes as NVML prints them."""
     digits = uuid.hex()

@@ -13,7 +13,7 @@ from gshare.controller.registry import Registry
 from gshare.controller.replies import Shares, ShareWindow, TenantShare, Totals
 from gshare.controller.shares import UNBOUNDED_PPM
 from gshare.controller.tenants import Tenant
-from gshare.controller.units import FULL_PPM
+from gshare.controller.units import DIRECTIONS, FULL_PPM
 from gshare.shim import abi
 
 THROTTLED_PPM = 10_000
@@ -147,7 +147,9 @@ class Watch:
             period_ns=period_ns or None,
             used_bytes=files.used_bytes(row),
             memory_limit_bytes=grant.memory_bytes,
-            copy_bytes_per_s=files.copy_rates(),
+            copy_bytes_per_s={
+                way: rate for way, rate in zip(DIRECTIONS, place.limits.copy_bytes_per_s, strict=True) if rate
+            },
             windows=told,
             seconds_ppm=self._history.shares_ppm(place.key) if place.is_metered else [],
             totals=_totals(counted),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 
 import msgspec
@@ -43,12 +44,12 @@ def site(show: Show) -> Site:
         return page
 
     def picture(who: Credentials) -> Content:
-        return Content("application/json", msgspec.json.encode(show(who)))
+        return Content("application/json", partial(msgspec.json.encode, show(who)))
 
     def metrics(who: Credentials) -> Content:
         from gshare.controller import metrics
 
-        return Content(metrics.CONTENT_TYPE, metrics.exposition(show(who)))
+        return Content(metrics.CONTENT_TYPE, partial(metrics.exposition, show(who)))
 
     return Site(
         {path: file(*entry) for path, entry in FILES.items()}
