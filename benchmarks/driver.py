@@ -59,6 +59,7 @@ ffi.cdef(
     CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device);
     CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device);
     CUresult cuCtxSetCurrent(CUcontext context);
+    CUresult cuCtxGetDevice(CUdevice *device);
     CUresult cuCtxSynchronize(void);
     CUresult cuMemGetInfo_v2(size_t *free, size_t *total);
     CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes);

@@ -23,6 +23,7 @@ typedef int (*sync_fn)(void *stream);
 typedef int (*alloc_fn)(uint64_t *pointer, uint64_t bytes);
 typedef int (*free_fn)(uint64_t pointer);
 typedef int (*query_fn)(void *pool, int attribute, void *value);
+typedef int (*ask_fn)(void *first, void *second);
 
 /* Mirrored in loops.py. */
 struct loops_kernel {
@@ -71,6 +72,21 @@ EXPORT int loops_launch(const struct loops_kernel *k, uint64_t batches, uint64_t
         out_ns[i] = (double)(now_ns() - start) / (double)batch;
     }
     return result ? result : k->sync(k->stream);
+}
+
+/* out_ns[i]: nanoseconds of a launch and the wait for its end, in batch i. */
+EXPORT int loops_round_trip(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns)
+{
+    int result = 0;
+
+    for (uint64_t i = 0; i < batches && !result; i++) {
+        uint64_t start = now_ns();
+
+        for (uint64_t j = 0; j < batch && !result; j++)
+            result = launches(k, 1) ? -1 : k->sync(k->stream);
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+    }
+    return result;
 }
 
 /* One batch, a launch every `period_ns`, the first `ahead` at once; then waits for its end. */
@@ -178,6 +194,22 @@ EXPORT int loops_query(query_fn query, void *pool, int attribute, uint64_t batch
 
         for (uint64_t j = 0; j < batch && !result; j++)
             result = query(pool, attribute, &value);
+        out_ns[i] = (double)(now_ns() - start) / (double)batch;
+    }
+    return result;
+}
+
+/* The same of a function that fills in one thing or two. */
+EXPORT int loops_ask(ask_fn ask, uint64_t batches, uint64_t batch, double *out_ns)
+{
+    uint64_t first, second;
+    int result = 0;
+
+    for (uint64_t i = 0; i < batches && !result; i++) {
+        uint64_t start = now_ns();
+
+        for (uint64_t j = 0; j < batch && !result; j++)
+            result = ask(&first, &second);
         out_ns[i] = (double)(now_ns() - start) / (double)batch;
     }
     return result;

@@ -37,6 +37,8 @@ _ffi.cdef(
                       double *out_ns);
     int loops_query(void *query, void *pool, int attribute, uint64_t batches, uint64_t batch,
                     double *out_ns);
+    int loops_round_trip(const struct loops_kernel *k, uint64_t batches, uint64_t batch, double *out_ns);
+    int loops_ask(void *ask, uint64_t batches, uint64_t batch, double *out_ns);
     int loops_company(uint64_t processes, uint64_t bytes, int busy);
     int loops_init(uint64_t processes, double *out_ns);
     """
@@ -93,6 +95,17 @@ class Loops:
         self._run(
             "loops_query", self._pointer("cuMemPoolGetAttribute"), pool, POOL_RESERVED, batches, batch, out
         )
+        return list(out)
+
+    def round_trip(self, batches: int, batch: int, kernel_ns: int) -> list[float]:
+        out = _ffi.new("double[]", batches)
+        self._run("loops_round_trip", self._kernel(kernel_ns), batches, batch, out)
+        return list(out)
+
+    def ask(self, name: str, batches: int, batch: int) -> list[float]:
+        """A function of the driver that fills in one thing or two."""
+        out = _ffi.new("double[]", batches)
+        self._run("loops_ask", self._pointer(name), batches, batch, out)
         return list(out)
 
     def _kernel(self, kernel_ns: int) -> Any:

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,8 @@ class Tenant:
     """Percent that it must get, if any."""
     starts: bool = True
     name: str = ""
+    environ: Callable[[Path, str], Mapping[str, str]] | None = None
+    """What another library's limits are started with: of a folder of its own and the device's UUID."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,13 @@ class Stage:
     """`with Stage(place, tenants) as stage:` and all tenants are ready; `go`, `wait`, `sample`."""
 
     def __init__(
-        self, place: Place, tenants: Sequence[Tenant], *, turns: bool = False, slice_ns: int = 0
+        self,
+        place: Place,
+        tenants: Sequence[Tenant],
+        *,
+        turns: bool = False,
+        slice_ns: int = 0,
+        mps: bool = False,
     ) -> None:
         self.place = place
         self.tenants = tenants
@@ -114,7 +122,8 @@ class Stage:
         self._programs: list[list[subprocess.Popen[str]]] = [[] for _ in tenants]
         self._boards: list[list[Board]] = [[] for _ in tenants]
         if place.simulated:
-            self._make_machine(slice_ns)
+            settings = {"SIMGPU_SLICE_NS": str(slice_ns)} if slice_ns else {}
+            self._make_machine(settings | ({"SIMGPU_MPS": "1"} if mps else {}))
         self.device = _device(self._machine)
         abi.create_activity(self._folder / "activity")
         self.activity = abi.Activity(self._folder / "activity")
@@ -129,20 +138,19 @@ class Stage:
         self._started_ns = self.now_ns()
         self._is_full = sum(_most_ppm(t.limits) for t in tenants if "batch" not in t.load) >= FULL_PPM
 
-    def _make_machine(self, slice_ns: int) -> None:
-        before = os.environ.get("SIMGPU_SLICE_NS")
-        if slice_ns:
-            os.environ["SIMGPU_SLICE_NS"] = str(slice_ns)
+    def _make_machine(self, settings: Mapping[str, str]) -> None:
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
         try:
             if self.place.virtual:
                 self.clock = VirtualClock(self._machine, PROFILE)
             else:
                 sim.start(self._machine, PROFILE)
         finally:
-            if slice_ns:
-                os.environ.pop("SIMGPU_SLICE_NS")
-                if before is not None:
-                    os.environ["SIMGPU_SLICE_NS"] = before
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
     def _make_files(self, index: int) -> None:
         own = self._folder / f"tenant-{index}"
@@ -253,6 +261,8 @@ class Stage:
         environ = dict(self.place.environment)
         if self.place.simulated:
             environ |= sim.environment(self._machine)
+        if tenant.environ:
+            environ |= tenant.environ(self._folder / f"tenant-{index}", self.device.uuid)
         if tenant.limits is not None:
             environ = preload_environment(self._folder / f"tenant-{index}", environ)
         pipe = subprocess.PIPE
@@ -293,6 +303,10 @@ class Stage:
     def latencies_ns(self, index: int, since: int = 0) -> list[int]:
         return self._boards[index][-1].latencies_ns(since)
 
+    def work_ns(self, index: int) -> int:
+        """What a tenant's programs that count have done, had each launch been alone."""
+        return sum(board.done_ns for board in self._boards[index])
+
     # -------- time and truth --------
 
     def now_ns(self) -> int:
@@ -320,7 +334,7 @@ class Stage:
     def sample(self) -> Sample:
         charged = tuple(self.activity.device(i, 0).gpu_ns for i in range(len(self.tenants)))
         if self.place.by_work:
-            gpu_ns = tuple(sum(board.done_ns for board in boards) for boards in self._boards)
+            gpu_ns = tuple(self.work_ns(index) for index in range(len(self.tenants)))
             elapsed_ns = self.now_ns() - self._started_ns
             left_ns = sum(gpu_ns) if self._is_full else elapsed_ns  # switches are not seen
             return Sample(elapsed_ns, left_ns, sum(gpu_ns), gpu_ns, charged)

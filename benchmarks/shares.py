@@ -182,7 +182,7 @@ def run(
         share_picture.require()
         options.pictures.mkdir(parents=True, exist_ok=True)
     wanted = list(_chosen(options.only or (SMOKE_CASES if smoke else ())))
-    place = _place(sandbox, options)
+    place = place_on(sandbox, options)
     slices_ms = options.slices_ms or ((1.0,) if smoke else SLICES_MS)
     bench = Run(
         place=place,
@@ -206,7 +206,7 @@ def _chosen(names: Sequence[str]) -> Iterator[Case]:
     return iter(found)
 
 
-def _place(sandbox: Sandbox, options: Options) -> Place:
+def place_on(sandbox: Sandbox, options: Options) -> Place:
     virtual = sandbox.simulated if options.virtual is None else options.virtual
     if virtual and not sandbox.simulated:
         raise UsageError("gshare bench shares", "a real GPU has no virtual clock", "add --sim")

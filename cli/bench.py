@@ -11,58 +11,85 @@ import click
 
 from gshare.controller.devices import real_devices
 
-BENCHES = ("memory", "overhead", "shares", "simulator")
-"""Those of gshare.benchmarks."""
+BUDGETS = ("memory", "overhead", "shares", "simulator")
+"""Those of gshare.benchmarks that have budgets."""
 
 
 @click.command()
-@click.argument("name", type=click.Choice(BENCHES))
+@click.argument("names", nargs=-1, metavar="[GROUP…]")
 @click.option("--sim", "simulate", is_flag=True, help="On the simulated GPU even where there is a real one.")
-@click.option("--smoke", is_flag=True, help="A short run, which forgives that the machine is busy.")
+@click.option("--gpu", "real", is_flag=True, help="On a real GPU, or not at all.")
+@click.option("--arms", metavar="NAME,…", help="native,gshare,timeslice,mps; default: the first three.")
+@click.option("--rival", multiple=True, metavar="NAME=PATH", help="Also under another library: hami, …")
+@click.option("--blocks", type=click.IntRange(1, 1000), help="How often each is measured under each arm.")
+@click.option("--quick", is_flag=True, help="Under two minutes.")
+@click.option("--report/--no-report", default=None, help="Pictures, and a page of them (needs matplotlib).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (gshare/bench/v1).")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the result; of budgets, a file.")
+@click.option("--smoke", is_flag=True, help="budgets: short, and what else the machine does is forgiven.")
+@click.option("--virtual/--real-time", default=None, help="budgets shares: the clock; virtual on no GPU.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the JSON to this file."
+    "--pictures", type=click.Path(file_okay=False, path_type=Path), help="budgets shares: one a row, into it."
 )
-@click.option("--virtual/--real-time", default=None, help="shares: the clock; virtual where there is no GPU.")
+@click.option("--row", "rows", multiple=True, metavar="NAME", help="budgets shares: rows that begin so.")
 @click.option(
-    "--pictures", type=click.Path(file_okay=False, path_type=Path), help="shares: one a row, into it."
+    "--slice-ms", "slices_ms", multiple=True, type=click.FloatRange(0.01, 100), help="budgets shares: slices."
 )
-@click.option("--row", "rows", multiple=True, metavar="NAME", help="shares: only rows that begin so.")
-@click.option(
-    "--slice-ms", "slices_ms", multiple=True, type=click.FloatRange(0.01, 100), help="shares: time slices."
-)
-@click.option("--sigma", type=click.FloatRange(0, 2), help="shares: how much kernels' lengths vary (0.25).")
-@click.option(
-    "--by-work", is_flag=True, help="shares: the truth as on a real GPU, by what kernels take alone."
-)
+@click.option("--sigma", type=click.FloatRange(0, 2), help="budgets shares: how kernels' lengths vary.")
+@click.option("--by-work", is_flag=True, help="budgets shares: the truth as on a real GPU.")
 def bench(
-    name: str, simulate: bool, smoke: bool, as_json: bool, output: Path | None, **of_shares: Any
+    names: tuple[str, ...], simulate: bool, real: bool, as_json: bool, output: Path | None, **more: Any
 ) -> None:
-    """Measure what gshare costs and whether shares hold, on the GPU or, without one, on the simulated GPU.
+    """Compare programs under gshare, under nothing and under other libraries; or hold gshare to its budgets.
 
-    It ends with 1 if anything is over its budget.
+    GROUPs are overhead, memory, shares, fairness, priority, adaptation, makespan, scale, resilience,
+    coverage and models; without any, all. `gshare bench budgets NAME` is one of memory, overhead, shares and
+    simulator, `gshare bench compare A.json B.json` what changed from one result to another. Without a GPU it
+    takes the simulated one.
+
+    A run that was stopped goes on where it was. It ends with 1 if anything is over its budget, or if what
+    measures isolation does not find it missing where there are no limits.
     """
-    simulated = simulate or not real_devices()
-    if simulated and not simulate and not as_json:
+    is_there = bool(real_devices())
+    if real and (simulate or not is_there):
+        raise click.UsageError("--gpu and --sim are opposites" if simulate else "there is no GPU for --gpu")
+    simulated = simulate or not is_there
+    if simulated and not simulate and not as_json and names[:1] != ("compare",):
         click.echo("No GPU here: measuring on the simulated one.", err=True)
     sys.stderr.flush()
-    command = [sys.executable, "-m", "gshare.benchmarks", name]
-    command += ["--sim"] * simulated + ["--smoke"] * smoke + ["--json"] * as_json
+    command = [sys.executable, "-m", "gshare.benchmarks", *names]
+    command += ["--sim"] * simulated + ["--json"] * as_json
     command += ["--output", str(output)] if output else []
-    more = _options(**of_shares)
-    if more and name != "shares":
-        raise click.UsageError(f"{more[0].partition('=')[0]} is for `gshare bench shares`")
-    command += more
-    os.execv(sys.executable, command)
+    if _of_shares(**more) and names[-1:] != ("shares",):
+        word = _of_shares(**more)[0].partition("=")[0]
+        raise click.UsageError(f"{word} is for `gshare bench budgets shares`")
+    os.execv(sys.executable, command + _of_groups(**more) + _of_shares(**more))
 
 
-def _options(
+def _of_groups(
+    arms: str | None,
+    rival: tuple[str, ...],
+    blocks: int | None,
+    quick: bool,
+    report: bool | None,
+    smoke: bool,
+    **others: Any,
+) -> list[str]:
+    options = [f"--arms={arms}"] if arms else []
+    options += [f"--rival={one}" for one in rival]
+    options += [f"--blocks={blocks}"] if blocks else []
+    options += [] if report is None else ["--report" if report else "--no-report"]
+    return options + ["--quick"] * quick + ["--smoke"] * smoke
+
+
+def _of_shares(
     virtual: bool | None,
     pictures: Path | None,
     rows: tuple[str, ...],
     slices_ms: tuple[float, ...],
     sigma: float | None,
     by_work: bool,
+    **others: Any,
 ) -> list[str]:
     options = [] if virtual is None else ["--virtual" if virtual else "--no-virtual"]
     options += [f"--pictures={pictures}"] if pictures else []

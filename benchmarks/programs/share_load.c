@@ -5,12 +5,13 @@
  * PTX is spin.ptx, BOARD a file of struct board that says what was done.  It waits until the benchmark says go, and
  * goes on until it says leave.
  *
- *   kind      kernel, ptsz, cooperative, graph (of four kernels) or memset
+ *   kind      kernel, ptsz, ex, cooperative, graph (of four kernels) or memset
  *   ns        GPU time of a launch; bytes of a memset
  *   long_ns   if given, that of a launch in two, by chance: the same function, the same grid
  *   sigma     kernels' times are lognormal about ns (the mean)
  *   batch     launches, then a synchronise and a pause of gap_us; 0: it launches as fast as it may
  *   period_us batches are requests: one is due each period, up to a quarter sooner or later
+ *   blocks    of 32 threads a launch; per_sm: so many for each SM instead, of 256 threads
  *   seed      of what is by chance
  *   count     1: it also says what is done by events in the stream, where nobody else can tell */
 #include <fcntl.h>
@@ -29,6 +30,7 @@ typedef unsigned long long pointer;
 
 result cuInit(unsigned flags);
 result cuDeviceGet(int *device, int ordinal);
+result cuDeviceGetAttribute(int *value, int attribute, int device);
 result cuDevicePrimaryCtxRetain(handle *context, int device);
 result cuCtxSetCurrent(handle context);
 result cuCtxSynchronize(void);
@@ -50,9 +52,11 @@ result cuLaunchKernel(handle f, unsigned gx, unsigned gy, unsigned gz, unsigned 
                       unsigned shared, handle stream, void **params, void **extra);
 result cuLaunchKernel_ptsz(handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                            unsigned bz, unsigned shared, handle stream, void **params, void **extra);
+result cuLaunchKernelEx(const void *config, handle f, void **params, void **extra);
 result cuLaunchCooperativeKernel(handle f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                  unsigned bz, unsigned shared, handle stream, void **params);
 
+#define SM_COUNT      16 /* CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT */
 #define GRAPH_KERNELS 4
 #define MEMSET_BYTES  (64u << 20)
 #define TRIALS        200
@@ -71,7 +75,8 @@ struct board {
 
 static const char *kind = "kernel";
 static double sigma;
-static uint64_t ns = 200000, long_ns, batch, gap_us, period_us, counts, chance;
+static uint64_t ns = 200000, long_ns, batch, gap_us, period_us, counts, chance, blocks = 1, per_sm;
+static unsigned threads = 32;
 static handle stream, function, graph;
 static pointer memory;
 static struct board *board;
@@ -125,8 +130,20 @@ static uint64_t duration(void)
     return (uint64_t)(mean * exp(sigma * normal - sigma * sigma / 2));
 }
 
+static result launch_ex(void **params)
+{
+    struct {
+        unsigned grid[3], block[3], shared;
+        handle stream, attributes;
+        unsigned count;
+    } config = {{(unsigned)blocks, 1, 1}, {threads, 1, 1}, 0, stream, NULL, 0};
+
+    return cuLaunchKernelEx(&config, function, params, NULL);
+}
+
 static uint64_t launch(void)
 {
+    unsigned grid = (unsigned)blocks;
     uint64_t takes_ns = strcmp(kind, "memset") == 0 ? board->unit_ns : duration();
     void *params[] = {&takes_ns};
 
@@ -135,11 +152,14 @@ static uint64_t launch(void)
     else if (strcmp(kind, "graph") == 0)
         check(cuGraphLaunch(graph, stream), "cuGraphLaunch");
     else if (strcmp(kind, "cooperative") == 0)
-        check(cuLaunchCooperativeKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, params), "cooperative");
+        check(cuLaunchCooperativeKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, params),
+              "cooperative");
+    else if (strcmp(kind, "ex") == 0)
+        check(launch_ex(params), "cuLaunchKernelEx");
     else if (strcmp(kind, "ptsz") == 0)
-        check(cuLaunchKernel_ptsz(function, 1, 1, 1, 32, 1, 1, 0, stream, params, NULL), "ptsz");
+        check(cuLaunchKernel_ptsz(function, grid, 1, 1, threads, 1, 1, 0, stream, params, NULL), "ptsz");
     else
-        check(cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, params, NULL), "cuLaunchKernel");
+        check(cuLaunchKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, params, NULL), "cuLaunchKernel");
     return strcmp(kind, "graph") == 0 ? ns : takes_ns;
 }
 
@@ -147,11 +167,13 @@ static void make_graph(void)
 {
     uint64_t part_ns = ns / GRAPH_KERNELS;
     void *params[] = {&part_ns};
+    unsigned grid = (unsigned)blocks;
     handle captured;
 
     check(cuStreamBeginCapture_v2(stream, 0), "begin capture");
     for (int i = 0; i < GRAPH_KERNELS; i++)
-        check(cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, params, NULL), "captured launch");
+        check(cuLaunchKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, params, NULL),
+              "captured launch");
     check(cuStreamEndCapture(stream, &captured), "end capture");
     check(cuGraphInstantiateWithFlags(&graph, captured, 0), "instantiate");
 }
@@ -256,8 +278,9 @@ static void option(const char *text)
     const struct {
         const char *name;
         uint64_t *value;
-    } numbers[] = {{"ns", &ns},        {"long_ns", &long_ns},     {"batch", &batch}, {"gap_us", &gap_us},
-                   {"count", &counts}, {"period_us", &period_us}, {"seed", &chance}};
+    } numbers[] = {{"ns", &ns},         {"long_ns", &long_ns}, {"batch", &batch},
+                   {"gap_us", &gap_us}, {"count", &counts},    {"period_us", &period_us},
+                   {"seed", &chance},   {"blocks", &blocks},   {"per_sm", &per_sm}};
     size_t length = strcspn(text, "=");
 
     if (text[length] == '=' && length == 4 && strncmp(text, "kind", 4) == 0) {
@@ -291,6 +314,15 @@ static void *image(const char *path)
     return text;
 }
 
+static void fill_device(int device)
+{
+    int count;
+
+    check(cuDeviceGetAttribute(&count, SM_COUNT, device), "cuDeviceGetAttribute");
+    blocks = per_sm * (uint64_t)count;
+    threads = 256;
+}
+
 int main(int argc, char **argv)
 {
     int device, file = argc > 2 ? open(argv[2], O_RDWR) : -1;
@@ -314,6 +346,8 @@ int main(int argc, char **argv)
     check(cuCtxSetCurrent(context), "cuCtxSetCurrent");
     check(cuModuleLoadData(&module, image(argv[1])), "cuModuleLoadData");
     check(cuModuleGetFunction(&function, module, "spin"), "cuModuleGetFunction");
+    if (per_sm > 0)
+        fill_device(device);
     if (strcmp(kind, "ptsz") != 0)
         check(cuStreamCreate(&stream, 1), "cuStreamCreate");
     for (int i = 0; counts && i < MARKS; i++)

@@ -17,7 +17,7 @@ from gshare.cli import bench as cli_bench
 
 
 def test_the_command_line_knows_every_benchmark() -> None:
-    assert set(command.BENCHES) == set(cli_bench.BENCHES)
+    assert set(command.BENCHES) == set(cli_bench.BUDGETS)
 
 
 def test_a_smoke_run_forgives_the_clock_and_not_the_instructions() -> None:
@@ -45,7 +45,9 @@ def test_the_exit_code_and_the_file_tell_the_verdict(
     monkeypatch.setitem(sys.modules, "fake_bench", bench)
     monkeypatch.setattr(command, "Arm", _Arm)
     output = tmp_path / "result.json"
-    monkeypatch.setattr(sys, "argv", ["bench", "overhead", "--sim", "--json", "--output", str(output)])
+    monkeypatch.setattr(
+        sys, "argv", ["bench", "budgets", "overhead", "--sim", "--json", "--output", str(output)]
+    )
     assert command.main() == code
     stored: dict[str, Any] = json.loads(output.read_text())
     assert stored["schema"] == "gshare/bench/v1"

@@ -174,4 +174,4 @@ def test_other_benchmarks_have_no_pictures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gshare.cli", "bench", "overhead", "--pictures", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--pictures is for `gshare bench shares`" in done.stderr
+    assert "--pictures is for `gshare bench budgets shares`" in done.stderr

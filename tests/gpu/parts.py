@@ -77,7 +77,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
         *("-p", "no:cacheprovider", "--durations=5", f"--junit-xml={setup.out / 'tests.xml'}"),
     )
     yield 1, Part("tests", "quotas, shares, roads, and every door to memory", 130, tests, after=built)
-    overhead = (*gshare, "bench", "overhead", *sim, "--output", str(setup.out / "overhead.json"))
+    overhead = (*gshare, "bench", "budgets", "overhead", *sim, "--output", str(setup.out / "overhead.json"))
     yield 1, Part("overhead", "what gshare costs", 100, overhead, results="overhead.json", after=built)
 
     memory = (python, str(HERE / "memory_quota.py"), "--output", str(setup.out / "memory.json"))
@@ -90,7 +90,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
     yield 3, Part("compute", "each framework at its share", 370, compute, results="compute.json", after=built)
     rows = SHARES_REHEARSED if setup.simulated else SHARES
     shares = (
-        *(*gshare, "bench", "shares", *sim, "--smoke", "--output", str(setup.out / "shares.json")),
+        *(*gshare, "bench", "budgets", "shares", *sim, "--smoke", "--output", str(setup.out / "shares.json")),
         *(f"--row={name}" for name in rows),
     )
     yield (

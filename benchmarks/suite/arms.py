@@ -1,0 +1,125 @@
+"""The arms of a comparison: what a program's environment is so that it has limits, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gshare.benchmarks.suite.rivals import RIVALS, Ask, Rival
+from gshare.controller.errors import UsageError
+from gshare.controller.protocol import Limits
+from gshare.controller.units import FULL_PPM
+
+MEMORY, COMPUTE, WEIGHT, PRIORITY, CHANGE, TENANTS = (
+    "memory",
+    "compute",
+    "weight",
+    "priority",
+    "change",
+    "tenants",
+)
+"""A quota, a cap, parts by weight, priorities, limits that change, several processes of a tenant."""
+ALL = frozenset({MEMORY, COMPUTE, WEIGHT, PRIORITY, CHANGE, TENANTS})
+
+
+@dataclass(frozen=True)
+class Arm:
+    name: str
+    offers: frozenset[str] = frozenset()
+    rival: Rival | None = None
+    library: Path = Path()
+    missing: str = ""
+    """Why it cannot run here at all."""
+
+    @property
+    def is_gshare(self) -> bool:
+        return self.name == "gshare"
+
+    @property
+    def is_mps(self) -> bool:
+        return self.name == "mps"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it has no limits, so that whatever measures isolation must fail."""
+        return self.name in ("native", "timeslice")
+
+    def environment(self, ask: Ask, folder: Path, uuid: str) -> Mapping[str, str]:
+        """What a tenant's program is started with, gshare's apart."""
+        if self.rival:
+            return self.rival.environment(self.library, ask, folder, uuid)
+        return mps_environment(ask) if self.is_mps else {}
+
+
+def mps_environment(ask: Ask) -> dict[str, str]:
+    environ = {}
+    if ask.percent:
+        environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{ask.percent:g}"
+    if ask.memory_bytes:
+        environ["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={ask.memory_bytes >> 20}M"
+    return environ
+
+
+def limits(ask: Ask) -> Limits:
+    """The same as gshare has it."""
+    ppm = round(ask.percent / 100 * FULL_PPM) if ask.percent else None
+    return Limits(compute_ppm=ppm, weight=ask.weight, priority=ask.priority)
+
+
+def options(ask: Ask) -> list[str]:
+    """The same as options of `gshare run`."""
+    found = []
+    if ask.memory_bytes:
+        found.append(f"--mem={ask.memory_bytes}")
+    if ask.percent:
+        found.append(f"--compute={ask.percent:g}%")
+    if ask.weight:
+        found.append(f"--weight={ask.weight}")
+    if ask.priority:
+        found.append(f"--priority={ask.priority}")
+    return found
+
+
+NATIVE = Arm("native")
+BUILT_IN = {
+    "native": NATIVE,
+    "gshare": Arm("gshare", ALL),
+    "timeslice": Arm("timeslice"),
+    "mps": Arm("mps", frozenset({MEMORY, COMPUTE})),
+}
+
+
+def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
+    """The arms by their names; rivals are NAME=PATH.
+
+    Raises UsageError for an unknown one.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        if name not in BUILT_IN:
+            raise UsageError("gshare bench", f"there is no arm {name}", ", ".join(BUILT_IN))
+        found.append(_mps(simulated) if name == "mps" else BUILT_IN[name])
+    for text in rivals:
+        name, equals, path = text.partition("=")
+        if name not in RIVALS or not equals:
+            raise UsageError("gshare bench", f"--rival {text}", "NAME=PATH of " + ", ".join(RIVALS))
+        library, rival = Path(path).resolve(), RIVALS[name]
+        missing = "" if library.is_file() else f"{path} is no file"
+        found.append(Arm(name, rival.offers, rival, library, missing or rival.missing(library)))
+    return found
+
+
+def _mps(simulated: bool) -> Arm:
+    arm = BUILT_IN["mps"]
+    if simulated or shutil.which("nvidia-cuda-mps-control"):
+        return arm
+    return replace(arm, missing="nvidia-cuda-mps-control is not installed")
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's, without what would put a program under limits already."""
+    ours = ("GSHARE_", "SIMGPU_", "LD_PRELOAD", "CUDA_MPS_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -1,0 +1,83 @@
+"""`gshare bench [GROUP…]`: the suite from the command line; and `gshare bench compare A.json B.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from gshare.benchmarks import shares
+from gshare.benchmarks.suite import arms, record, table
+from gshare.benchmarks.suite.ground import Ground
+from gshare.benchmarks.suite.run import GROUPS, Wanted, run
+from gshare.cli.sandbox import Sandbox
+from gshare.controller.devices import real_devices, simulated_devices
+from gshare.controller.errors import GshareError, UsageError
+from gshare.shim import sim
+
+BLOCKS, BLOCKS_QUICK = 9, 3
+FOLDER = "gshare-bench"
+
+
+def main(options: argparse.Namespace) -> int:
+    talk = Console(stderr=True, quiet=options.json)
+    if options.names[:1] == ["compare"]:
+        from gshare.benchmarks.suite.compare import show
+
+        if len(options.names) != 3:
+            raise UsageError("gshare bench compare", "which two?", "gshare bench compare A.json B.json")
+        before, after = (_load(Path(name)) for name in options.names[1:])
+        show(before, after, Console())
+        return 0
+    folder = Path(options.output or FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = Wanted(
+        groups=options.names or [group for group in GROUPS if group != "models" or not options.sim],
+        arms=arms.arms(options.arms.split(","), options.rival, options.sim),
+        blocks=options.blocks or (BLOCKS_QUICK if options.quick else BLOCKS),
+        quick=options.quick,
+        folder=folder,
+    )
+    if options.report and not _pictures():
+        raise GshareError("gshare bench", "the report needs matplotlib", "pip install 'gshare[bench]'")
+    with Sandbox(simulated=options.sim, profile="h200" if options.sim else "") as sandbox:
+        found = _ran(sandbox, wanted, talk, options.sim)
+    text = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    (folder / "result.json").write_bytes(text + b"\n")
+    (folder / "partial.jsonl").unlink(missing_ok=True)
+    if options.json:
+        sys.stdout.buffer.write(text + b"\n")
+    else:
+        table.show(found, Console(width=None if sys.stdout.isatty() else 200))
+    if options.report or (options.report is None and _pictures()):
+        from gshare.benchmarks.suite import report
+
+        report.write(found, folder)
+    talk.print(f"Written to {folder}/")
+    return 0 if found.within_budget else 1
+
+
+def _ran(sandbox: Sandbox, wanted: Wanted, talk: Console, simulated: bool) -> record.Result:
+    place = shares.place_on(sandbox, shares.Options())
+    if simulated:
+        sim.start(sandbox.environment["SIMGPU_MACHINE"], sandbox.profile)
+    devices = simulated_devices(sandbox.environment["SIMGPU_MACHINE"]) if simulated else real_devices()
+    if not devices:
+        raise GshareError("gshare bench", "no GPU is found", "add --sim")
+    return run(Ground(sandbox, place, devices[0], wanted.quick), wanted, talk)
+
+
+def _pictures() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _load(path: Path) -> record.Result:
+    try:
+        return record.load(path)
+    except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise GshareError("gshare bench compare", f"{path} is no result of a run", str(error)) from None

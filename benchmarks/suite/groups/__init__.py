@@ -1,0 +1,1 @@
+"""The groups of the suite: each module has TRIALS, and its metrics with them."""

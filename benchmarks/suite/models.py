@@ -1,0 +1,122 @@
+"""The models of group `models`, with random weights: `run(NAME, SECONDS)` returns steps a second.
+
+It runs in a tenant and needs torch and torchvision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+WARM_UP = 5
+
+
+def run(name: str, seconds: float) -> float:
+    import torch
+
+    torch.manual_seed(0)
+    step = _steps()[name](torch)
+    for _ in range(WARM_UP):
+        step()
+    torch.cuda.synchronize()
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() < begin + seconds:
+        step()
+        torch.cuda.synchronize()
+        done += 1
+    return done / (time.perf_counter() - begin)
+
+
+def _steps() -> dict[str, Callable[[Any], Callable[[], Any]]]:
+    return {
+        "resnet50": _pictures("resnet50", 50, 346),
+        "resnet152": _pictures("resnet152", 10, 256),
+        "vgg16": _pictures("vgg16", 20, 224),
+        "deeplab": _pictures("segmentation.deeplabv3_resnet50", 2, 512),
+        "lstm": _lstm,
+        "resnet50_train": _training,
+        "decode": lambda torch: _decode(torch, graph=False),
+        "decode_graph": lambda torch: _decode(torch, graph=True),
+        "matmul": _matmul,
+    }
+
+
+def _model(name: str) -> Any:
+    import torchvision
+
+    found = torchvision.models
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found(weights=None, weights_backbone=None) if "deeplab" in name else found(weights=None)
+
+
+def _pictures(name: str, batch: int, side: int) -> Callable[[Any], Callable[[], Any]]:
+    def make(torch: Any) -> Callable[[], Any]:
+        model = _model(name).cuda().eval()
+        data = torch.randn(batch, 3, side, side, device="cuda")
+
+        def step() -> Any:
+            with torch.no_grad():
+                return model(data)
+
+        return step
+
+    return make
+
+
+def _lstm(torch: Any) -> Callable[[], Any]:
+    model = torch.nn.LSTM(300, 1024, batch_first=True).cuda().eval()
+    data = torch.randn(100, 1024, 300, device="cuda")
+
+    def step() -> Any:
+        with torch.no_grad():
+            return model(data)
+
+    return step
+
+
+def _training(torch: Any) -> Callable[[], Any]:
+    model = _model("resnet50").cuda().train()
+    data = torch.randn(20, 3, 346, 346, device="cuda")
+    truth = torch.randint(0, 1000, (20,), device="cuda")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    loss = torch.nn.CrossEntropyLoss()
+
+    def step() -> Any:
+        optimizer.zero_grad(set_to_none=True)
+        found = loss(model(data), truth)
+        found.backward()
+        optimizer.step()
+
+    return step
+
+
+def _decode(torch: Any, graph: bool) -> Callable[[], Any]:
+    """One token through eight layers, as a batch of one does it: many short kernels."""
+    layer = torch.nn.TransformerEncoderLayer(2048, 16, 8192, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 8, enable_nested_tensor=False).cuda().half().eval()
+    token = torch.randn(1, 1, 2048, device="cuda", dtype=torch.half)
+
+    def step() -> Any:
+        with torch.no_grad():
+            return model(token)
+
+    if not graph:
+        return step
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        step()
+    replay: Callable[[], Any] = captured.replay
+    return replay
+
+
+def _matmul(torch: Any) -> Callable[[], Any]:
+    a, b = (torch.randn(4096, 4096, device="cuda") for _ in range(2))
+    return lambda: a @ b

@@ -1,0 +1,188 @@
+"""A run of the suite: controls first, then every trial under every arm, in random order."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gshare.benchmarks.suite import record
+from gshare.benchmarks.suite.arms import NATIVE, Arm
+from gshare.benchmarks.suite.controls import Control, control, lacking
+from gshare.benchmarks.suite.ground import NO_LIMITS, Ground
+from gshare.benchmarks.suite.metrics import Trial
+from gshare.benchmarks.suite.plan import Journal, Step, steps
+from gshare.benchmarks.suite.record import Run, trial_key
+from gshare.benchmarks.suite.within import within
+from gshare.controller.errors import GshareError, UsageError
+from gshare.shim import sim
+
+GROUPS = (
+    "overhead",
+    "memory",
+    "shares",
+    "fairness",
+    "priority",
+    "adaptation",
+    "makespan",
+    "scale",
+    "resilience",
+    "coverage",
+    "models",
+)
+SEED = 1
+TRIAL_S = 120.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is asked for."""
+
+    groups: Sequence[str]
+    arms: Sequence[Arm]
+    blocks: int
+    quick: bool
+    folder: Path
+
+    def plan(self, ground: Ground) -> dict[str, Any]:
+        """What must be the same for a run to go on from where another was stopped."""
+        libraries = {
+            arm.name: record.digest(arm.library) for arm in self.arms if arm.rival and not arm.missing
+        }
+        return {
+            "groups": list(self.groups),
+            "arms": [arm.name for arm in self.arms],
+            "blocks": self.blocks,
+            "quick": self.quick,
+            "device": ground.device.uuid if not ground.simulated else "",
+            "revision": record.revision(),
+            "libraries": libraries,
+        }
+
+
+def trials(groups: Sequence[str]) -> list[Trial]:
+    """Those of the groups, in their order.
+
+    Raises UsageError for a group that there is not.
+    """
+    found: list[Trial] = []
+    for group in groups:
+        if group not in GROUPS:
+            raise UsageError("gshare bench", f"there is no group {group}", ", ".join(GROUPS))
+        found += importlib.import_module(f"gshare.benchmarks.suite.groups.{group}").TRIALS
+    return found
+
+
+def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
+    """All of it; Ctrl-C leaves the journal, from which the same command goes on."""
+    begin, load = time.monotonic(), os.getloadavg()
+    gpu = {"before": {} if ground.simulated else record.clocks(ground.device.uuid)}
+    chosen = trials(wanted.groups)
+    journal = Journal(wanted.folder / "partial.jsonl", wanted.plan(ground))
+    if journal.runs:
+        talk.print(f"Going on from {len(journal.runs)} runs that are done.")
+    arms = list(wanted.arms)
+    talk.print("Do the limits of each arm act?")
+    controls = [found for arm in arms if not arm.missing for found in control(ground, arm)]
+    for found in controls:
+        talk.print(f"  {found.arm}, {found.what}: {'yes' if found.in_effect else found.why}", highlight=False)
+    skipped = _skipped(ground, chosen, arms, controls)
+    by_name = {trial_key(trial): trial for trial in chosen}
+    wanted_steps = steps(
+        [(trial_key(trial), trial.once) for trial in chosen], [arm.name for arm in arms], wanted.blocks, SEED
+    )
+    to_do = [step for step in wanted_steps if (step.trial, step.arm) not in skipped]
+    left = [step for step in to_do if step not in journal.done]
+    with _progress(talk, len(to_do), len(to_do) - len(left)) as advance:
+        for step in left:
+            advance(step)
+            arm = next(arm for arm in arms if arm.name == step.arm)
+            journal.add(_one(ground, by_name[step.trial], arm, step))
+    gpu["after"] = {} if ground.simulated else record.clocks(ground.device.uuid)
+    about = ground.ask(NATIVE, NO_LIMITS, "device")
+    return record.result(
+        simulated=ground.simulated,
+        device=about["device"],
+        driver=f"{about['driver'] // 1000}.{about['driver'] % 1000 // 10}",
+        date=record.now(),
+        revision=record.revision(),
+        seconds=round(time.monotonic() - begin, 1),
+        machine=record.machine(load, gpu),
+        options=record.Options(
+            groups=list(wanted.groups),
+            arms=[arm.name for arm in arms],
+            blocks=wanted.blocks,
+            quick=wanted.quick,
+            virtual_clock=ground.place.virtual,
+            rivals=wanted.plan(ground)["libraries"],
+        ),
+        controls=record.control_results(controls),
+        metrics=record.metric_results(chosen, arms, journal.runs, skipped),
+        runs=journal.runs,
+    )
+
+
+def _skipped(
+    ground: Ground, chosen: Sequence[Trial], arms: Sequence[Arm], controls: Sequence[Control]
+) -> dict[tuple[str, str], str]:
+    """Why an arm does not run a trial, by the two."""
+    found = {}
+    for trial in chosen:
+        for arm in arms:
+            why = arm.missing or trial.skipped(arm) or trial.unfit(ground)
+            why = why or lacking([c for c in controls if c.arm == arm.name], trial.needs)
+            if why:
+                found[trial_key(trial), arm.name] = why
+    return found
+
+
+def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
+    """What goes wrong under one arm is said, and ends nothing else."""
+    begin = time.monotonic()
+    done = Run(trial.name, trial.group, arm.name, step.block, 0)
+    try:
+        with within(TRIAL_S):
+            found = trial.run(ground, arm, step.block)
+        done.values, done.details = dict(found.values), dict(found.details)
+    except (
+        GshareError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        subprocess.SubprocessError,
+        sim.SimulationError,
+    ) as error:
+        done.failed = f"failed: {error}"
+    done.seconds = round(time.monotonic() - begin, 3)
+    return done
+
+
+@contextmanager
+def _progress(talk: Console, total: int, done: int) -> Iterator[Callable[[Step], None]]:
+    """What is called before each step."""
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as progress:
+        task = progress.add_task("", total=total, completed=done)
+        is_first = True
+
+        def advance(step: Step) -> None:
+            nonlocal is_first
+            progress.update(task, advance=0 if is_first else 1, description=f"{step.trial}, {step.arm}")
+            is_first = False
+
+        yield advance

@@ -1,0 +1,63 @@
+"""Tenants that keep one device busy: what they got of its time, second by second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from gshare.benchmarks import share_stats as stats
+from gshare.benchmarks.share_picture import bins
+from gshare.benchmarks.share_stage import Stage
+from gshare.benchmarks.share_stats import Sample
+from gshare.benchmarks.suite.arms import Arm
+from gshare.benchmarks.suite.ground import Ground, Load
+from gshare.benchmarks.suite.rivals import Ask
+
+US, MS = 1_000, 1_000_000
+STEP_S = 0.1
+
+
+class Effort(NamedTuple):
+    """How long each is measured; on the virtual clock that is cheap."""
+
+    settle_s: float
+    seconds: float
+
+
+def effort(ground: Ground, arm: Arm) -> Effort:
+    virtual = ground.place.virtual and not (arm.rival and not arm.rival.on_virtual_clock)
+    if virtual:
+        return Effort(1, 4) if ground.quick else Effort(2, 8)
+    return Effort(1, 3) if ground.quick else Effort(1, 5)
+
+
+def watched(ground: Ground, arm: Arm, tenants: Sequence[tuple[Load, Ask]], block: int) -> list[Sample]:
+    """What it looks like when all have been there for a while."""
+    how = effort(ground, arm)
+    with ground.stage(arm, tenants, block) as stage:
+        stage.go()
+        stage.wait(how.settle_s)
+        return stage.watch(how.seconds, STEP_S)
+
+
+def got(samples: Sequence[Sample]) -> list[float]:
+    """Each one's percent of the time that switches leave."""
+    return [round(share, 3) for share in stats.shares(samples[0], samples[-1])]
+
+
+def course(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Shares over time, for a picture."""
+    times, columns = bins(samples)
+    return {
+        "seconds": [round(at, 3) for at in times],
+        "percent": [[round(v, 2) for v in column] for column in columns],
+    }
+
+
+def request_latencies_ms(stage: Stage, seconds: float, settle_s: float) -> tuple[list[float], list[Sample]]:
+    """Of the first tenant's requests over that time."""
+    stage.go()
+    stage.wait(settle_s)
+    before = len(stage.latencies_ns(0))
+    samples = stage.watch(seconds, STEP_S)
+    return [ns / 1e6 for ns in stage.latencies_ns(0, before)], samples

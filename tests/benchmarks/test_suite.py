@@ -1,0 +1,276 @@
+"""The suite's own parts: intervals, order, what is done already, verdicts, records, comparisons; all pure."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gshare.benchmarks.suite import arms, compare, record, rivals, stats
+from gshare.benchmarks.suite.arms import BUILT_IN, Arm
+from gshare.benchmarks.suite.controls import Control, lacking
+from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Trial
+from gshare.benchmarks.suite.plan import Journal, Step, steps
+from gshare.benchmarks.suite.record import ArmValues, Run
+from gshare.benchmarks.suite.rivals import Ask
+from gshare.benchmarks.suite.run import GROUPS, trials
+from gshare.benchmarks.suite.within import within
+from gshare.controller.errors import UsageError
+
+LATENCY = Metric("a.latency", "a latency", "ns")
+ERROR = Metric("a.error", "an error", "points", compared=DIFFERENCE, must=5)
+SCORE = Metric("a.score", "a score", "%", HIGHER, compared=DIFFERENCE)
+
+
+def blocks(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+# -------- intervals --------
+
+
+def test_an_interval_holds_the_median_and_says_the_same_again() -> None:
+    found = stats.interval([1, 2, 3, 4, 100])
+    assert found.median == 3
+    assert 1 <= found.low <= 3 <= found.high <= 100
+    assert stats.interval([1, 2, 3, 4, 100]) == found
+
+
+def test_more_blocks_make_it_narrower() -> None:
+    few, many = (stats.interval([1.0, 2.0, 3.0] * times) for times in (1, 20))
+    assert many.high - many.low < few.high - few.low
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "theirs", "verdict"),
+    [
+        (LATENCY, blocks(10, 11, 12), blocks(20, 22, 24), stats.BETTER),
+        (LATENCY, blocks(20, 22, 24), blocks(10, 11, 12), stats.WORSE),
+        (LATENCY, blocks(10, 20, 30), blocks(20, 10, 30), stats.SAME),
+        (LATENCY, blocks(10, 10), blocks(20, 20), stats.FEW),
+        (SCORE, blocks(100, 100, 100), blocks(50, 50, 50), stats.BETTER),
+        (ERROR, blocks(0, 0, 0), blocks(0, 0, 0), stats.SAME),
+        (ERROR, blocks(0, 0, 0), blocks(1, 2, 1), stats.BETTER),
+    ],
+)
+def test_a_win_is_claimed_only_if_the_whole_interval_says_so(
+    metric: Metric, ours: dict[int, float], theirs: dict[int, float], verdict: str
+) -> None:
+    held = stats.compare(metric, ours, theirs)
+    assert held is not None
+    assert held.verdict == verdict
+
+
+def test_only_blocks_that_both_have_are_paired() -> None:
+    assert stats.paired({0: 10, 2: 30}, {2: 15, 3: 1}, "ratio") == [2]
+    assert stats.compare(LATENCY, {0: 1}, {1: 1}) is None
+
+
+# -------- order --------
+
+
+def test_every_arm_has_every_trial_in_every_block_in_random_order() -> None:
+    names = [(f"t{i}", False) for i in range(5)]
+    found = list(steps(names, ["a", "b", "c"], 4, seed=1))
+    assert Counter(found) == Counter(
+        Step(b, f"t{t}", arm) for b in range(4) for t in range(5) for arm in "abc"
+    )
+    assert [step.block for step in found] == sorted(step.block for step in found)
+    for first in range(0, len(found), 3):
+        assert len({step.trial for step in found[first : first + 3]}) == 1, "arms of a trial stay together"
+    orders = {tuple(step.arm for step in found[i : i + 3]) for i in range(0, len(found), 3)}
+    assert len(orders) > 2
+    assert list(steps(names, ["a", "b", "c"], 4, seed=1)) == found
+
+
+def test_what_comes_out_the_same_is_run_once() -> None:
+    found = list(steps([("t", True), ("u", False)], ["a"], 3, seed=1))
+    assert Counter(step.trial for step in found) == {"t": 1, "u": 3}
+
+
+def test_a_stopped_run_goes_on_and_another_plan_begins_anew(tmp_path: Path) -> None:
+    path, plan = tmp_path / "partial", {"blocks": 3}
+    journal = Journal(path, plan)
+    journal.add(Run("t", "g", "a", 0, 1.5, {"x": 2.0}))
+    with path.open("a") as file:
+        file.write('{"trial": "t", "gro')  # killed while it wrote
+    again = Journal(path, plan)
+    assert again.done == {Step(0, "g.t", "a")}
+    assert again.runs[0].values == {"x": 2.0}
+    again.add(Run("t", "g", "b", 0, 1.5))
+    assert Journal(path, plan).done == {Step(0, "g.t", "a"), Step(0, "g.t", "b")}
+    assert Journal(path, {"blocks": 4}).runs == []
+
+
+# -------- who is measured --------
+
+
+def test_one_program_without_limits_is_native_and_several_are_time_sliced() -> None:
+    alone, several = trial(), replace(trial(), several=True)
+    assert not alone.skipped(BUILT_IN["native"])
+    assert alone.skipped(BUILT_IN["timeslice"])
+    assert several.skipped(BUILT_IN["native"])
+    assert not several.skipped(BUILT_IN["timeslice"])
+
+
+def test_an_arm_is_not_measured_in_what_it_does_not_offer_and_the_control_is() -> None:
+    capped = replace(trial(), needs=frozenset({"compute"}))
+    assert capped.skipped(Arm("nvshare")) == "not offered: compute"
+    assert not capped.skipped(BUILT_IN["native"])
+    assert not capped.skipped(BUILT_IN["gshare"])
+
+
+def test_limits_that_do_not_act_are_no_numbers() -> None:
+    found = [
+        Control("hami", "compute", False, "a probe gets 100 %", {}),
+        Control("hami", "memory", True, "", {}),
+    ]
+    assert lacking(found, frozenset({"memory"})) == ""
+    assert lacking(found, frozenset({"compute"})) == "not in effect: a probe gets 100 %"
+
+
+def trial(metrics: tuple[Metric, ...] = (ERROR,)) -> Trial:
+    return Trial("t", "g", metrics, lambda ground, arm, block: Found({}))
+
+
+def made(**values: list[float]) -> list[record.MetricResult]:
+    """The metric of a trial in which arms have these values."""
+    runs = [
+        Run("t", "g", arm, i, 1, {ERROR.id: v}) for arm, many in values.items() for i, v in enumerate(many)
+    ]
+    some = [BUILT_IN[name] for name in ("native", "gshare", "timeslice")]
+    return record.metric_results([trial()], some, runs, {("g.t", "timeslice"): "one program alone"})
+
+
+def test_a_control_that_does_not_fail_voids_the_metric() -> None:
+    assert made(native=[70, 71, 70], gshare=[1, 1, 1])[0].control_failed is True
+    assert made(native=[4, 4, 4], gshare=[1, 1, 1])[0].control_failed is False
+    assert made(gshare=[1, 1, 1])[0].control_failed is None
+
+
+def test_a_metric_has_numbers_or_reasons() -> None:
+    (found,) = made(native=[70, 71, 70], gshare=[1, 2, 1])
+    assert found.arms["gshare"].median == 1
+    assert found.arms["timeslice"] == ArmValues(skipped="one program alone")
+    assert found.against["native"].verdict == stats.BETTER
+    assert "gshare" not in found.against
+
+
+def test_what_failed_says_why() -> None:
+    runs = [Run("t", "g", "gshare", 0, 1, failed="failed: it ended with 1")]
+    (found,) = record.metric_results([trial()], [BUILT_IN["gshare"]], runs, {})
+    assert found.arms["gshare"].skipped == "failed: it ended with 1"
+
+
+# -------- results --------
+
+
+def result(**values: list[float]) -> record.Result:
+    return record.result(
+        simulated=True,
+        device="NVIDIA H200",
+        driver="13.0",
+        date=record.now(),
+        revision="abc",
+        seconds=1.0,
+        machine=record.machine([1, 1, 1], {}),
+        options=record.Options(["g"], ["native", "gshare", "timeslice"], 3, True, True, {}),
+        controls=record.control_results([Control("gshare", "memory", True, "", {"total": 1})]),
+        metrics=made(**values),
+        runs=[],
+    )
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found, path = result(native=[70, 70, 70], gshare=[1, 1, 1]), tmp_path / "result.json"
+    path.write_bytes(msgspec.json.encode(found))
+    assert record.load(path) == found
+    stored: dict[str, Any] = json.loads(path.read_text())
+    assert stored["schema"] == "gshare/bench/v1"
+    assert stored["simulated"] is True
+    assert {"device", "driver", "date", "revision", "machine", "runs"} <= stored.keys()
+
+
+@pytest.mark.parametrize("name", ["date", "metrics", "simulated"])
+def test_what_lacks_a_field_is_no_result(tmp_path: Path, name: str) -> None:
+    stored = json.loads(msgspec.json.encode(result(gshare=[1, 1, 1])))
+    del stored[name]
+    (tmp_path / "result.json").write_text(json.dumps(stored))
+    with pytest.raises(msgspec.ValidationError, match=name):
+        record.load(tmp_path / "result.json")
+    assert name in record.json_schema()["$defs"]["Result"]["required"]
+
+
+def test_comparing_tells_what_moved_by_more_than_the_intervals() -> None:
+    before, after = (
+        result(native=[70, 70, 70], gshare=[3, 4, 5]),
+        result(native=[70, 71, 70], gshare=[1, 1, 2]),
+    )
+    found = {change.arm: change for change in compare.changes(before, after)}
+    assert found["gshare"].verdict == stats.BETTER
+    assert found["native"].verdict == stats.SAME
+    back = {change.arm: change.verdict for change in compare.changes(after, before)}
+    assert back["gshare"] == stats.WORSE
+
+
+def test_comparing_tells_what_is_there_no_more() -> None:
+    found = list(compare.changes(result(native=[70] * 3, gshare=[1] * 3), result(native=[70] * 3)))
+    assert {change.arm: change.verdict for change in found}["gshare"] == compare.VANISHED
+
+
+# -------- environments --------
+
+
+def test_every_group_has_trials_with_names_of_their_own() -> None:
+    found = trials(GROUPS)
+    assert {one.group for one in found} == set(GROUPS)
+    names = [record.trial_key(one) for one in found]
+    assert len(set(names)) == len(names)
+    ids = [metric.id for one in found for metric in one.metrics]
+    assert len(set(ids)) == len(ids)
+    assert all(metric.id.startswith(one.group + ".") for one in found for metric in one.metrics)
+
+
+def test_rivals_are_given_by_path(tmp_path: Path) -> None:
+    library = tmp_path / "libvgpu.so"
+    library.touch()
+    hami, gone = arms.arms([], [f"hami={library}", f"hami={tmp_path}/none.so"], True)
+    assert hami.missing == ""
+    assert "is no file" in gone.missing
+    environ = hami.environment(Ask(memory_bytes=2 << 30, percent=30), tmp_path, "GPU-1")
+    assert environ["LD_PRELOAD"] == environ["CUDA_REDIRECT"] == str(library)
+    assert environ["CUDA_DEVICE_MEMORY_LIMIT"] == "2048m"
+    assert environ["CUDA_DEVICE_SM_LIMIT"] == "30"
+    assert "CUDA_DEVICE_SM_LIMIT" not in hami.environment(Ask(), tmp_path, "GPU-1")
+    for wrong in "nobody=/x.so", "hami":
+        with pytest.raises(UsageError):
+            arms.arms([], [wrong], True)
+    with pytest.raises(UsageError):
+        arms.arms(["nobody"], [], True)
+
+
+def test_a_configuration_that_is_somebodys_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "vgpu.config"
+    config.touch()
+    monkeypatch.setattr(rivals, "VGPU_CONFIG", config)
+    monkeypatch.setattr(rivals, "VGPU_MARK", tmp_path / "mark")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    vgpu = rivals.RIVALS["vgpu-manager"]
+    assert "is somebody's" in vgpu.missing(tmp_path)
+    (tmp_path / "mark").touch()
+    assert vgpu.missing(tmp_path) == ""
+
+
+def test_what_hangs_is_ended() -> None:
+    with pytest.raises(TimeoutError), within(0.05):
+        time.sleep(60)
+    with within(60):
+        pass
