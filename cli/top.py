@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -21,6 +22,7 @@ from gshare.controller.replies import Top
 
 LEAST_INTERVAL_S = 0.1
 PLAIN_SIZE = (80, 24)
+ELSEWHERE = "--once prints one picture, --json a line for each look"
 
 
 @click.command()
@@ -40,7 +42,7 @@ def top(once: bool, interval: float, as_json: bool) -> None:
     elif once:
         _once()
     elif not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("top", "not on a terminal", "--once prints one picture, --json a line for each look")
+        raise UsageError("top", "not on a terminal", ELSEWHERE)
     else:
         _live(interval)
 
@@ -71,6 +73,8 @@ def _once() -> None:
 
 def _live(interval: float) -> None:
     client, console, model = Client(), Console(highlight=False), Model()
+    if console.is_dumb_terminal:
+        raise UsageError("top", f"TERM={os.environ['TERM']} cannot be drawn on", ELSEWHERE)
     model.top = _ask(client)  # an error here is one line, on the terminal as it was
     with single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
         look_at = time.monotonic() + interval

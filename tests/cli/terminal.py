@@ -20,7 +20,7 @@ from .conftest import GSHARE, Home
 class Terminal:
     """A program in a terminal of 80 by 24."""
 
-    def __init__(self, home: Home, *words: str) -> None:
+    def __init__(self, home: Home, *words: str, term: str = "xterm-256color") -> None:
         pyte = pytest.importorskip("pyte", reason="needs pyte, which is what a terminal would draw")
         self.screen = pyte.Screen(80, 24)
         self.stream = pyte.ByteStream(self.screen)
@@ -29,7 +29,7 @@ class Terminal:
         self.slave = slave
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(slave)
-        environment = {**home.environment, "TERM": "xterm-256color"}
+        environment = {**home.environment, "TERM": term}
         self.child = subprocess.Popen(
             [*GSHARE, *words],
             env=environment,

@@ -222,8 +222,8 @@ def test_the_table_of_ps_fits_80_columns() -> None:
 def terminal(home: Home) -> Iterator[Callable[..., Terminal]]:
     made: list[Terminal] = []
 
-    def run(*words: str) -> Terminal:
-        made.append(Terminal(home, *words))
+    def run(*words: str, **more: str) -> Terminal:
+        made.append(Terminal(home, *words, **more))
         return made[-1]
 
     yield run
@@ -294,6 +294,12 @@ def test_a_signal_leaves_the_terminal_as_it_was(
     top.wait_for(lambda text: "q quit" in text)
     top.child.send_signal(number)
     assert top.end() == 128 + number
+
+
+def test_a_terminal_that_cannot_be_drawn_on_is_told_so(terminal: Callable[..., Terminal]) -> None:
+    top = terminal("top", term="dumb")
+    top.wait_for(lambda text: "gshare: top: TERM=dumb cannot be drawn on" in text)
+    assert top.child.wait(30) == 2
 
 
 def test_elsewhere_than_on_a_terminal_it_says_so_in_one_line(home: Home) -> None:
