@@ -7,15 +7,17 @@ import time
 import click
 
 from gshare.cli.config import check_config, reload
+from gshare.cli.install import install
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json
-from gshare.controller.client import Client
-from gshare.controller.errors import ControllerUnreachable
+from gshare.cli.upgrade import upgrade
+from gshare.controller.client import Client, lives
+from gshare.controller.errors import ControllerUnreachable, NotPermitted
 from gshare.controller.launch import start_controller
 from gshare.controller.lock import controller_lives, controller_pid
-from gshare.controller.paths import runtime
-from gshare.controller.protocol import Stop
-from gshare.controller.replies import Stopping
+from gshare.controller.paths import machine_runtime, runtime
+from gshare.controller.protocol import GetStatus, Stop
+from gshare.controller.replies import Status, Stopping
 
 STOP_TIMEOUT_S = 5.0
 
@@ -30,10 +32,15 @@ def controller() -> None:
 @click.option(
     "--idle-exit", type=click.FloatRange(0), metavar="SEC", help="End after this long idle; 0: never."
 )
-def start(foreground: bool, idle_exit: float | None) -> None:
+@click.option("--machine-wide", is_flag=True, help="For all users of this machine; needs root.")
+def start(foreground: bool, idle_exit: float | None, machine_wide: bool) -> None:
     """Start the controller unless one runs."""
-    where = runtime()
+    where = machine_runtime() if machine_wide else runtime()
     options = [] if idle_exit is None else ["--idle-exit", f"{idle_exit:g}"]
+    if machine_wide or where.machine_wide:
+        options.append("--machine-wide")
+        if os.geteuid() != 0:
+            raise NotPermitted("controller start", "this one is root's", "systemctl start gshare")
     if controller_lives(where.lock):
         click.echo(f"a controller runs already: pid {controller_pid(where.lock)}")
     elif foreground:
@@ -51,7 +58,7 @@ def stop(as_json: bool) -> None:
     reply = client.ask(Stop())
     assert isinstance(reply, Stopping)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while controller_lives(client.runtime.lock):
+    while lives(client.runtime):
         if time.monotonic() > deadline:
             raise ControllerUnreachable(
                 "controller", f"pid {reply.pid} does not end", f"kill -9 {reply.pid} is safe"
@@ -63,5 +70,25 @@ def stop(as_json: bool) -> None:
         click.echo(f"controller stopped: pid {reply.pid}")
 
 
+@controller.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show which controller runs, and for whom."""
+    client = Client(start=False)
+    reply = client.ask(GetStatus())
+    assert isinstance(reply, Status)
+    if as_json:
+        print_json(reply)
+        return
+    about = reply.controller
+    whose = "of all users" if client.runtime.machine_wide else "of your own"
+    click.echo(
+        f"controller {whose}: pid {about.pid}, version {about.version}, protocol {about.protocol}, "
+        f"ABI {about.abi}, {reply.tenants} tenants with {reply.processes} processes, socket {about.socket}"
+    )
+
+
 controller.add_command(check_config)
+controller.add_command(install)
+controller.add_command(upgrade)
 controller.add_command(reload)

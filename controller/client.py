@@ -22,6 +22,9 @@ ATTEMPTS = 3
 
 POLL_MS = 100
 
+RESTART_S = 3.0
+"""The machine's controller may be on its way back: it is upgraded, or was killed."""
+
 
 class Client:
     """A way to ask the controller of one runtime directory."""
@@ -48,6 +51,11 @@ class Client:
 
     def _start_one(self) -> None:
         if self.runtime.machine_wide:
+            deadline = time.monotonic() + RESTART_S
+            while time.monotonic() < deadline:
+                if lives(self.runtime):
+                    return
+                time.sleep(0.02)
             raise ControllerUnreachable(
                 "the machine's controller",
                 "does not run",

@@ -18,6 +18,7 @@ from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
 from gshare.controller.gatekeeper import Gatekeeper, guard, sender
 from gshare.controller.identity import Credentials, Peer
+from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
 from gshare.controller.permits import permitted
 from gshare.controller.picture import picture
@@ -122,6 +123,7 @@ class Server:
             self.registry.tenants.apportioner.lender.start()
             self._listen_to_keeper()
             ready()
+            notify(READY)
             await web.open_configured(self.site)
             letting_in = asyncio.create_task(gatekeeper.serve())
             receiving = asyncio.create_task(self._receive(requests))
@@ -137,6 +139,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         finally:
+            notify(STOPPING)
             signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
             self.site.close()
             events.close()  # not the context's own kind of socket: it would wait for it for ever
@@ -325,6 +328,7 @@ class Server:
         idle_since_ns, asked = now_ns(), 0
         while True:
             await asyncio.sleep(TICK_S)
+            notify(ALIVE)
             tenants.sweep()
             tenants.reconsider()
             for name in tenants.by_name:
