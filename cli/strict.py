@@ -18,6 +18,7 @@ from gshare.cli import kernel
 from gshare.cli.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
 from gshare.controller.errors import GshareError, UsageError
 from gshare.shim import LIBRARY
+from gshare.shim.layout import HANDOVER_SOCKET
 
 SELF = "/run/gshare/self"
 """Where a confined program finds its tenant's directory."""
@@ -47,7 +48,7 @@ class User(NamedTuple):
 
 def confined() -> bool:
     """Whether this process is in strict mode already."""
-    return os.path.exists(f"{SELF}/limits")
+    return any(os.path.exists(f"{SELF}/{name}") for name in ("limits", HANDOVER_SOCKET))
 
 
 def user(named: str | None) -> User | None:

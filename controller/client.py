@@ -52,7 +52,7 @@ class Client:
     def _start_one(self) -> None:
         if self.runtime.machine_wide:
             deadline = time.monotonic() + RESTART_S
-            while time.monotonic() < deadline:
+            while self._start and time.monotonic() < deadline:
                 if lives(self.runtime):
                     return
                 time.sleep(0.02)

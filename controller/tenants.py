@@ -163,11 +163,11 @@ class Tenants:
         """The live processes of every tenant: those that run was, their children, and who holds a slot."""
         found = {name: set(pids) for name, pids in members(self.runtime.tenants).items()}
         for name, tenant in self.by_name.items():
-            pids = found.setdefault(name, set())
-            pids.update(run.pid for run in tenant.runs if run.alive())
+            pids = found.get(name, set())
             pids.update(host_pid(slot) for slot in tenant.files.usage.slots(0))
-        if self.keeping:  # both are what processes say of themselves
-            return {name: {pid for pid in pids if self._may_be_in(name, pid)} for name, pids in found.items()}
+            if self.keeping:  # both are what processes say of themselves
+                pids = {pid for pid in pids if self._may_be_in(name, pid)}
+            found[name] = pids.union(run.pid for run in tenant.runs if run.alive())
         return found
 
     def let_in(self, name: str) -> None:

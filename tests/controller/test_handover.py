@@ -4,7 +4,6 @@ import array
 import fcntl
 import mmap
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -153,35 +152,13 @@ def limit_bytes(path: str) -> int | None:
 @needs_root
 def test_a_keeper_that_is_killed_is_replaced(machine: Everybodys, alice: tuple[User, str]) -> None:
     user, path = alice
-    (keeper,) = keepers(machine)
+    (keeper,) = machine.keepers()
     os.kill(keeper, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while keeper in keepers(machine) or not keepers(machine):
+    while keeper in machine.keepers() or not machine.keepers():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert user.call(take_numbers, path) == (0, MOST)
-
-
-def keepers(machine: Everybodys) -> list[int]:
-    """The machine's keepers."""
-    found = subprocess.run(
-        ["pgrep", "-f", "gshare.controller.keeper"], capture_output=True, text=True, check=False
-    )
-    socket_name = f" {machine.runtime.keeper}"
-    inodes = {
-        line.split()[6]
-        for line in Path("/proc/net/unix").read_text().splitlines()
-        if line.endswith(socket_name)
-    }
-    pids = []
-    for pid in map(int, found.stdout.split()):
-        try:
-            links = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-        except OSError:
-            continue
-        if any(f"socket:[{inode}]" in links for inode in inodes):
-            pids.append(pid)
-    return pids
 
 
 # -------- places in the activity file --------
@@ -212,17 +189,7 @@ def test_no_user_can_take_all_places() -> None:
 
 @pytest.fixture(scope="module")
 def program(machine: Everybodys) -> list[str]:
-    """One that every user can read, as they can the libraries beside it."""
-    folder = machine.runtime.directory.parent / "lib"
-    folder.mkdir()
-    for library in (LIBRARY, LIBRARY.parent / "sim" / "libcuda.so.1"):
-        shutil.copy(library, folder)
-    source = Path(__file__).parents[1] / "programs" / "somebody.c"
-    build = ["cc", "-o", str(folder / "somebody"), str(source), str(folder / "libcuda.so.1")]
-    subprocess.run([*build, f"-Wl,-rpath,{folder}"], check=True)
-    for entry in (folder, *folder.iterdir()):
-        entry.chmod(0o755)
-    return [str(folder / "somebody")]
+    return machine.program("somebody.c")
 
 
 def run_as(uid: int, machine: Everybodys, directory: str, command: list[str]) -> tuple[list[list[int]], str]:
@@ -275,7 +242,7 @@ def test_nobody_waits_long_for_a_keeper_that_does_not_answer(
 ) -> None:
     """Then the limits cannot be applied, and the program does not get the GPU."""
     _, path = alice
-    (keeper,) = keepers(machine)
+    (keeper,) = machine.keepers()
     os.kill(keeper, signal.SIGSTOP)
     try:
         told, errors = run_as(ALICE, machine, str(Path(path).parent), program)

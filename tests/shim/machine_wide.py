@@ -1,12 +1,13 @@
 """A machine-wide controller of a test's own, for real users, over a simulated GPU that all may use."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gshare.controller.client import Client
 from gshare.controller.paths import Runtime
 from gshare.controller.protocol import Admit, GetEvents, Limits, Simulated
 from gshare.controller.units import Memory
-from gshare.shim import sim
+from gshare.shim import LIBRARY, sim
 
 GIB = 1 << 30
 
@@ -60,6 +61,30 @@ class Everybodys:
         """What it answers to a user, or else to us, who administrate."""
         where = str(self.runtime.directory)
         return user.call(ask, where, request) if user else ask(where, request)
+
+    def program(self, source: str) -> list[str]:
+        """One of tests/programs, compiled, where every user can read it and the libraries beside it."""
+        folder = self.runtime.directory.parent / "lib"
+        folder.mkdir(exist_ok=True)
+        for library in (LIBRARY, LIBRARY.parent / "sim" / "libcuda.so.1"):
+            shutil.copy(library, folder)
+        built, programs = folder / Path(source).stem, Path(__file__).parents[1] / "programs"
+        build = ["cc", "-o", str(built), str(programs / source), str(folder / "libcuda.so.1")]
+        subprocess.run([*build, f"-Wl,-rpath,{folder}"], check=True)
+        for entry in (folder, *folder.iterdir()):
+            entry.chmod(0o755)
+        return [str(built)]
+
+    def keepers(self) -> list[int]:
+        """The keepers of this machine; one, but while one takes another's place."""
+        name = f"GSHARE_RUNTIME_DIR={self.runtime.directory}".encode()
+        pids = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if b"gshare.controller.keeper" in (entry / "cmdline").read_bytes():
+                    found = name in (entry / "environ").read_bytes().split(b"\0")
+                    pids += [int(entry.name)] if found else []
+        return pids
 
     def admission(self, tenant: str = "", memory_bytes: int = GIB, **more: Any) -> Admit:
         """A run on the simulated GPU; the pid is a lie, which must not matter."""

@@ -1,0 +1,178 @@
+"""The machine's controller killed, stopped and replaced under load: programs do not notice, nothing is lost."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from machine_wide import GIB, Everybodys, everybodys
+from users import ALICE, User, needs_root, users
+
+from gshare.controller.errors import GshareError
+from gshare.controller.protocol import Change, GetProcesses, GetQuotas, SetLimits, SetQuota
+from gshare.controller.units import Memory
+from gshare.shim import LIBRARY, preload_environment
+
+pytestmark = needs_root
+
+NOTICED_NS = 1_000_000_000
+"""A hundred times what is promised, for a machine that does much else."""
+
+
+class Told(NamedTuple):
+    """What steady.c says at its end."""
+
+    rounds: int
+    failures: int
+    longest_ns: int
+    slow: int
+
+
+@pytest.fixture
+def machine() -> Iterator[Everybodys]:
+    with everybodys() as made:
+        yield made
+
+
+@contextmanager
+def steady(machine: Everybodys, told: list[Told]) -> Iterator[User]:
+    """A program of Alice's that takes and gives back memory throughout; what it says comes last in `told`."""
+    program = machine.program("steady.c")
+    with users((ALICE, ())) as (alice,):
+        directory = machine.ask(machine.admission("train", 4 * GIB), alice).directory
+        library = Path(program[0]).parent / LIBRARY.name
+        with subprocess.Popen(
+            program,
+            env=preload_environment(directory, machine.environment, library=library),
+            user=ALICE, group=ALICE, extra_groups=[], cwd="/",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as running:  # fmt: skip
+            assert running.stdout is not None
+            assert running.stdout.readline() == "ready\n"
+            yield alice
+            told.append(Told(*map(int, running.communicate(timeout=30)[0].split())))
+
+
+class Changes(threading.Thread):
+    """Changes limits and quotas all the time; remembers what it asked for last, and what was agreed to."""
+
+    def __init__(self, machine: Everybodys) -> None:
+        super().__init__(daemon=True)
+        self.machine = machine
+        self.asked = self.agreed = 4
+        self.quotas: set[str] = set()
+        self.ended = False
+
+    def run(self) -> None:
+        number = 0
+        while not self.ended:
+            number += 1
+            self.asked = 2 + number % 7
+            with suppress(GshareError):
+                self.machine.ask(SetLimits(f"train@{ALICE}", Change(memory=Memory(self.asked * GIB, None))))
+                self.agreed = self.asked
+                name = f"team-{number % 50}"
+                self.machine.ask(SetQuota(name, Change(memory=Memory(GIB, None))))
+                self.quotas.add(name)
+
+    def end(self) -> None:
+        self.ended = True
+        self.join(30)
+
+
+def survive(machine: Everybodys, kills: int, seed: int) -> Told:
+    chance = random.Random(seed)
+    told: list[Told] = []
+    with steady(machine, told) as alice:
+        changes = Changes(machine)
+        changes.start()
+        for _ in range(kills):
+            time.sleep(chance.uniform(0, 0.2))
+            machine.restart(signal.SIGKILL)
+        changes.end()
+        rows = machine.ask(GetProcesses(), alice).processes
+        assert {row.memory_limit_bytes for row in rows} <= {changes.agreed * GIB, changes.asked * GIB}
+        assert {row.tenant for row in rows} == {f"train@{ALICE}"}
+        assert changes.quotas <= {quota.tenant for quota in machine.ask(GetQuotas()).quotas}
+        assert changes.quotas
+    assert told[0].rounds > 10
+    assert told[0].failures == 0
+    return told[0]
+
+
+def test_a_controller_that_is_killed_again_and_again_loses_nothing(machine: Everybodys) -> None:
+    assert survive(machine, kills=5, seed=1).longest_ns < NOTICED_NS
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_thousand_kills(machine: Everybodys) -> None:
+    print(survive(machine, kills=1000, seed=2))
+
+
+def stop_for(machine: Everybodys, seconds: float) -> Told:
+    told: list[Told] = []
+    with steady(machine, told) as alice:
+        machine.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        machine.process.send_signal(signal.SIGCONT)
+        assert machine.ask(GetProcesses(), alice).processes
+    assert told[0].failures == 0
+    return told[0]
+
+
+def test_a_controller_that_stands_still_is_not_noticed(machine: Everybodys) -> None:
+    assert stop_for(machine, 0.5).longest_ns < NOTICED_NS
+
+
+@pytest.mark.soak
+def test_ten_seconds_of_standing_still(machine: Everybodys) -> None:
+    print(stop_for(machine, 10))
+
+
+def test_a_tenant_of_another_version_is_left_alone_and_its_name_is_taken(machine: Everybodys) -> None:
+    """As after an upgrade over two versions of shared memory: its programs go on with what they have."""
+    told: list[Told] = []
+    with steady(machine, told) as alice:
+        machine.end(signal.SIGKILL)
+        (limits,) = [
+            link
+            for pid in machine.keepers()
+            for link in Path(f"/proc/{pid}/fd").iterdir()
+            if os.readlink(link).startswith("/memfd:gshare-limits") and os.access(link, os.W_OK)
+        ][:1]
+        with open(limits, "r+b") as file:
+            file.seek(8)
+            file.write(b"\x01\0\0\0")
+        machine.begin()
+        with pytest.raises(GshareError, match="of version 1, where this gshare is of version"):
+            machine.ask(machine.admission("train"), alice)
+        assert machine.ask(machine.admission("other"), alice).tenant == f"other@{ALICE}"
+    assert told[0].failures == 0
+
+
+def test_what_nobody_holds_any_more_is_lost_and_said_to_be(machine: Everybodys) -> None:
+    """Keeper and controller killed together: who runs goes on, nobody joins, nothing is without a limit."""
+    told: list[Told] = []
+    with steady(machine, told) as alice:
+        for pid in (*machine.keepers(), machine.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        machine.process.wait()
+        machine.begin()
+        with pytest.raises(GshareError, match="its memory is lost"):
+            machine.ask(machine.admission("train"), alice)
+    assert told[0].failures == 0
+    deadline = time.monotonic() + 10
+    while True:
+        with users((ALICE, ())) as (alice,), suppress(GshareError):
+            machine.ask(machine.admission("train"), alice)
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

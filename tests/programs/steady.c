@@ -1,0 +1,58 @@
+/* steady.c -- takes and gives back memory until its input ends, then says how that went: rounds, failures, the longest
+ * round, and how many took longer than 10 ms (both in ns). */
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+int cuInit(unsigned);
+int cuDevicePrimaryCtxRetain(void **, int);
+int cuCtxSetCurrent(void *);
+int cuMemAlloc_v2(uint64_t *, size_t);
+int cuMemFree_v2(uint64_t);
+int cuMemGetInfo_v2(size_t *, size_t *);
+
+#define ROUND_PAUSE_NS 200000
+#define LONG_NS        10000000
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+static int round_fails(void)
+{
+    uint64_t pointer;
+    size_t left, total;
+
+    return cuMemAlloc_v2(&pointer, 64 << 20) || cuMemGetInfo_v2(&left, &total) || cuMemFree_v2(pointer);
+}
+
+int main(void)
+{
+    const struct timespec pause = {.tv_nsec = ROUND_PAUSE_NS};
+    struct pollfd input = {.fd = 0, .events = POLLIN};
+    long rounds = 0, failures = 0, slow = 0;
+    int64_t longest_ns = 0;
+    void *context;
+
+    if (cuInit(0) || cuDevicePrimaryCtxRetain(&context, 0) || cuCtxSetCurrent(context))
+        return 1;
+    puts("ready");
+    fflush(stdout);
+    while (!poll(&input, 1, 0)) {
+        int64_t began_ns = now_ns(), took_ns;
+
+        failures += round_fails();
+        took_ns = now_ns() - began_ns;
+        longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
+        slow += took_ns > LONG_NS;
+        rounds++;
+        nanosleep(&pause, NULL);
+    }
+    printf("%ld %ld %lld %ld\n", rounds, failures, (long long)longest_ns, slow);
+    return 0;
+}
