@@ -121,6 +121,7 @@ def test_it_starts_tells_what_it_is_and_stops(machine_wide: Home) -> None:
 @needs_root
 def test_an_upgrade_keeps_programs_and_their_limits(machine_wide: Home) -> None:
     program = machine_wide.allocator("--tenant", "train", "--mem", "2G")
+    program.memory()  # it has begun
     before = machine_wide.gshare("ps", "--json").stdout
     old = controller_pid(machine_wide.run_dir / "controller.lock")
     done = machine_wide.gshare("controller", "upgrade")

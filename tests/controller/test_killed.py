@@ -1,4 +1,4 @@
-"""The machine's controller killed, stopped and replaced under load: programs do not notice, nothing is lost."""
+"""The machine's controller killed, stopped and replaced under load: no program notices, nothing is lost."""
 
 import os
 import random
