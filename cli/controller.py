@@ -54,7 +54,7 @@ def start(foreground: bool, idle_exit: float | None, machine_wide: bool) -> None
 @json_option
 def stop(as_json: bool) -> None:
     """Stop the controller; running tenants keep their limits, and the next controller adopts them."""
-    client = Client(start=False)
+    client = Client(start=False, patient=False)
     reply = client.ask(Stop())
     assert isinstance(reply, Stopping)
     deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -74,7 +74,7 @@ def stop(as_json: bool) -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Show which controller runs, and for whom."""
-    client = Client(start=False)
+    client = Client(start=False, patient=False)
     reply = client.ask(GetStatus())
     assert isinstance(reply, Status)
     if as_json:

@@ -46,7 +46,7 @@ def upgrade() -> None:
 def _status(where: Runtime) -> Status | None:
     """None: it speaks another version of the protocol, or does not answer."""
     with suppress(GshareError):
-        reply = Client(where, start=False).ask(GetStatus())
+        reply = Client(where, start=False, patient=False).ask(GetStatus())
         assert isinstance(reply, Status)
         return reply
     return None

@@ -29,9 +29,11 @@ RESTART_S = 3.0
 class Client:
     """A way to ask the controller of one runtime directory."""
 
-    def __init__(self, where: Runtime | None = None, *, start: bool = True) -> None:
+    def __init__(self, where: Runtime | None = None, *, start: bool = True, patient: bool = True) -> None:
+        """`start`: one of the user's own, where there is none; `patient`: wait for the machine's."""
         self.runtime = where or runtime()
         self._start = start
+        self._patient = patient
 
     def ask(self, request: Request, timeout_s: float = REQUEST_TIMEOUT_S) -> Reply:
         """Send one request and return its reply; raise the error that came instead.
@@ -52,7 +54,7 @@ class Client:
     def _start_one(self) -> None:
         if self.runtime.machine_wide:
             deadline = time.monotonic() + RESTART_S
-            while self._start and time.monotonic() < deadline:
+            while self._patient and time.monotonic() < deadline:
                 if lives(self.runtime):
                     return
                 time.sleep(0.02)
