@@ -26,9 +26,9 @@ LOW_IN_FLIGHT_NS = 500_000
 """The same for low priority, which must give way soon."""
 
 QUANTUM_NS = 10_000_000
-"""How long a turn lasts on average at most: a second is a whole number of periods."""
+"""How long a turn lasts on average, or up to twice that where somebody's would be too short else."""
 
-LEAST_TURN_NS = 4_000_000
+LEAST_TURN_NS = 2_000_000
 SECOND_NS = 1_000_000_000
 
 FLOOR_PPM = 10_000
@@ -129,8 +129,10 @@ def places(guarantees_ppm: Mapping[int, int]) -> tuple[int, list[tuple[int, int]
     The places fill the period, whatever the guarantees add up to, and none is too short for anything.
     A second is a whole number of periods, so that any second has the same of each.
     """
-    count = len(guarantees_ppm)
-    period_ns = SECOND_NS // -(-SECOND_NS // (QUANTUM_NS * count))
+    count, smallest = len(guarantees_ppm), max(min(guarantees_ppm.values()), 1)
+    fair_ns = LEAST_TURN_NS * sum(guarantees_ppm.values()) // smallest
+    wanted_ns = min(max(fair_ns, QUANTUM_NS * count), 2 * QUANTUM_NS * count)
+    period_ns = SECOND_NS // -(-SECOND_NS // wanted_ns)
     least_ns = min(LEAST_TURN_NS, period_ns // (2 * count))
     lengths: dict[int, int] = {}
     open_ = dict(guarantees_ppm)

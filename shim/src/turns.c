@@ -204,7 +204,7 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
             return 0;
     } else if (place == others->own) {
         rests = here->rests_until_ns == until_ns;
-    } else if (running && others_ns == 0 && may_go_on(device, here, others, wish)) {
+    } else if (running && others->busy_until_ns <= now_ns && may_go_on(device, here, others, wish)) {
         return 0;
     }
     others->ready[others->own] = !rests || !others->any;

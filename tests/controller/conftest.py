@@ -21,6 +21,8 @@ from gshare.controller.registry import Registry
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants
 
+from .virtual import share_program, virtual  # noqa: F401
+
 settings.register_profile("busy host", deadline=None)
 settings.load_profile("busy host")
 
