@@ -7,7 +7,7 @@ import click
 
 from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
-from gshare.cli.render import NOTHING, print_json
+from gshare.cli.render import NOTHING, print_json, printable
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.follow import ALL, follow, latest
@@ -51,7 +51,8 @@ def line_of(event: Event) -> str:
     at = datetime.fromtimestamp(event["time_ns"] / 1e9)
     day = "" if at.date() == datetime.now().date() else f"{at:%Y-%m-%d} "
     tell = _TELL.get(event["what"])
-    return f"{day}{at:%H:%M:%S} {event['tenant'] or NOTHING} {tell(event) if tell else event['what']}"
+    line = f"{day}{at:%H:%M:%S} {event['tenant'] or NOTHING} {tell(event) if tell else event['what']}"
+    return printable(line)
 
 
 def _refused(event: Event) -> str:
@@ -83,6 +84,12 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "unmanaged": lambda event: (
         f"pid {event['pid']} uses GPU {event['uuid']} without gshare: {event['command']}"
     ),
+    "forbidden": lambda event: (
+        f"uid {event['uid']}, pid {event['pid']}: {event['request']} refused: {event['why']}"
+    ),
+    "forbidden-lost": lambda event: f"uid {event['uid']} was refused {event['count']} more times",
+    "queued": lambda event: f"pid {event['pid']} waits to be let in: {event['why']}",
+    "dequeued": lambda event: f"pid {event['pid']} does not wait any more",
     "refusals-lost": lambda event: f"was refused {event['count']} more times, too fast to be told",
 }
 """How kinds are told; others by their name."""

@@ -24,13 +24,18 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.encode(value).decode())
 
 
+def printable(text: str) -> str:
+    """What a process calls itself, without what a terminal would take for commands."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns; the last one is cut to the width of a terminal, and whole elsewhere."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
     width = _terminal_width()
     for number, row in enumerate((header, *rows)):
         cells = [cell.ljust(size) for cell, size in zip(row, widths, strict=False)]
-        line = "  ".join([*cells, row[-1]]).rstrip()[:width]
+        line = printable("  ".join([*cells, row[-1]]).rstrip())[:width]
         click.echo(click.style(line, bold=number == 0))
 
 

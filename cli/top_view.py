@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from gshare.cli.render import NOTHING, gpu
+from gshare.cli.render import NOTHING, gpu, printable
 from gshare.cli.share_table import asked, duration, percent, shortened
 from gshare.cli.top_model import Model, TenantRow
 from gshare.controller.replies import DeviceUse, Unmanaged
@@ -161,11 +161,6 @@ def _status(model: Model) -> Text:
 def count(number: int, what: str) -> str:
     """As `1 tenant`, `2 tenants`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """What a process calls itself, without what a terminal would take for commands."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def memory_bar(device: DeviceUse, width: int) -> Text:

@@ -290,7 +290,9 @@ class Server:
         """What the page has for a user."""
         who = identity.peer(credentials, self.administrators)
         if not who.administrator and not self.runtime.machine_wide:
-            raise NotPermitted("web page", "is another user's")
+            refusal = NotPermitted("web page", "is another user's")
+            self.forbidden.note(who, "web page", str(refusal), now_ns())
+            raise refusal
         if now_ns() - self._shown.now_ns > SHOWN_NS:
             self._shown = self.top()
         shown = self._shown if who.administrator else self._for(who, self._shown)

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from gshare.cli.events import line_of
+from gshare.cli.render import print_table
+
 from .conftest import Home
 
 GIB = 1 << 30
@@ -126,6 +129,20 @@ def test_help_is_on_stdout(home: Home, command: list[str]) -> None:
     result = home.gshare(*command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("Usage: gshare")
+
+
+def test_no_name_writes_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    event = {
+        "time_ns": 0,
+        "what": "unmanaged",
+        "tenant": "",
+        "pid": 1,
+        "uuid": "GPU-1",
+        "command": "x\x1b[2Jy",
+    }
+    assert line_of(event).endswith("without gshare: x?[2Jy")
+    print_table(("A", "B"), [("a\x1b]0;owned\x07", "\x9b2Jb")])
+    assert capsys.readouterr().out.splitlines()[1] == "a?]0;owned?  ?2Jb"
 
 
 def test_the_version_is_the_packages(home: Home) -> None:
