@@ -26,16 +26,19 @@ class Why(msgspec.Struct, frozen=True, tag="gshare/why/v1", tag_field="schema"):
 
 
 class WholeStatus(Status, frozen=True, kw_only=True, tag="gshare/status/v1", tag_field="schema"):
-    """The controller, and how those fare whom it looks after and who asks may see."""
+    """The controller, and how those fare whom it looks after and who asks may see.
 
-    waiting: int
+    `controller status` leaves these out.
+    """
+
+    waiting: int = 0
     """Tenants that wait for a share, or yield to a priority."""
-    paused: int
-    unmanaged: int
+    paused: int = 0
+    unmanaged: int = 0
     """Processes that use a device without gshare; only administrators are told."""
-    throttled_ns: int
+    throttled_ns: int = 0
     """How long the tenants that run have waited before launches, all threads together."""
-    refused: dict[str, int]
+    refused: dict[str, int] = msgspec.field(default_factory=dict)
     """Calls of the tenants that run, by cause."""
 
 

@@ -32,6 +32,7 @@ PRINTED = {
     "quota set": "gshare/quota/v1",
     "quota show": "gshare/quota/v1",
     "quota rm": "gshare/quota/v1",
+    "controller status": "gshare/status/v1",
     "controller check-config": "gshare/config/v1",
     "controller reload": "gshare/config/v1",
     "controller stop": "gshare/stop/v1",

@@ -125,6 +125,7 @@ def test_what_is_printed_is_what_they_say(home: Home) -> None:
     printed("doctor")
     empty = home.folder / "gshare.toml"
     empty.write_text("")
+    printed("controller status")
     printed("controller check-config", str(empty))
     printed("controller stop")
     printed("sim stop")
