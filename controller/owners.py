@@ -1,7 +1,7 @@
 """Whose a process is: the tenant that it, or what it descends from, was started in."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gshare.controller.processes import TENANT_DIR_VARIABLE
@@ -15,9 +15,15 @@ OTHERS = None
 """Another controller's, or what this one started for itself."""
 
 
-def owner(pid: int, tenants: Path, runs: Mapping[int, str]) -> str | None:
+def owner(
+    pid: int,
+    tenants: Path,
+    runs: Mapping[int, str],
+    may_be_in: Callable[[str, int], bool] = lambda tenant, pid: True,
+) -> str | None:
     """The tenant's name, NOBODY or OTHERS; `runs` are the processes that `gshare run` became.
 
+    A process says itself whose it is, and is not believed where it may not be that tenant's.
     Who has dropped the variable that names the tenant's folder is known by its ancestors.
     """
     for _ in range(MOST_ANCESTORS):
@@ -26,8 +32,10 @@ def owner(pid: int, tenants: Path, runs: Mapping[int, str]) -> str | None:
         if pid in runs:
             return runs[pid]
         folder = _tenant_folder(pid)
-        if folder:
-            return folder.name if folder.parent == tenants else OTHERS
+        if folder and folder.parent != tenants:
+            return OTHERS
+        if folder and may_be_in(folder.name, pid):
+            return folder.name
         pid = _parent(pid)
         if pid <= 1:
             break

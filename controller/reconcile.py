@@ -125,7 +125,7 @@ class Reconciler:
 
     def _owner(self, pid: int) -> str | None:
         runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
-        return owner(pid, self._tenants.runtime.tenants, runs)
+        return owner(pid, self._tenants.runtime.tenants, runs, self._tenants.may_be_in)
 
     def _settle(self, place: Place, sample: Sample) -> None:
         name, uuid = place

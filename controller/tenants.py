@@ -165,8 +165,7 @@ class Tenants:
         for name, tenant in self.by_name.items():
             pids = found.get(name, set())
             pids.update(host_pid(slot) for slot in tenant.files.usage.slots(0))
-            if self.keeping:  # both are what processes say of themselves
-                pids = {pid for pid in pids if self._may_be_in(name, pid)}
+            pids = {pid for pid in pids if self.may_be_in(name, pid)}  # both are what they say of themselves
             found[name] = pids.union(run.pid for run in tenant.runs if run.alive())
         return found
 
@@ -178,7 +177,10 @@ class Tenants:
     def _owned(self, name: str, owner_uid: int) -> Ownership:
         return self.ownership(name) or Ownership(owner_uid)
 
-    def _may_be_in(self, name: str, pid: int) -> bool:
+    def may_be_in(self, name: str, pid: int) -> bool:
+        """Whether a process that says so can be a tenant's; on a user's own controller all are the user's."""
+        if self.keeping is None:
+            return True
         try:
             uid = os.stat(f"/proc/{pid}").st_uid
         except OSError:

@@ -99,3 +99,9 @@ def test_who_has_ended_is_nobodys(ask: Callable[..., str | None]) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     assert ask(ended.pid) == NOBODY
+
+
+def test_who_may_not_be_in_the_tenant_it_names_is_nobodys(start: Start) -> None:
+    pid, _ = start(tenant_dir=str(TENANTS / "team"))
+    assert owner(pid, TENANTS, {}, lambda tenant, pid: tenant != "team") in (NOBODY, OTHERS)
+    assert owner(pid, TENANTS, {}) == "team"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,7 @@ from gshare.controller.protocol import (
     Stop,
 )
 from gshare.controller.units import Memory
+from gshare.shim import TENANT_DIR_VARIABLE
 
 pytestmark = needs_root
 
@@ -153,6 +155,22 @@ def test_owners_stay_owners_over_a_restart(two: tuple[User, User], machine: Ever
     assert machine.ask(GetProcesses(), bob).processes == []
     with pytest.raises(NotPermitted):
         machine.ask(Pause(f"train@{ALICE}", True), bob)
+
+
+def test_who_says_to_be_in_anothers_tenant_is_not_believed(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    """Neither its processes nor what they take are charged to somebody else."""
+    alice, _ = two
+    directory = f"{machine.runtime.tenants}/train@{ALICE}"
+    environment = {**machine.environment, TENANT_DIR_VARIABLE: directory}
+    for uid, believed in ((BOB, False), (ALICE, True)):
+        with subprocess.Popen(
+            ["sleep", "60"], env=environment, user=uid, group=uid, extra_groups=[], cwd="/"
+        ) as sleeping:
+            rows = machine.ask(GetProcesses(), alice).processes
+            assert (sleeping.pid in {row.pid for row in rows}) == believed
+            sleeping.kill()
 
 
 def test_others_reach_the_sockets_and_nothing_else(machine: Everybodys) -> None:
