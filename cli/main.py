@@ -29,6 +29,7 @@ COMMANDS = {
     "pause": "Stop what a tenant does on the GPU.",
     "resume": "Let it go on.",
     "quota": "Permanent quotas: set, show, rm.",
+    "queue": "Show who waits to be let in, and why.",
     "controller": "Start and stop the controller by hand.",
     "sim": "The simulated GPU: start, stat, stop.",
     "completion": "Print a script for completion in a shell.",
@@ -38,9 +39,6 @@ COMMANDS = {
     "bench": "Measure what gshare costs.",
 }
 """Each command is a module of gshare.cli; the click command there has the same name, or is called COMMAND."""
-
-NOT_YET = {"--wait"}
-"""Options of `run` that are designed and not built: they get an answer of their own."""
 
 
 class Commands(click.Group):
@@ -103,9 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _usage_error(given: Sequence[str], error: click.ClickException) -> UsageError:
     """What click says, as one line of ours."""
     command = " ".join(["gshare", *(word for word in given[:1] if word in COMMANDS)])
-    name = getattr(error, "option_name", "") or ""
-    if given[:1] == ["run"] and name in NOT_YET:
-        return UsageError(name, "not supported yet", "gshare run --help")
     return UsageError(
         command.removeprefix("gshare ") or "gshare", error.format_message(), f"{command} --help"
     )

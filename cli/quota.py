@@ -5,7 +5,8 @@ import click
 from gshare.cli.options import change, json_option, limit_options
 from gshare.cli.render import print_json, print_quotas
 from gshare.controller.client import ADMISSION_TIMEOUT_S, Client
-from gshare.controller.protocol import GetQuotas, RemoveQuota, Request, SetQuota
+from gshare.controller.errors import NoSuchThing
+from gshare.controller.protocol import Change, GetQuotas, RemoveQuota, Request, SetQuota
 from gshare.controller.replies import Quotas
 from gshare.controller.units import parse_tenant
 
@@ -17,11 +18,31 @@ def quota() -> None:
 
 @quota.command("set")
 @limit_options
+@click.option("--reserve/--no-reserve", default=None, help="Keep its guarantees free while it does not run.")
+@click.option("--owner", metavar="USER", help="Whose it is.")
+@click.option("--members", metavar="USER|@GROUP,...", help="Who else may run in it; none: nobody.")
 @json_option
 @click.argument("name", metavar="NAME")
-def set_quota(name: str, as_json: bool, **wanted: str | None) -> None:
+def set_quota(
+    name: str,
+    reserve: bool | None,
+    owner: str | None,
+    members: str | None,
+    as_json: bool,
+    **wanted: str | None,
+) -> None:
     """Write a quota down; a tenant that runs gets it at once.  `none` takes a limit away."""
-    _ask(SetQuota(parse_tenant(name, "quota set"), change(**wanted)), as_json)
+    parse_tenant(name, "quota set")
+    only_people = (reserve, owner, members) != (None, None, None)
+    nothing = only_people and all(text is None for text in wanted.values())
+    request = SetQuota(
+        name,
+        Change() if nothing else change(**wanted),
+        None if owner is None else _uid(owner),
+        None if members is None else _members(members),
+        reserve,
+    )
+    _ask(request, as_json)
 
 
 @quota.command("show")
@@ -38,6 +59,24 @@ def show_quota(name: str, as_json: bool) -> None:
 def remove_quota(name: str, as_json: bool) -> None:
     """Forget a quota, and print what it was; a tenant that runs keeps its limits until it ends."""
     _ask(RemoveQuota(name), as_json)
+
+
+def _uid(owner: str) -> int:
+    from gshare.controller.identity import user_and_group_ids
+
+    for uid in user_and_group_ids([owner])[0]:
+        return uid
+    raise NoSuchThing(f"--owner {owner}", "no such user", "a name, or a number")
+
+
+def _members(text: str) -> list[str]:
+    from gshare.controller.identity import user_and_group_ids
+
+    members = [] if text == "none" else [member.strip() for member in text.split(",")]
+    for member in members:
+        if not any(user_and_group_ids([member])):
+            raise NoSuchThing(f"--members {member}", "no such user or group", "as alice,@students")
+    return members
 
 
 def _ask(request: Request, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Tables and lines for people; `--json` prints the protocol's own encoding instead."""
 
+import pwd
 import sys
 from collections.abc import Sequence
 
@@ -75,10 +76,13 @@ def print_quotas(quotas: Sequence[Quota]) -> None:
             NOTHING if quota.host_memory_bytes is None else format_size(quota.host_memory_bytes),
             format_rates(quota.copy_bytes_per_s) or NOTHING,
             "yes" if quota.running else "no",
+            "yes" if quota.reserved else "no",
+            quota_people(quota),
         )
         for quota in quotas
     ]
-    print_table(("TENANT", "MEM", "COMPUTE", "PRIORITY", "HOST-MEM", "PCIE", "RUNNING"), rows)
+    header = ("TENANT", "MEM", "COMPUTE", "PRIORITY", "HOST-MEM", "PCIE", "RUNNING", "RESERVED", "WHO")
+    print_table(header, rows)
 
 
 def print_change(change: LimitsSet) -> None:
@@ -150,6 +154,27 @@ def compute(guarantee_ppm: int | None, ceiling_ppm: int | None, weight: int | No
     parts = [] if guarantee_ppm is None else [format_compute(guarantee_ppm, ceiling_ppm)]
     parts += [] if weight is None else [f"weight {weight}"]
     return " ".join(parts) or "no limit"
+
+
+def quota_people(quota: Quota) -> str:
+    """Whose a quota is, and who else may run in it; `configured` where it is written by hand."""
+    owner = [] if quota.owner_uid is None else [user_name(quota.owner_uid)]
+    return ",".join([*owner, *quota.members, *(["(configured)"] if quota.by_hand else [])]) or NOTHING
+
+
+def quantity(size_bytes: int | None, ppm: int | None) -> str:
+    """Memory as it was asked for: an amount, a part of what there is, or nothing."""
+    if ppm is not None:
+        return format_percent(ppm)
+    return NOTHING if size_bytes is None else format_size(size_bytes)
+
+
+def user_name(uid: int) -> str:
+    """What a user is called."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def quota_memory(quota: Quota) -> str:

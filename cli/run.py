@@ -8,13 +8,14 @@ import stat
 import click
 
 from gshare.cli import program as programs
+from gshare.cli import waiting
 from gshare.cli.complete import files, tenants
 from gshare.cli.options import json_option, limit_options, limits
-from gshare.controller.client import ADMISSION_TIMEOUT_S, Client, own_start_ticks
+from gshare.controller.client import Client, own_start_ticks
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
 from gshare.controller.protocol import Admit, Limits, Simulated
 from gshare.controller.replies import Admitted
-from gshare.controller.units import parse_gpus, parse_tenant
+from gshare.controller.units import PLACEMENTS, parse_choice, parse_gpus, parse_tenant, parse_wait
 from gshare.shim import (
     TENANT_DIR_VARIABLE,
     TRACE_LINE_BYTES,
@@ -30,18 +31,22 @@ CONFINED = "/run/gshare/self/limits"
 """There for who runs in strict mode, or in a container that has a tenant."""
 
 
+MAY_STAND_ALONE = ("--sim", "--wait")
+"""Or be `--sim=PROFILE`, `--wait=SEC`."""
+
+
 class PrefixCommand(click.Command):
-    """Options, then a program with arguments of its own; `--sim` may stand alone or be `--sim=PROFILE`."""
+    """Options, then a program with arguments of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give a lone `--sim` an empty value: the next word is not its value, but may be the program."""
+        """Give a lone `--sim` an empty value: the next word may be the program."""
         with_value = {
             name for p in self.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts
         }
         position = 0
         while position < len(args) and args[position].startswith("-") and args[position] != "--":
-            if args[position] == "--sim":
-                args[position] = "--sim="
+            if args[position] in MAY_STAND_ALONE:
+                args[position] += "="
             elif args[position] in with_value:
                 position += 1
             position += 1
@@ -52,11 +57,16 @@ class PrefixCommand(click.Command):
     cls=PrefixCommand,
     context_settings={"allow_interspersed_args": False},
     options_metavar="[OPTIONS] [--]",
-    epilog="Exit code: the program's own; 125 gshare refused or failed, 126 not executable, 127 not found.",
+    epilog="Exit code: the program's own; 124 no room for so long, 125 gshare refused or failed,"
+    " 126 not executable, 127 not found.",
 )
 @limit_options
 @click.option("--share", metavar="F", help="A fraction of the GPU, as 0.3: sets --mem and --compute.")
 @click.option("--gpu", metavar="IDX|UUID,...", help="Only these GPUs; limits hold on each.")
+@click.option(
+    "--placement", metavar="all|best-fit|spread", help="Every GPU, or one: the fullest, the emptiest."
+)
+@click.option("--wait", metavar="[=SEC]", help="Wait until there is room; exit code 124 after SEC.")
 @click.option("--tenant", metavar="NAME", shell_complete=tenants, help="Share the quota of this tenant.")
 @click.option("--sim", metavar="[=PROFILE]", help="On the simulated GPU (h200, a100, l4, t4; h200*2 is two).")
 @click.option("--trace-memory", metavar="FILE", help="Append a line of JSON for every change of a charge.")
@@ -69,6 +79,8 @@ class PrefixCommand(click.Command):
 )
 def run(
     gpu: str | None,
+    placement: str | None,
+    wait: str | None,
     tenant: str | None,
     sim: str | None,
     trace_memory: str | None,
@@ -92,7 +104,10 @@ def run(
     if strict or as_user is not None:
         _be_strict(as_user, strict=strict, dry_run=dry_run)
     program = programs.find(command[0])
-    restricted = bool(asked != Limits() or gpus or tenant or strict)
+    if placement is not None:
+        parse_choice(placement, PLACEMENTS, "--placement")
+    wait_s = None if wait is None else parse_wait(wait)
+    restricted = bool(asked != Limits() or gpus or tenant or placement or strict)
     traced = {} if trace_memory is None else {TRACE_VARIABLE: _ledger(trace_memory, make=not dry_run)}
     environment = own_environment()
     if os.path.exists(CONFINED):
@@ -107,9 +122,17 @@ def run(
     if programs.check_preload(program, limited=restricted or bool(traced)) or dry_run:
         simulated, changes = _simulation(sim)
         request = Admit(
-            os.getpid(), own_start_ticks(), " ".join(command), asked, gpus, tenant or "", simulated, dry_run
+            pid=os.getpid(),
+            start_ticks=own_start_ticks(),
+            command=" ".join(command),
+            limits=asked,
+            gpus=gpus,
+            tenant=tenant or "",
+            simulated=simulated,
+            dry_run=dry_run,
+            placement=placement or "",
         )
-        decision = _decide(request, restricted=restricted or bool(traced) or sim is not None)
+        decision = _decide(request, wait_s, restricted=restricted or bool(traced) or sim is not None)
         if (traced or strict) and not decision.tenant:
             raise GshareError(
                 f"--trace-memory {trace_memory}" if traced else "--strict",
@@ -203,11 +226,11 @@ def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
     return Simulated(machine, profile), environment
 
 
-def _decide(request: Admit, *, restricted: bool) -> Admitted:
+def _decide(request: Admit, wait_s: float | None, *, restricted: bool) -> Admitted:
     """Ask the controller; a run that nothing restricts goes on without one, with one line of warning."""
     try:
         client = Client(start=not request.dry_run)
-        decision = client.ask(request, ADMISSION_TIMEOUT_S)
+        decision = waiting.ask(client, request, wait_s)
     except ControllerUnreachable as error:
         if request.dry_run:
             from gshare.controller.offline import decide
@@ -217,7 +240,6 @@ def _decide(request: Admit, *, restricted: bool) -> Admitted:
             raise
         click.echo(f"gshare: {error}; running unmanaged", err=True)
         return Admitted("", "", False, [])
-    assert isinstance(decision, Admitted)
     return decision
 
 

@@ -7,7 +7,9 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 
+from gshare.controller import configured, settings
 from gshare.controller.adopt import adopt
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
@@ -24,14 +26,13 @@ from gshare.controller.server import Server
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants
 
-IDLE_EXIT_S = 60.0
 IDLE_EXIT_VARIABLE = "GSHARE_IDLE_EXIT_S"
 
 
 def main() -> int:
     """Serve until stopped; exit code 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m gshare.controller")
-    default = os.environ.get(IDLE_EXIT_VARIABLE, IDLE_EXIT_S)  # argparse converts a string by `type`, too
+    default = os.environ.get(IDLE_EXIT_VARIABLE)  # argparse converts a string by `type`, too
     parser.add_argument("--idle-exit", type=float, default=default, metavar="SEC", help="0: never")
     parser.add_argument("--machine-wide", action="store_true", help="for all users of this machine")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
@@ -46,8 +47,8 @@ def main() -> int:
             arguments.ready_fd = -1
 
     try:
-        idle_exit_s = None if arguments.machine_wide else arguments.idle_exit or None
-        asyncio.run(serve(idle_exit_s, lambda: tell("ready"), machine_wide=arguments.machine_wide))
+        said = None if arguments.machine_wide else arguments.idle_exit
+        asyncio.run(serve(said, lambda: tell("ready"), machine_wide=arguments.machine_wide))
     except GshareError as error:
         tell(str(error))
         print(f"gshare: {error}", file=sys.stderr)
@@ -55,7 +56,7 @@ def main() -> int:
     return 0
 
 
-async def serve(idle_exit_s: float | None, ready: Callable[[], None], *, machine_wide: bool) -> None:
+async def serve(said_idle_exit_s: float | None, ready: Callable[[], None], *, machine_wide: bool) -> None:
     """Take the lock, adopt what runs, and serve."""
     os.umask(0o077)
     where = machine_runtime() if machine_wide else runtime()
@@ -80,9 +81,11 @@ async def serve(idle_exit_s: float | None, ready: Callable[[], None], *, machine
         tenants.on_ending = lambda tenant: refusals.collect(tenant, ended=True)
         adopted = adopt(tenants)
         logging.info("controller %d on %s, adopted %s", os.getpid(), where.directory, adopted or "nothing")
-        registry = Registry(tenants, QuotaStore(state), ContextSizes(state), machines)
+        configuration = settings.Settings(settings.path(where), state)
+        registry = Registry(tenants, QuotaStore(state), ContextSizes(state), machines, configuration)
         tenants.ownership = registry.ownership
         reconciler = Reconciler(tenants, occupants, events.add)
+        idle_exit_s = partial(configured.idle_exit_s, said_idle_exit_s, machine_wide=machine_wide)
         await Server(where, registry, events, refusals, reconciler, idle_exit_s).serve(ready)
 
 

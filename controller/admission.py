@@ -11,7 +11,6 @@ from gshare.controller.answers import admitted, check_no_other, no_device
 from gshare.controller.books import Books, People, Subject
 from gshare.controller.budget import Budget, NoRoom, Sees
 from gshare.controller.capacities import Capacities, Known, alone, machine_of
-from gshare.controller.config import PLACEMENTS
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.identity import Peer
@@ -22,7 +21,7 @@ from gshare.controller.quotas import PermanentTenants
 from gshare.controller.replies import Admitted, Granted
 from gshare.controller.settings import Settings
 from gshare.controller.tenants import Tenant, Tenants
-from gshare.controller.units import format_percent, format_size, parse_choice
+from gshare.controller.units import PLACEMENTS, format_percent, format_size, parse_choice
 from gshare.shim import abi
 
 NOTHING_ASKED = Limits()

@@ -1,17 +1,17 @@
 """What is promised to whom, of each GPU and of what each user and group may have, at one moment."""
 
-import grp
 import os
 import pwd
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gshare.controller import policy
+from gshare.controller import identity, policy
 from gshare.controller.budget import Budget, NoRoom, Sees
 from gshare.controller.config import EVERYBODY, Ceiling, Config
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.permanent import Permanent
 from gshare.controller.policy import Capacity, Grant
+from gshare.controller.processes import user_name
 from gshare.controller.protocol import Limits
 from gshare.controller.shares import RANKS
 from gshare.controller.tenants import Tenant
@@ -42,7 +42,7 @@ class People:
         """The ceilings that hold for a user: their own, and those of their groups."""
         found = []
         if config.users:
-            name = _user(uid)
+            name = user_name(uid)
             ceiling = config.users.get(name, config.users.get(str(uid), config.users.get(EVERYBODY)))
             found += [Subject(f"user {name}", ceiling)] if ceiling else []
         if config.groups:
@@ -50,7 +50,7 @@ class People:
             found += [
                 Subject(f"group {name}", ceiling)
                 for name, ceiling in config.groups.items()
-                if _gid(name) in groups
+                if not identity.group_ids([name]).isdisjoint(groups)
             ]
         return found
 
@@ -204,17 +204,3 @@ def reserved(limits: Limits, known: list[Capacity]) -> dict[str, Grant]:
         except GshareError:
             continue
     return found
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _gid(name: str) -> int | None:
-    try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None

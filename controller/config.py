@@ -14,9 +14,6 @@ EVERYBODY = "*"
 
 IDLE_EXIT_S = 60.0
 
-PLACEMENTS = ("all", "best-fit", "spread")
-"""On which GPUs a run is that names none: every one, the fullest one that it fits on, or the emptiest."""
-
 WHAT_TO_DO = ("ignore", "warn", "pause", "stop")
 """What an audit may come to, from nothing to the end of a process."""
 

@@ -12,7 +12,6 @@ import msgspec
 from gshare.controller import host, policy
 from gshare.controller.config import (
     EVERYBODY,
-    PLACEMENTS,
     WHAT_TO_DO,
     Administrators,
     Admission,
@@ -28,6 +27,7 @@ from gshare.controller.replies import Wrong
 from gshare.controller.toml_lines import Lines
 from gshare.controller.units import (
     MODES,
+    PLACEMENTS,
     PRIORITIES,
     MemoryAsked,
     parse_choice,

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,14 +42,33 @@ class Machines:
 
     def __init__(self) -> None:
         self._real: list[Found] = []
+        self._simulated: dict[str, tuple[object, list[Found]]] = {}
 
     def __call__(self, machine: str) -> list[Found]:
-        """List the devices of a machine; the real ones are asked for until there are some, then kept."""
+        """List the devices of a machine; the real ones are asked for until there are some, then kept.
+
+        Those of a simulated machine are looked up once a second: they stay for as long as its file does.
+        """
         if machine != REAL:
-            return simulated_devices(machine)
+            file = _file(machine)
+            if file is None or self._simulated.get(machine, (None, []))[0] != file:
+                self._simulated[machine] = file, simulated_devices(machine)
+            return self._simulated[machine][1]
         if not self._real:
             self._real = real_devices()
         return self._real
+
+
+def _file(machine: str) -> tuple[int, ...] | None:
+    """What tells a simulated machine's file from one that is put in its place, for a second at most.
+
+    None where there is no file.
+    """
+    try:
+        status = os.stat(machine)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, int(time.monotonic())
 
 
 def real_devices() -> list[Found]:

@@ -4,6 +4,10 @@ RUN_REFUSED = 125
 """Exit code of `gshare run` when gshare itself refused or failed: the program was not started."""
 
 
+WAIT_OVER = 124
+"""Exit code of `gshare run --wait=SEC` when there was no room for so long."""
+
+
 class GshareError(Exception):
     """Something the user can act on; printed as `gshare: what: why (hint)`."""
 
@@ -55,6 +59,13 @@ class OverCapacity(GshareError):
     exit_code = 6
 
 
+class WaitedInVain(OverCapacity):
+    """There was no room for as long as somebody wanted to wait."""
+
+    code = "waited"
+    run_exit_code = WAIT_OVER
+
+
 class ProgramNotExecutable(GshareError):
     """The program is there and cannot be run, or cannot be run under a limit."""
 
@@ -78,6 +89,7 @@ _BY_CODE: dict[str, type[GshareError]] = {
         NotPermitted,
         NoSuchThing,
         OverCapacity,
+        WaitedInVain,
         ProgramNotExecutable,
         ProgramNotFound,
     )

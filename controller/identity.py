@@ -34,10 +34,10 @@ def controller_itself() -> Peer:
     return Peer(os.geteuid(), os.getegid(), os.getpid(), frozenset(os.getgroups()), True)
 
 
-def peer(credentials: Credentials, administrators: Collection[int] = ()) -> Peer:
-    """Who has these credentials; root, the controller's own user and the groups named administrate."""
+def peer(credentials: Credentials, administrators: Collection[int] = (), users: Collection[int] = ()) -> Peer:
+    """Who has these credentials; root, the controller's own user, the groups and users named administrate."""
     groups = {credentials.gid, *_groups(credentials)}
-    administrator = credentials.uid in (0, os.geteuid()) or not groups.isdisjoint(administrators)
+    administrator = credentials.uid in (0, os.geteuid(), *users) or not groups.isdisjoint(administrators)
     return Peer(*credentials, frozenset(groups), administrator)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from gshare.controller import settings
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Machines
 from gshare.controller.errors import ControllerUnreachable, GshareError
@@ -26,6 +27,8 @@ def decide(where: Runtime, request: Admit) -> Admitted:
     living = tenants.processes() if tenants.by_name else {}
     tenants.by_name = {name: tenant for name, tenant in tenants.by_name.items() if living[name]}
     state = state_directory()
-    registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines())
+    configuration = settings.Settings(settings.path(where))
+    configuration.start()
+    registry = Registry(tenants, QuotaStore(state), ContextSizes(state), Machines(), configuration)
     asyncio.run(registry.capacities.prepare(request))
     return registry.admit(request)

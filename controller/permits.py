@@ -14,6 +14,7 @@ from gshare.controller.protocol import (
     GetEvents,
     GetMemory,
     GetProcesses,
+    GetQueue,
     GetQuotas,
     GetShares,
     GetStatus,
@@ -25,7 +26,7 @@ from gshare.controller.protocol import (
 )
 from gshare.controller.registry import Registry
 
-ANSWERS_ARE_CUT = (GetStatus, GetProcesses, GetMemory, GetShares, GetTop, GetEvents, GetQuotas)
+ANSWERS_ARE_CUT = (GetStatus, GetProcesses, GetMemory, GetShares, GetTop, GetEvents, GetQueue, GetQuotas)
 """Everybody may ask these: visible.py leaves out of the answers what is not theirs."""
 
 MACHINE_VARIABLE = "SIMGPU_MACHINE"

@@ -82,10 +82,15 @@ def command(pid: int) -> str:
 def user(pid: int) -> str:
     """The name of the process's user, or the number where it has none."""
     try:
-        uid = os.stat(f"/proc/{pid}").st_uid
-        return pwd.getpwuid(uid).pw_name
+        return user_name(os.stat(f"/proc/{pid}").st_uid)
     except OSError:
         return ""
+
+
+def user_name(uid: int) -> str:
+    """What a user is called, or the number where they have no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 

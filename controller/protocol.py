@@ -71,9 +71,9 @@ class Admit(msgspec.Struct, frozen=True, tag="admit", omit_defaults=True):
     simulated: Simulated | None = None
     dry_run: bool = False
     placement: str = ""
-    """One of config.PLACEMENTS; nothing: as configured."""
-    waits: bool = False
-    """Where there is no room: be queued, and ask again."""
+    """One of units.PLACEMENTS; nothing: as configured."""
+    wait_ms: int | None = None
+    """Where there is no room: be queued, have an answer by then at the latest, and ask again."""
     since_ns: int = 0
     """When it began to wait, for a controller that has not seen it yet."""
 
@@ -154,6 +154,10 @@ class RemoveQuota(msgspec.Struct, frozen=True, tag="quota-rm"):
     tenant: str
 
 
+class GetQueue(msgspec.Struct, frozen=True, tag="queue"):
+    """Who waits to be let in, in the order in which they will be tried."""
+
+
 class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """Read the configuration again."""
 
@@ -177,6 +181,7 @@ Request = (
     | SetQuota
     | GetQuotas
     | RemoveQuota
+    | GetQueue
     | Reload
     | Stop
 )

@@ -76,10 +76,10 @@ def let_in(
     now_ns: int,
     patience_ns: int,
     attempt: Callable[[Any_Waiter, Mapping[str, Any_Waiter]], Attempt],
-) -> list[Any_Waiter]:
-    """Try everybody in order; returns those who are not in.
+) -> tuple[list[Any_Waiter], dict[str, Any_Waiter]]:
+    """Try everybody in order; returns those who are not in, and the devices that are kept, with for whom.
 
-    `attempt` is given who is tried, and the devices that are kept, with for whom.
+    `attempt` is given who is tried, and what is kept by then.
     """
     there = list(waiters)
     latest = max(turns.values(), default=0)
@@ -96,4 +96,4 @@ def let_in(
         if waiter.waits and now_ns - waiter.since_ns >= patience_ns:
             for uuid in outcome.nearest:
                 kept.setdefault(uuid, waiter)
-    return left
+    return left, kept

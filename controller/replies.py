@@ -381,6 +381,43 @@ class Quotas(msgspec.Struct, frozen=True, tag="gshare/quota/v1", tag_field="sche
     quotas: list[Quota]
 
 
+class Queued(msgspec.Struct, frozen=True, tag="gshare/queued/v1", tag_field="schema"):
+    """There is no room yet: ask again, at once; `what` and `why` as in a Fault."""
+
+    place: int
+    waiting: int
+    what: str
+    why: str
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Somebody who waits, as who asks may see it."""
+
+    place: int
+    tenant: str
+    """Empty where the run will be a tenant of its own."""
+    pid: int
+    user: str
+    priority: str
+    memory_bytes: int | None
+    memory_ppm: int | None
+    compute_ppm: int | None
+    gpus: list[str]
+    placement: str
+    since_ns: int
+    kept: list[int]
+    """The GPUs that are kept free for it."""
+    why: str
+    command: str
+
+
+class Queue(msgspec.Struct, frozen=True, tag="gshare/queue/v1", tag_field="schema"):
+    """Who waits, in the order in which they are tried."""
+
+    now_ns: int
+    waiting: list[Waiting]
+
+
 class Wrong(msgspec.Struct, frozen=True, order=True):
     """Something wrong in a configuration; line 0 is the whole of it."""
 
@@ -423,6 +460,8 @@ Reply = (
     | LimitsSet
     | Paused
     | Quotas
+    | Queued
+    | Queue
     | Configuration
     | Stopping
 )

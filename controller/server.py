@@ -13,6 +13,8 @@ import zmq.asyncio
 
 from gshare.controller import authority, identity, views, web, wire
 from gshare.controller.charges import charges
+from gshare.controller.config import Config
+from gshare.controller.configured import Configured
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
@@ -28,12 +30,14 @@ from gshare.controller.protocol import (
     GetEvents,
     GetMemory,
     GetProcesses,
+    GetQueue,
     GetQuotas,
     GetShares,
     GetStatus,
     GetTop,
     OpenWeb,
     Pause,
+    Reload,
     RemoveQuota,
     Request,
     SetLimits,
@@ -44,8 +48,9 @@ from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Events, Fault, Reply, Stopping, Top, WebAddress
+from gshare.controller.replies import Admitted, Configuration, Events, Fault, Reply, Stopping, Top, WebAddress
 from gshare.controller.visible import only_visible
+from gshare.controller.waiting import Entry, WaitingRoom
 from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
 
@@ -86,17 +91,18 @@ class Server:
         events: EventLog,
         refusals: Refusals,
         reconciler: Reconciler,
-        idle_exit_s: float | None,
+        idle_exit_s: Callable[[Config], float | None],
     ) -> None:
         self.runtime = runtime
         self.registry = registry
         self.events = events
         self.refusals = refusals
         self.reconciler = reconciler
-        self.idle_exit_s = idle_exit_s
+        self.idle_exit_s: float | None = None
         self.sampler = views.Sampler()
         self.watch = Watch(registry)
-        self.administrators = identity.group_ids([identity.ADMINISTRATORS]) if runtime.machine_wide else ()
+        self.waiting = WaitingRoom(registry.admission, registry.forget_run)
+        self.waiting.on_wait = self._waits
         self.forbidden = Forbidden(events.add)
         events.owner_of = registry.tenants.owners.get
         self.site = web.site(self._shown_to)
@@ -105,6 +111,9 @@ class Server:
         self._stopping = asyncio.Event()
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle_exit_s = idle_exit_s
+        Configured(registry, events.add, self._configured)
+        registry.settings.start()
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Answer requests until stopped or idle; `ready` is called once clients are heard."""
@@ -117,6 +126,7 @@ class Server:
             self.events.on_event = self._publish
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.registry.settings.reload)
             for tenant in self.registry.tenants.by_name.values():
                 for run in tenant.runs:
                     self._watch(run.pid)
@@ -148,7 +158,7 @@ class Server:
 
     def _admits(self, domain: str, credentials: Credentials) -> bool:
         """Whether a user may connect: to a controller of one's own nobody else may, nor all to the events."""
-        who = identity.peer(credentials, self.administrators)
+        who = identity.peer(credentials, *self.administrators)
         return who.administrator or (self.runtime.machine_wide and domain == REQUESTS)
 
     def _listen_to_keeper(self) -> None:
@@ -158,7 +168,7 @@ class Server:
         self._heard = keeping.fileno()
 
         def refused(tenant: str, credentials: Credentials) -> None:
-            who = identity.peer(credentials, self.administrators)
+            who = identity.peer(credentials, *self.administrators)
             self.forbidden.note(
                 who, "handover", f"tenant {tenant}: uid {who.uid} may not run in it", now_ns()
             )
@@ -193,18 +203,23 @@ class Server:
             frames = await requests.recv_multipart(copy=False)
             credentials = sender(frames[-1])
             if len(frames) == 2 and credentials:  # which connection, and what is asked
-                who = identity.peer(credentials, self.administrators)
-                task = asyncio.create_task(self._answer(requests, who, *(frame.bytes for frame in frames)))
+                who = identity.peer(credentials, *self.administrators)
+                go_on = asyncio.get_running_loop().create_future()
+                client, data = (frame.bytes for frame in frames)
+                task = asyncio.create_task(self._answer(requests, who, client, data, go_on))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-                await asyncio.wait({task}, timeout=QUICK_S)
+                await asyncio.wait({task, go_on}, timeout=QUICK_S, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _answer(self, requests: zmq.asyncio.Socket, who: Peer, client: bytes, data: bytes) -> None:
+    async def _answer(
+        self, requests: zmq.asyncio.Socket, who: Peer, client: bytes, data: bytes, go_on: asyncio.Future[None]
+    ) -> None:
+        """Answer one request; `go_on` is done where others are not to wait for that."""
         message, reply, asked = 0, None, ""
         try:
             message, request = wire.unpack_request(data)
             asked = type(request).__name__
-            reply = await self._carry_out(request, who)
+            reply = await self._carry_out(request, who, go_on)
             if not who.administrator:
                 reply = self._for(who, reply)
         except BadMessage as error:
@@ -234,16 +249,17 @@ class Server:
 
         return only_visible(reply, sees)
 
-    async def _carry_out(self, request: Request, who: Peer) -> Reply:
+    async def _carry_out(self, request: Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         registry = self.registry
         request = permitted(who, request, registry)
         if isinstance(request, Admit):
-            return await self._admit(request, who)
+            return await self._admit(request, who, go_on)
         if isinstance(request, SetLimits | SetQuota):
             if request.change.memory is not None or request.change.memory_on:
                 await registry.capacities.measure(registry.machine_of(request))
+            self.waiting.pump_soon()
             return (
-                registry.set_limits(request)
+                registry.set_limits(request, who)
                 if isinstance(request, SetLimits)
                 else registry.set_quota(request)
             )
@@ -277,9 +293,30 @@ class Server:
         if isinstance(request, GetQuotas):
             return registry.quotas(request)
         if isinstance(request, RemoveQuota):
+            self.waiting.pump_soon()
             return registry.remove_quota(request)
+        if isinstance(request, GetQueue):
+            return self.waiting.shown(who)
+        if isinstance(request, Reload):
+            wrong = registry.settings.reload()
+            return Configuration(str(registry.settings.file), not any(one.fatal for one in wrong), wrong)
         assert isinstance(request, Stop)
         return Stopping(os.getpid())
+
+    def _configured(self, config: Config) -> None:
+        """A configuration was taken over."""
+        groups, users = [identity.ADMINISTRATORS, *config.administrators.groups], config.administrators.users
+        self.administrators: tuple[frozenset[int], ...] = ()
+        if self.runtime.machine_wide:
+            self.administrators = identity.group_ids(groups), identity.user_and_group_ids(users)[0]
+        self.idle_exit_s = self._idle_exit_s(config)
+        self.waiting.pump_soon()
+
+    def _waits(self, what: str, entry: Entry) -> None:
+        request = entry.wish.request
+        why = entry.refusal.why if entry.refusal else ""
+        about = {"uid": entry.user, "pid": request.pid, "command": request.command, "why": why}
+        self.events.add({"what": what, "tenant": request.tenant, **about})
 
     def top(self) -> Top:
         """The machine as it is now."""
@@ -288,7 +325,7 @@ class Server:
 
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""
-        who = identity.peer(credentials, self.administrators)
+        who = identity.peer(credentials, *self.administrators)
         if not who.administrator and not self.runtime.machine_wide:
             refusal = NotPermitted("web page", "is another user's")
             self.forbidden.note(who, "web page", str(refusal), now_ns())
@@ -299,12 +336,15 @@ class Server:
         assert isinstance(shown, Top)
         return shown
 
-    async def _admit(self, request: Admit, who: Peer) -> Reply:
+    async def _admit(self, request: Admit, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         await self.registry.capacities.prepare(request)
-        reply = self.registry.admit(request, who)
-        if reply.tenant and not request.dry_run:
+        if request.dry_run:
+            return self.registry.admit(request, who)
+        self._watch(request.pid)
+        go_on.set_result(None)
+        reply = await self.waiting.admit(request, who)
+        if isinstance(reply, Admitted) and reply.tenant:
             self.registry.tenants.let_in(reply.tenant)
-            self._watch(request.pid)
         return reply
 
     def _watch(self, pid: int) -> None:
@@ -323,6 +363,8 @@ class Server:
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
         self.registry.tenants.sweep()
+        self.waiting.leave_of(pid)
+        self.waiting.pump_soon()
 
     async def _tick(self) -> None:
         """Once a second: clear away what ended, take samples, and leave when there has been nothing to do."""
@@ -331,14 +373,16 @@ class Server:
         while True:
             await asyncio.sleep(TICK_S)
             notify(ALIVE)
+            self.registry.settings.look()
             tenants.sweep()
             tenants.reconsider()
+            self.waiting.pump_soon()
             for name in tenants.by_name:
                 tenants.let_in(name)
             self.sampler.take(tenants.by_name.values(), now_ns())
             self.watch.take(now_ns())
             self._collect()
-            if tenants.by_name or self._tasks or self.site.asked != asked:
+            if tenants.by_name or self._tasks or self.waiting or self.site.asked != asked:
                 idle_since_ns, asked = now_ns(), self.site.asked
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:
                 log.info("idle for %g s", self.idle_exit_s)

@@ -116,6 +116,8 @@ def above(ranks: Mapping[int, int], devices: Iterable[Iterable[int]]) -> dict[in
     `ranks` are by the tenants' indices, `devices` the indices of the tenants on each.
     """
     found: dict[int, set[int]] = {index: set() for index in ranks}
+    if len(set(ranks.values())) <= 1:
+        return found
     for device in devices:
         present = list(device)
         for index in present:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,11 @@ class Tenant:
     owner_uid: int = field(default_factory=os.geteuid)
     grants: dict[str, Grant] = field(default_factory=dict)
     """What it is promised on each device that it may use."""
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each device that it may use, in its own files and in the activity."""
+        return {uuid: row for uuid, row in self.files.rows().items() if uuid in self.grants}
 
     def update(self, *, limits: Limits | None = None, runs: list[Run] | None = None) -> None:
         """Change what is known about the tenant, written down first for a controller that may adopt it."""
@@ -290,14 +295,7 @@ class Tenants:
             self.apportion()
 
     def _parties(self) -> list[Party]:
-        return [
-            Party(
-                tenant.files,
-                tenant.limits,
-                {uuid: row for uuid, row in tenant.files.rows().items() if uuid in tenant.grants},
-            )
-            for tenant in self.by_name.values()
-        ]
+        return [Party(tenant.files, tenant.limits, tenant.rows) for tenant in self.by_name.values()]
 
     def _tell_bound(self) -> None:
         """Tell every tenant how far it has to look for neighbours."""

@@ -3,6 +3,7 @@
 Sizes are bytes, shares are parts per million (ppm), everywhere but in what a person types or reads.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -23,6 +24,7 @@ _SIZE = re.compile(r"(\d+)(?:\.(\d+))?(?:([KMGT])(iB)?)?", re.ASCII | re.IGNOREC
 _DECIMAL_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])B", re.ASCII | re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+)(?:\.(\d+))?(%?)", re.ASCII)
 _FRACTION = re.compile(r"(\d*)\.?(\d*)", re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _WEIGHT = re.compile(r"\d{1,9}", re.ASCII)
 _GPU_INDEX = re.compile(r"\d{1,3}", re.ASCII)
 _GPU_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Fa-f-]{4,36}", re.ASCII)
@@ -204,6 +206,8 @@ def format_rates(rates: Mapping[str, int | None]) -> str:
 
 PRIORITIES = ("high", "normal", "low")
 MODES = ("auto", "concurrent", "turns")
+PLACEMENTS = ("all", "best-fit", "spread")
+"""On which GPUs a run is: on every one, or on one, the fullest where it fits, or the emptiest."""
 
 
 def parse_choice(text: str, choices: tuple[str, ...], option: str) -> str:
@@ -227,6 +231,15 @@ def parse_fraction(text: str, option: str = "--share") -> int:
     if not 0 < ppm <= FULL_PPM:
         raise UsageError(what, "a fraction must be above 0 and at most 1", "as 0.3")
     return ppm
+
+
+def parse_wait(text: str, option: str = "--wait") -> float:
+    """Parse how many seconds to wait; nothing is for ever."""
+    if not text:
+        return math.inf
+    if not _SECONDS.fullmatch(text):
+        raise UsageError(f"{option} {text}", "not a number of seconds", "as --wait=60, or --wait alone")
+    return float(text)
 
 
 def parse_gpus(text: str, option: str = "--gpu") -> list[str]:

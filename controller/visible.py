@@ -15,6 +15,8 @@ from gshare.controller.replies import (
     MemoryUse,
     Paused,
     Processes,
+    Queue,
+    Queued,
     Quotas,
     Reply,
     Shares,
@@ -28,7 +30,7 @@ from gshare.controller.replies import (
 SOMEBODY = "(another user's)"
 """In the place of a tenant's name where one has to be told that there is somebody."""
 
-CONCERN_WHO_ASKED = (Fault, Admitted, Events, LimitsSet, Paused, Stopping, WebAddress)
+CONCERN_WHO_ASKED = (Fault, Admitted, Queued, Queue, Events, LimitsSet, Paused, Stopping, WebAddress)
 
 Sees = Callable[[str], bool]
 """Whether a tenant of this name is theirs to see."""

@@ -58,7 +58,8 @@ RUN = (
     ),
     (["--priority", "urgent"], "--priority urgent: not one of high, normal and low"),
     (["--mode", "turn"], "--mode turn: not one of auto, concurrent and turns"),
-    (["--wait"], "--wait: not supported yet (gshare run --help)"),
+    (["--wait=long"], "--wait long: not a number of seconds (as --wait=60, or --wait alone)"),
+    (["--placement", "here"], "--placement here: not one of all, best-fit and spread"),
     (["--nonsense"], "run: No such option '--nonsense'. (gshare run --help)"),
     (["--json"], "run --json: the output is the program's (with --dry-run it prints the decision)"),
 )

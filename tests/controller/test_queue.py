@@ -70,7 +70,7 @@ class Machine:
             came.append(asked)
             return queue.Attempt(True)
 
-        left = queue.let_in(waiting, self.turns, now_ns, PATIENCE_NS, attempt)
+        left, _ = queue.let_in(waiting, self.turns, now_ns, PATIENCE_NS, attempt)
         for (budget,) in self.budgets.values():
             assert sum(grant.memory_bytes or 0 for grant in budget.held.values()) <= WHOLE
             assert budget.promised_memory_bytes <= WHOLE
