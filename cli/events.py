@@ -84,20 +84,15 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "unmanaged": lambda event: (
         f"pid {event['pid']} uses GPU {event['uuid']} without gshare: {event['command']}"
     ),
-<<<<<<< /tmp/quota/head/cli/events.py
-    "queued": lambda event: f"pid {event['pid']} waits to be let in: {event['why']}",
-    "dequeued": lambda event: f"pid {event['pid']} does not wait any more",
-    "configured": lambda event: "; ".join([f"{event['file']} is in force", *event["wrong"]]),
-    "misconfigured": lambda event: "; ".join([f"{event['file']} is not taken over", *event["wrong"]]),
-    "not-configured": lambda event: f"keeps its limits: {event['why']}",
-=======
     "forbidden": lambda event: (
         f"uid {event['uid']}, pid {event['pid']}: {event['request']} refused: {event['why']}"
     ),
     "forbidden-lost": lambda event: f"uid {event['uid']} was refused {event['count']} more times",
     "queued": lambda event: f"pid {event['pid']} waits to be let in: {event['why']}",
     "dequeued": lambda event: f"pid {event['pid']} does not wait any more",
->>>>>>> /tmp/quota/m_t
+    "configured": lambda event: "; ".join([f"{event['file']} is in force", *event["wrong"]]),
+    "misconfigured": lambda event: "; ".join([f"{event['file']} is not taken over", *event["wrong"]]),
+    "not-configured": lambda event: f"keeps its limits: {event['why']}",
     "refusals-lost": lambda event: f"was refused {event['count']} more times, too fast to be told",
 }
 """How kinds are told; others by their name."""
