@@ -66,6 +66,19 @@ while True:
     must("cuGraphExecKernelNodeSetParams", each, node, ctypes.byref(params))
     must("cuGraphLaunch", each, stream)
 """,
+    "a partition of eight SMs": """
+class Resource(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("_padding", ctypes.c_ubyte * 92), ("rest", ctypes.c_ubyte * 48)]
+all_of_it, eight, rest, description, count = Resource(), Resource(), Resource(), u64(), ctypes.c_uint(1)
+must("cuDeviceGetDevResource", 0, ctypes.byref(all_of_it), 1)
+split = [ctypes.byref(each) for each in (eight, count, all_of_it, rest)]
+must("cuDevSmResourceSplitByCount", *split, 0, 8)
+must("cuDevResourceGenerateDesc", ctypes.byref(description), ctypes.byref(eight), 1)
+green = new("cuGreenCtxCreate", description, 0, 1)[1]
+must("cuCtxSetCurrent", new("cuCtxFromGreenCtx", green)[1])
+while True:
+    assert launch(200 * US, 1000, 1, 1024) == 0
+""",
     "a graph that is updated": """
 graphs = {ns: recorded(ns) for ns in (100 * US, 5 * MS)}
 each = made(graphs[100 * US])
@@ -90,6 +103,7 @@ def test_alone(make_virtual_device: Make, name: str) -> None:
     [
         ("launches that the driver refuses", 3),
         ("a thousand graphs", 3),
+        ("a partition of eight SMs", 3),
         ("one function that takes 100 us or 5 ms", 4),
         ("a graph whose kernel is given other parameters", 4),
     ],
