@@ -11,11 +11,12 @@ from gshare.cli.install import install
 from gshare.cli.options import json_option
 from gshare.cli.render import print_json
 from gshare.cli.upgrade import upgrade
+from gshare.controller import remote
 from gshare.controller.client import Client, lives
 from gshare.controller.errors import ControllerUnreachable, NotPermitted
 from gshare.controller.launch import start_controller
 from gshare.controller.lock import controller_lives, controller_pid
-from gshare.controller.paths import machine_runtime, runtime
+from gshare.controller.paths import machine_runtime, runtime, state_directory
 from gshare.controller.protocol import GetStatus, Stop
 from gshare.controller.replies import Status, Stopping
 
@@ -86,6 +87,20 @@ def status(as_json: bool) -> None:
         f"controller {whose}: pid {about.pid}, version {about.version}, protocol {about.protocol}, "
         f"ABI {about.abi}, {reply.tenants} tenants with {reply.processes} processes, socket {about.socket}"
     )
+
+
+@controller.command()
+@click.option("--server", is_flag=True, help="The controller's instead, for who asks it from elsewhere.")
+def key(server: bool) -> None:
+    """Print your public key, made when there is none: an administrator elsewhere lets it in."""
+    if server:
+        where = runtime()
+        if where.machine_wide and os.geteuid() != 0:
+            raise NotPermitted("controller key --server", "only root reads it", "ask an administrator")
+        folder = state_directory(machine_wide=where.machine_wide)
+    else:
+        folder = remote.client_folder()
+    click.echo(remote.public_of(remote.own_key(folder)).hex())
 
 
 controller.add_command(check_config)

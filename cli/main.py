@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -74,8 +75,11 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gshare", prog_name="gshare")
-def gshare() -> None:
+@click.option("--host", metavar="tcp://NAME:PORT#KEY", help="Ask another machine's controller.")
+def gshare(host: str | None) -> None:
     """Share one GPU between programs under memory and compute limits that hold."""
+    if host is not None:
+        os.environ["GSHARE_HOST"] = host
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

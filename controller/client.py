@@ -1,7 +1,9 @@
 """Asks the controller, and starts one where there is none.  Every `gshare run` pays for what this imports."""
 
+import os
 import socket
 import time
+from types import ModuleType
 
 import zmq
 
@@ -22,6 +24,9 @@ ATTEMPTS = 3
 
 POLL_MS = 100
 
+HOST_VARIABLE = "GSHARE_HOST"
+"""Names another machine's controller: see remote.py."""
+
 RESTART_S = 3.0
 """The machine's controller may be on its way back: it is upgraded, or was killed."""
 
@@ -31,6 +36,8 @@ class Client:
 
     def __init__(self, where: Runtime | None = None, *, start: bool = True, patient: bool = True) -> None:
         """`start`: one of the user's own, where there is none; `patient`: wait for the machine's."""
+        host = os.environ.get(HOST_VARIABLE) if where is None else None
+        self._host = _remote().parse_host(host) if host else None
         self.runtime = where or runtime()
         self._start = start
         self._patient = patient
@@ -42,7 +49,7 @@ class Client:
         """
         deadline = time.monotonic() + timeout_s
         for message in range(1, ATTEMPTS + 1):
-            if not lives(self.runtime):
+            if not self._lives():
                 self._start_one()
             reply = self._ask_once(message, request, deadline)
             if isinstance(reply, Fault):
@@ -50,6 +57,10 @@ class Client:
             if reply is not None:
                 return reply
         raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.log}")
+
+    def _lives(self) -> bool:
+        """Another machine's is asked as if it did: whether it does shows in its answer."""
+        return self._host is not None or lives(self.runtime)
 
     def _start_one(self) -> None:
         if self.runtime.machine_wide:
@@ -77,11 +88,14 @@ class Client:
             asking.setsockopt(zmq.LINGER, 0)
             asking.setsockopt(zmq.RECONNECT_IVL, 10)
             asking.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REPLY_BYTES)
-            asking.connect(f"ipc://{self.runtime.socket}")
+            if self._host:
+                _remote().protect_client(asking, self._host)
+                asking.setsockopt(zmq.RECONNECT_IVL, 100)
+            asking.connect(self._host.address if self._host else f"ipc://{self.runtime.socket}")
             asking.send(wire.pack(message, request))
             while time.monotonic() < deadline:
                 if not asking.poll(POLL_MS):
-                    if not lives(self.runtime):
+                    if not self._lives():
                         return None
                     continue
                 try:
@@ -91,6 +105,12 @@ class Client:
                     raise GshareError("controller", str(error), hint) from None
                 if number == message:
                     return reply
+        if self._host:
+            raise ControllerUnreachable(
+                self._host.address,
+                "does not answer",
+                "its administrator has to know your gshare controller key",
+            )
         if self.runtime.machine_wide:
             raise ControllerUnreachable(
                 "the machine's controller", "does not answer", f"see {self.runtime.log}"
@@ -99,6 +119,13 @@ class Client:
         raise ControllerUnreachable(
             "controller", f"pid {pid} does not answer", f"kill -9 {pid} is safe: tenants keep their limits"
         )
+
+
+def _remote() -> ModuleType:
+    """What only who asks another machine pays for."""
+    from gshare.controller import remote
+
+    return remote
 
 
 def lives(where: Runtime) -> bool:

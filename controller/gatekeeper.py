@@ -18,8 +18,14 @@ VERSION = b"1.0"
 LOCAL = "localhost:"
 """What libzmq puts before the credentials of who is on this machine."""
 
+REMOTE = "remote"
+"""The domain of the socket for other machines, where a key is whose it is."""
+
 Admits = Callable[[str, Credentials], bool]
 """Whether a user may connect to the socket of a domain."""
+
+Knows = Callable[[bytes], int | None]
+"""Whose a client's public key is."""
 
 
 def guard(socket: "zmq.Socket[Any]", domain: str) -> None:
@@ -31,8 +37,9 @@ def guard(socket: "zmq.Socket[Any]", domain: str) -> None:
 class Gatekeeper:
     """Answers libzmq for all guarded sockets of a context; to be made before they are bound."""
 
-    def __init__(self, context: zmq.asyncio.Context, admits: Admits) -> None:
+    def __init__(self, context: zmq.asyncio.Context, admits: Admits, knows: Knows = lambda key: None) -> None:
         self._admits = admits
+        self._knows = knows
         self._asked = context.socket(zmq.ROUTER)
         self._asked.setsockopt(zmq.LINGER, 0)
         self._asked.bind(HANDLER)
@@ -43,12 +50,21 @@ class Gatekeeper:
             await self._asked.send_multipart(self._answer(await self._asked.recv_multipart()))
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
-        route, (_, number, domain, address, *_) = frames[:2], frames[2:]
-        credentials = credentials_of(address.decode(errors="replace"))
-        if credentials and self._admits(domain.decode(), credentials):
-            user = address.removeprefix(LOCAL.encode())
-            return [*route, VERSION, number, b"200", b"OK", user, b""]
-        return [*route, VERSION, number, b"400", b"not let in", b"", b""]
+        route, (_, number, domain, address, _, mechanism, *keys) = frames[:2], frames[2:]
+        user = self._user(domain.decode(), address.decode(errors="replace"), mechanism, keys)
+        if user is None:
+            return [*route, VERSION, number, b"400", b"not let in", b"", b""]
+        return [*route, VERSION, number, b"200", b"OK", user.encode(), b""]
+
+    def _user(self, domain: str, address: str, mechanism: bytes, keys: list[bytes]) -> str | None:
+        """What who connects is called in their messages; None: they do not get in."""
+        if domain == REMOTE:
+            uid = self._knows(keys[0]) if mechanism == b"CURVE" and len(keys) == 1 else None
+            return None if uid is None else f"{REMOTE}:{uid}"
+        credentials = credentials_of(address)
+        if mechanism != b"NULL" or credentials is None or not self._admits(domain, credentials):
+            return None
+        return address.removeprefix(LOCAL)
 
 
 def credentials_of(address: str) -> Credentials | None:
@@ -64,3 +80,12 @@ def sender(frame: zmq.Frame) -> Credentials | None:
         return None
     assert isinstance(address, str)
     return credentials_of(address) if address == f"{LOCAL}{user}" else None
+
+
+def remote_sender(frame: zmq.Frame) -> int | None:
+    """The uid that a message from another machine comes from, by the key it was known by."""
+    try:
+        domain, _, uid = str(frame.get("User-Id")).partition(":")
+    except zmq.ZMQError:
+        return None
+    return int(uid) if domain == REMOTE else None

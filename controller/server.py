@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import zmq
 import zmq.asyncio
 
-from gshare.controller import authority, identity, views, web, wire
+from gshare.controller import authority, identity, remote, views, web, wire
 from gshare.controller.charges import charges
 from gshare.controller.config import Config
 from gshare.controller.configured import Configured
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
-from gshare.controller.gatekeeper import Gatekeeper, guard, sender
+from gshare.controller.gatekeeper import REMOTE, Gatekeeper, guard, remote_sender, sender
 from gshare.controller.identity import Credentials, Peer
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
@@ -71,6 +71,9 @@ QUICK_S = 0.02
 """Longer is no answer waited for before the next request is taken, and libzmq takes those in turns from all
 connections: who asks much waits behind themselves."""
 
+NO_GROUP = 65534
+"""Of who asks from another machine."""
+
 REQUESTS, EVENTS = "requests", "events"
 """The sockets, as the gatekeeper knows them."""
 
@@ -119,7 +122,8 @@ class Server:
         """Answer requests until stopped or idle; `ready` is called once clients are heard."""
         context = zmq.asyncio.Context()
         events = zmq.Socket(context, zmq.PUB)
-        gatekeeper = Gatekeeper(context, self._admits)
+        door = remote.door(self.runtime)
+        gatekeeper = Gatekeeper(context, self._admits, door.knows)
         try:
             requests = self._bind(context.socket(zmq.ROUTER), REQUESTS, str(self.runtime.socket))
             self._followers = self._bind(events, EVENTS, str(self.runtime.events))
@@ -136,11 +140,14 @@ class Server:
             notify(READY)
             await web.open_configured(self.site)
             letting_in = asyncio.create_task(gatekeeper.serve())
-            receiving = asyncio.create_task(self._receive(requests))
+            receiving, others = asyncio.create_task(self._receive(requests, self._local)), []
+            if door.address:
+                away = door.open(self._limited(context.socket(zmq.ROUTER), REMOTE))
+                others.append(asyncio.create_task(self._receive(away, self._remote)))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
-            main = (letting_in, receiving, ticking, reconciling, stopping)
+            main = (letting_in, receiving, *others, ticking, reconciling, stopping)
             done, _ = await asyncio.wait(main, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a failure here is a fault in gshare: let it be seen
@@ -181,13 +188,18 @@ class Server:
         keeping.on_refusal = refused
         asyncio.get_running_loop().add_reader(keeping, hear)
 
-    def _bind(self, socket: AnySocket, domain: str, path: str) -> AnySocket:
+    def _limited(self, socket: AnySocket, domain: str) -> AnySocket:
+        """The socket with bounds on what one client can do to it; the gatekeeper asked about each of them."""
         guard(socket, domain)
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
         socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        return socket
+
+    def _bind(self, socket: AnySocket, domain: str, path: str) -> AnySocket:
+        self._limited(socket, domain)
         try:
             socket.bind(f"ipc://{path}")
             if self.runtime.machine_wide:
@@ -198,12 +210,22 @@ class Server:
             ) from None
         return socket
 
-    async def _receive(self, requests: zmq.asyncio.Socket) -> None:
+    def _local(self, frame: zmq.Frame) -> Peer | None:
+        credentials = sender(frame)
+        return identity.peer(credentials, *self.administrators) if credentials else None
+
+    def _remote(self, frame: zmq.Frame) -> Peer | None:
+        """Nobody whose process is here: their groups are not known."""
+        uid = remote_sender(frame)
+        return None if uid is None else identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
+
+    async def _receive(
+        self, requests: zmq.asyncio.Socket, sent_by: Callable[[zmq.Frame], Peer | None]
+    ) -> None:
         while True:
             frames = await requests.recv_multipart(copy=False)
-            credentials = sender(frames[-1])
-            if len(frames) == 2 and credentials:  # which connection, and what is asked
-                who = identity.peer(credentials, *self.administrators)
+            who = sent_by(frames[-1])
+            if len(frames) == 2 and who:  # which connection, and what is asked
                 go_on = asyncio.get_running_loop().create_future()
                 client, data = (frame.bytes for frame in frames)
                 task = asyncio.create_task(self._answer(requests, who, client, data, go_on))

@@ -167,3 +167,16 @@ def test_it_tells_systemd_that_it_is_ready_and_alive(home: Home) -> None:
         finally:
             child.kill()
             child.wait()
+
+
+def test_a_key_is_made_once(home: Home) -> None:
+    home.environment["XDG_CONFIG_HOME"] = str(home.folder / "config")
+    first, again = (home.gshare("controller", "key").stdout for _ in range(2))
+    assert (len(first), first) == (65, again)
+    assert home.gshare("controller", "key", "--server").stdout != first
+
+
+def test_another_machine_is_asked_instead(home: Home) -> None:
+    home.environment["XDG_CONFIG_HOME"] = str(home.folder / "config")
+    done = home.gshare("--host", "tcp://127.0.0.1", "ps")
+    assert (done.returncode, "tcp://NAME:PORT#KEY" in done.stderr) == (2, True)

@@ -118,8 +118,8 @@ def knock(path: str, seed: int, count: int) -> None:
     held = []
     for _ in range(count):
         raw = socket.socket(socket.AF_UNIX)
-        raw.settimeout(1)
         raw.connect(path)
+        raw.settimeout(1)
         said = chance.choice(
             [b"", greeting[: chance.randrange(64)], chance.randbytes(100), greeting + b"\x02" + b"\x7f" * 8]
         )

@@ -25,13 +25,15 @@ GIB = 1 << 30
 class Everybodys:
     """The controller's process, directory and simulated machine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.runtime = Runtime(folder / "run")
         self.machine = str(folder / "machine")
+        self.state = folder / "state"
         self.environment = {
             **os.environ,
+            **environment,
             "GSHARE_RUNTIME_DIR": str(self.runtime.directory),
-            "GSHARE_STATE_DIR": str(folder / "state"),
+            "GSHARE_STATE_DIR": str(self.state),
             "SIMGPU_MACHINE": self.machine,
         }
         self.begin()
@@ -102,15 +104,15 @@ def ask(directory: str, request: Any) -> Any:
 
 
 @contextmanager
-def everybodys() -> Iterator[Everybodys]:
-    """A machine-wide controller; it and what it made are gone after the block."""
+def everybodys(**environment: str) -> Iterator[Everybodys]:
+    """A machine-wide controller, with more in its environment; all of it is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
         os.chmod(folder, 0o711)
         machine = f"{folder}/machine"
         sim.start(machine, "h200")
         os.chmod(machine, 0o666)
         (Path(folder) / "run").mkdir()
-        made = Everybodys(Path(folder))
+        made = Everybodys(Path(folder), environment)
         try:
             yield made
         finally:
