@@ -4,6 +4,7 @@ What either of them holds survives the other: a new controller is given all by t
 keeper that has ended is replaced by one that is given all by the controller.
 """
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -38,6 +39,7 @@ class Keeping:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.kept: dict[str, Kept] = {}
         self.on_refusal: Callable[[str, Credentials], None] = lambda tenant, who: None
         """Somebody connected to the socket of a tenant that they may not run in."""
@@ -47,24 +49,22 @@ class Keeping:
             if f"{SEGMENT}{number}" not in self.kept:
                 self._new_segment(number)
 
-    def fileno(self) -> int:
-        """What becomes readable when there is something to hear."""
-        return self._socket.fileno()
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear what the keeper tells as soon as it does, its end among it."""
+        self._loop = loop
+        loop.add_reader(self._socket, self._hear)
 
-    def hear(self) -> bool:
-        """Take in what the keeper tells; False: it has ended, and there is a new one now."""
+    def _hear(self) -> None:
         try:
             data = self._socket.recv(MOST_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return True
+            return
         except OSError:
             data = b""
         if data:
             self._heard(json.loads(data))
-            return True
-        log.warning("the keeper has ended; another one takes its place")
-        self._replace()
-        return False
+        else:
+            self._replace()
 
     def activity(self) -> abi.Activity:
         """The machine's activity file."""
@@ -149,6 +149,8 @@ class Keeping:
 
     def close(self) -> None:
         """Let go of it all; the keeper does not."""
+        if self._loop:
+            self._loop.remove_reader(self._socket)
         self._socket.close()
         for kept in self.kept.values():
             for descriptor in kept.descriptors:
@@ -230,8 +232,13 @@ class Keeping:
         return connection
 
     def _replace(self) -> None:
+        log.warning("the keeper has ended; another one takes its place")
+        if self._loop:
+            self._loop.remove_reader(self._socket)
         self._socket.close()
         self._socket = self._start()
+        if self._loop:
+            self._loop.add_reader(self._socket, self._hear)
         while "all" not in self._received():
             continue
         for key, kept in self.kept.items():

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
 
 import zmq
 import zmq.asyncio
@@ -18,7 +17,7 @@ from gshare.controller.configured import Configured
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
-from gshare.controller.gatekeeper import REMOTE, Gatekeeper, guard, remote_sender, sender
+from gshare.controller.gatekeeper import REMOTE, Gatekeeper, remote_sender, sender
 from gshare.controller.identity import Credentials, Peer
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
@@ -49,23 +48,16 @@ from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Admitted, Configuration, Events, Fault, Reply, Stopping, Top, WebAddress
+from gshare.controller.sockets import LINGER_MS, bind, bounded
 from gshare.controller.visible import only_visible
 from gshare.controller.waiting import Entry, WaitingRoom
 from gshare.controller.watch import Watch
 from gshare.controller.wire import BadMessage
 
-AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
-
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
-SEND_TIMEOUT_MS = 1000
-LINGER_MS = 200
-HANDSHAKE_MS = 5000
 SHUTDOWN_S = 5
-QUEUED_REPLIES = 64
-"""A client that stops reading loses its replies beyond these; nobody else waits for it."""
-
 
 QUICK_S = 0.02
 """Longer is no answer waited for before the next request is taken, and libzmq takes those in turns from all
@@ -125,8 +117,9 @@ class Server:
         door = remote.door(self.runtime)
         gatekeeper = Gatekeeper(context, self._admits, door.knows)
         try:
-            requests = self._bind(context.socket(zmq.ROUTER), REQUESTS, str(self.runtime.socket))
-            self._followers = self._bind(events, EVENTS, str(self.runtime.events))
+            requests, for_all = bounded(context.socket(zmq.ROUTER), REQUESTS), self.runtime.machine_wide
+            bind(requests, str(self.runtime.socket), for_all=for_all)
+            self._followers = bind(bounded(events, EVENTS), str(self.runtime.events), for_all=for_all)
             self.events.on_event = self._publish
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
@@ -135,14 +128,16 @@ class Server:
                 for run in tenant.runs:
                     self._watch(run.pid)
             self.registry.tenants.apportioner.lender.start()
-            self._listen_to_keeper()
+            if keeping := self.registry.tenants.keeping:
+                keeping.on_refusal = self._refused
+                keeping.listen(asyncio.get_running_loop())
             ready()
             notify(READY)
             await web.open_configured(self.site)
             letting_in = asyncio.create_task(gatekeeper.serve())
             receiving, others = asyncio.create_task(self._receive(requests, self._local)), []
             if door.address:
-                away = door.open(self._limited(context.socket(zmq.ROUTER), REMOTE))
+                away = door.open(bounded(context.socket(zmq.ROUTER), REMOTE))
                 others.append(asyncio.create_task(self._receive(away, self._remote)))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
@@ -168,47 +163,11 @@ class Server:
         who = identity.peer(credentials, *self.administrators)
         return who.administrator or (self.runtime.machine_wide and domain == REQUESTS)
 
-    def _listen_to_keeper(self) -> None:
-        keeping = self.registry.tenants.keeping
-        if keeping is None:
-            return
-        self._heard = keeping.fileno()
-
-        def refused(tenant: str, credentials: Credentials) -> None:
-            who = identity.peer(credentials, *self.administrators)
-            self.forbidden.note(
-                who, "handover", f"tenant {tenant}: uid {who.uid} may not run in it", now_ns()
-            )
-
-        def hear() -> None:
-            if not keeping.hear():
-                asyncio.get_running_loop().remove_reader(self._heard)
-                self._listen_to_keeper()
-
-        keeping.on_refusal = refused
-        asyncio.get_running_loop().add_reader(keeping, hear)
-
-    def _limited(self, socket: AnySocket, domain: str) -> AnySocket:
-        """The socket with bounds on what one client can do to it; the gatekeeper asked about each of them."""
-        guard(socket, domain)
-        socket.setsockopt(zmq.LINGER, LINGER_MS)
-        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
-        socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
-        socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        return socket
-
-    def _bind(self, socket: AnySocket, domain: str, path: str) -> AnySocket:
-        self._limited(socket, domain)
-        try:
-            socket.bind(f"ipc://{path}")
-            if self.runtime.machine_wide:
-                os.chmod(path, 0o666)  # who is let in is decided by the credentials
-        except zmq.ZMQError as error:
-            raise GshareError(
-                path, f"cannot be bound: {error}", "GSHARE_RUNTIME_DIR names another directory"
-            ) from None
-        return socket
+    def _refused(self, tenant: str, credentials: Credentials) -> None:
+        """The keeper has handed nothing to somebody."""
+        who = identity.peer(credentials, *self.administrators)
+        why = f"tenant {tenant}: uid {who.uid} may not run in it"
+        self.forbidden.note(who, "handover", why, now_ns())
 
     def _local(self, frame: zmq.Frame) -> Peer | None:
         credentials = sender(frame)

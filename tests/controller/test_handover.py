@@ -159,6 +159,10 @@ def test_a_keeper_that_is_killed_is_replaced(machine: Everybodys, alice: tuple[U
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert user.call(take_numbers, path) == (0, MOST)
+    with users((BOB, ())) as (bob,):  # the new one is heard, too
+        assert bob.call(take, path) == (1, [])
+        while not [event for event in machine.events("forbidden") if event["pid"] == bob.pid]:
+            assert time.monotonic() < deadline
 
 
 # -------- places in the activity file --------
