@@ -24,11 +24,15 @@ class Effort(NamedTuple):
     seconds: float
 
 
+def is_virtual(ground: Ground, arm: Arm) -> bool:
+    """Whether the arm's programs are on the virtual clock."""
+    return ground.place.virtual and not (arm.rival and not arm.rival.on_virtual_clock)
+
+
 def effort(ground: Ground, arm: Arm) -> Effort:
-    virtual = ground.place.virtual and not (arm.rival and not arm.rival.on_virtual_clock)
-    if virtual:
+    if is_virtual(ground, arm):
         return Effort(1, 4) if ground.quick else Effort(2, 8)
-    return Effort(1, 3) if ground.quick else Effort(1, 5)
+    return Effort(0.5, 2) if ground.quick else Effort(1, 5)
 
 
 def watched(ground: Ground, arm: Arm, tenants: Sequence[tuple[Load, Ask]], block: int) -> list[Sample]:

@@ -50,13 +50,13 @@ def test_more_blocks_make_it_narrower() -> None:
 @pytest.mark.parametrize(
     ("metric", "ours", "theirs", "verdict"),
     [
-        (LATENCY, blocks(10, 11, 12), blocks(20, 22, 24), stats.BETTER),
-        (LATENCY, blocks(20, 22, 24), blocks(10, 11, 12), stats.WORSE),
-        (LATENCY, blocks(10, 20, 30), blocks(20, 10, 30), stats.SAME),
-        (LATENCY, blocks(10, 10), blocks(20, 20), stats.FEW),
-        (SCORE, blocks(100, 100, 100), blocks(50, 50, 50), stats.BETTER),
-        (ERROR, blocks(0, 0, 0), blocks(0, 0, 0), stats.SAME),
-        (ERROR, blocks(0, 0, 0), blocks(1, 2, 1), stats.BETTER),
+        (LATENCY, blocks(10, 11, 12, 10, 11, 12), blocks(20, 22, 24, 20, 22, 24), stats.BETTER),
+        (LATENCY, blocks(20, 22, 24, 20, 22, 24), blocks(10, 11, 12, 10, 11, 12), stats.WORSE),
+        (LATENCY, blocks(*[10, 20, 30] * 2), blocks(*[20, 10, 30] * 2), stats.SAME),
+        (LATENCY, blocks(*[10] * 5), blocks(*[20] * 5), stats.FEW),
+        (SCORE, blocks(*[100] * 6), blocks(*[50] * 6), stats.BETTER),
+        (ERROR, blocks(*[0] * 6), blocks(*[0] * 6), stats.SAME),
+        (ERROR, blocks(*[0] * 6), blocks(*[1, 2, 1] * 2), stats.BETTER),
     ],
 )
 def test_a_win_is_claimed_only_if_the_whole_interval_says_so(
@@ -155,7 +155,7 @@ def test_a_control_that_does_not_fail_voids_the_metric() -> None:
 
 
 def test_a_metric_has_numbers_or_reasons() -> None:
-    (found,) = made(native=[70, 71, 70], gshare=[1, 2, 1])
+    (found,) = made(native=[70, 71, 70] * 2, gshare=[1, 2, 1] * 2)
     assert found.arms["gshare"].median == 1
     assert found.arms["timeslice"] == ArmValues(skipped="one program alone")
     assert found.against["native"].verdict == stats.BETTER
@@ -274,3 +274,8 @@ def test_what_hangs_is_ended() -> None:
         time.sleep(60)
     with within(60):
         pass
+
+
+def test_the_schema_that_is_written_down_is_that_of_results() -> None:
+    written = Path(__file__).resolve().parents[2] / "docs" / "bench.schema.json"
+    assert json.loads(written.read_text()) == record.json_schema()

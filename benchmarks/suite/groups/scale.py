@@ -7,7 +7,7 @@ from gshare.benchmarks.suite.arms import Arm
 from gshare.benchmarks.suite.ground import GIB, Ground
 from gshare.benchmarks.suite.metrics import HIGHER, Found, Metric, Trial
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.steady import US, got, watched
+from gshare.benchmarks.suite.steady import US, got, is_virtual, watched
 
 COUNTS, COUNTS_QUICK, COUNTS_REAL = (1, 2, 4, 8, 16, 32), (1, 8), (1, 2, 4, 8)
 PROCESSES, PROCESSES_QUICK = 64, 16
@@ -19,7 +19,7 @@ START = Metric("scale.start", "cuInit in many processes at once, the slowest", "
 
 def _tenants(ground: Ground, arm: Arm, block: int) -> Found:
     counts: tuple[int, ...] = COUNTS_QUICK if ground.quick else COUNTS
-    if not ground.place.virtual or (arm.rival and not arm.rival.on_virtual_clock):
+    if not is_virtual(ground, arm):
         counts = COUNTS_REAL[:: 2 if ground.quick else 1]
     curve = []
     for count in counts:
