@@ -3,7 +3,9 @@
 import grp
 import os
 import pwd
+import time
 from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 ADMINISTRATORS = "gshare-admin"
@@ -62,17 +64,28 @@ def user_and_group_ids(members: Collection[str]) -> tuple[frozenset[int], frozen
 
 
 def _user_id(name: str) -> int | None:
-    if name.isascii() and name.isdigit():
-        return int(name)
+    return int(name) if name.isascii() and name.isdigit() else _looked_up_user(name, _minute())
+
+
+def _group_id(name: str) -> int | None:
+    return int(name) if name.isascii() and name.isdigit() else _looked_up_group(name, _minute())
+
+
+def _minute() -> int:
+    """A directory service is asked about a name once in each."""
+    return int(time.monotonic() // 60)
+
+
+@lru_cache(maxsize=1024)
+def _looked_up_user(name: str, minute: int) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         return None
 
 
-def _group_id(name: str) -> int | None:
-    if name.isascii() and name.isdigit():
-        return int(name)
+@lru_cache(maxsize=1024)
+def _looked_up_group(name: str, minute: int) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:

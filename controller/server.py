@@ -1,6 +1,7 @@
 """The controller's process: sockets, clock and signals around the registry."""
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -224,6 +225,7 @@ class Server:
     def _for(self, who: Peer, reply: Reply) -> Reply:
         """Of an answer what somebody who is no administrator may see."""
 
+        @functools.cache
         def sees(tenant: str) -> bool:
             owned = self.registry.ownership(tenant)
             return owned is not None and authority.may_run(who, owned)
