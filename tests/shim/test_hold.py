@@ -144,3 +144,22 @@ def test_in_turns_switching_costs_next_to_nothing(make_virtual_device: Make) -> 
     idle = (after["idle_ns"] - before["idle_ns"]) / (after["elapsed_ns"] - before["elapsed_ns"])
     print(f"switching {100 * lost:.2f} %, idle {100 * idle:.2f} %")
     assert lost + idle < 0.02
+
+
+@pytest.mark.soak
+def test_in_turns_a_hundred_are_equal_and_who_is_gone_is_passed_over(make_virtual_device: Make) -> None:
+    """In any whole second; and half a second after every other one was killed, the rest have all of it."""
+    count = 100
+    device = make_virtual_device(*[100] * count, resume_ns=0)
+    take_turns(device, [FULL // count] * count, 1000 * MS)
+    programs = start_all(device, *[200 * US] * count)
+    device.wait(2)
+    assert near(device.shares(programs, 4), [100 / count] * count, 0.2)  # type: ignore[arg-type]
+    assert device.clock is not None
+    for gone in programs[::2]:
+        device.clock.kill(gone)  # type: ignore[arg-type]
+    device.wait(0.5)
+    left = device.shares(programs[1::2], 4)  # type: ignore[arg-type]
+    print(f"together {sum(left):.2f}, {min(left):.2f} to {max(left):.2f}")
+    assert sum(left) > 99
+    assert near(left, [200 / count] * (count // 2), 0.4)
