@@ -68,9 +68,13 @@ def page(command: click.Command, context: click.Context) -> str:
 def escaped(text: str) -> str:
     """As man(7) wants it: no line of text is a request, and hyphens are those that are typed."""
     return "\n".join(
-        ("\\&" if line.startswith((".", "'")) else "") + line
+        ("\\&" if line.startswith((".", "'")) else "") + "".join(map(_character, line))
         for line in text.replace("\\", "\\e").replace("-", "\\-").replace("`", "").splitlines()
     )
+
+
+def _character(c: str) -> str:
+    return c if c.isascii() else f"\\[u{ord(c):04X}]"
 
 
 def _paragraphs(text: str) -> Iterator[str]:

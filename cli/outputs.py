@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import DRY_RUN, Admitted, Status
+from gshare.controller.replies import DRY_RUN, Admitted, Status, Waiting
 from gshare.controller.why import Finding
 
 
@@ -23,6 +23,8 @@ class Why(msgspec.Struct, frozen=True, tag="gshare/why/v1", tag_field="schema"):
     devices: list[Finding]
     refused: dict[str, int]
     """Calls since it began, by cause."""
+    queue: list[Waiting]
+    """Runs of it that wait to be let in."""
 
 
 class WholeStatus(Status, frozen=True, kw_only=True, tag="gshare/status/v1", tag_field="schema"):
@@ -34,6 +36,8 @@ class WholeStatus(Status, frozen=True, kw_only=True, tag="gshare/status/v1", tag
     waiting: int = 0
     """Tenants that wait for a share, or yield to a priority."""
     paused: int = 0
+    queued: int = 0
+    """Runs that wait to be let in."""
     unmanaged: int = 0
     """Processes that use a device without gshare; only administrators are told."""
     throttled_ns: int = 0

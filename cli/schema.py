@@ -29,6 +29,7 @@ PRINTED = {
     "set": "gshare/set/v1",
     "pause": "gshare/pause/v1",
     "resume": "gshare/pause/v1",
+    "queue": "gshare/queue/v1",
     "quota set": "gshare/quota/v1",
     "quota show": "gshare/quota/v1",
     "quota rm": "gshare/quota/v1",

@@ -37,6 +37,8 @@ def status(as_json: bool) -> None:
     click.echo(f"tenants  {whole.tenants} with {whole.processes} processes{_fare(whole)}")
     if whole.refused:
         click.echo(f"refused  {told_counts(whole.refused)}")
+    if whole.queued:
+        click.echo(f"queue  {whole.queued} (gshare queue)")
     if whole.unmanaged:
         click.echo(f"unmanaged  {whole.unmanaged} on the GPUs without gshare (gshare top)")
     if whole.devices:
@@ -57,6 +59,7 @@ def whole_status(known: Status, top: Top) -> WholeStatus:
         **msgspec.structs.asdict(known),
         waiting=len(states.get("throttled", set()) | states.get("yielding", set())),
         paused=len(states.get("paused", ())),
+        queued=len(top.queue),
         unmanaged=len(top.unmanaged),
         throttled_ns=sum(share.totals.throttled_ns for share in top.tenants),
         refused=dict(refused),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gshare.cli.options import LIMIT_NAMES, change
 from gshare.controller.errors import GshareError
 from gshare.controller.protocol import Change, Pause, Request, SetLimits
-from gshare.controller.replies import DeviceUse, TenantShare, Top, Unmanaged
+from gshare.controller.replies import DeviceUse, TenantShare, Top, Unmanaged, Waiting
 from gshare.controller.units import FULL_PPM, MAX_WEIGHT, format_compute
 
 STEP_PPM = 50_000
@@ -46,6 +46,10 @@ class Model:
     def devices(self) -> list[DeviceUse]:
         """Devices, in the order of the controller."""
         return [] if self.top is None else self.top.devices
+
+    def queue(self) -> list[Waiting]:
+        """Who waits to be let in."""
+        return [] if self.top is None else self.top.queue
 
     def unmanaged(self) -> list[Unmanaged]:
         """Processes that use a device without gshare."""

@@ -9,15 +9,15 @@ from rich.text import Text
 from gshare.cli.render import NOTHING, gpu, printable
 from gshare.cli.share_table import asked, duration, percent, shortened
 from gshare.cli.top_model import Model, TenantRow
-from gshare.controller.replies import DeviceUse, Unmanaged
+from gshare.controller.replies import DeviceUse, Unmanaged, Waiting
 from gshare.controller.units import FULL_PPM, format_percent, format_size
 
 BARS = " ▁▂▃▄▅▆▇█"
 LEAST_TENANTS = 6
 """Lines that the table of tenants has at least, with its header."""
 
-MOST_UNMANAGED = 4
-"""Lines about unmanaged processes, with the one that says how many more there are."""
+MOST_LINES = 4
+"""About who waits to be let in, and about unmanaged processes."""
 
 MINUTE = 60
 KEYS = "q quit  s sort  / filter  p pause  + - share  e edit limits  j k select"
@@ -29,7 +29,10 @@ COLUMNS = (("TENANT", 14), ("GPU", 6), ("MEM", 11), ("ASKED", 9), ("GOT", GOT_WI
 
 def frame(model: Model, width: int, height: int) -> list[Text]:
     """As many lines as there are rows, none wider than the terminal."""
-    head, below = [_title(model)], _unmanaged(model.unmanaged())
+    head = [_title(model)]
+    now_ns = model.top.now_ns if model.top else 0
+    below = _some(_queue(model.queue(), now_ns), "who wait")
+    below += _some(_unmanaged(model.unmanaged()), "unmanaged processes")
     devices = _devices(model.devices(), width, height - len(head) - len(below) - 1 - LEAST_TENANTS)
     tenants = _tenants(model.tenants(), height - len(head) - len(devices) - len(below) - 1)
     body = [*head, *devices, *tenants]
@@ -48,6 +51,7 @@ def _title(model: Model) -> Text:
         ("gshare top", "bold"),
         f"  {count(len(model.top.devices), 'device')}, {count(len(tenants), 'tenant')}",
         f", {len(waiting)} waiting",
+        f", {len(model.queue())} queued" if model.queue() else "",
         ", " if model.unmanaged() else "",
         (f"{len(model.unmanaged())} unmanaged" if model.unmanaged() else "", "bold red"),
         f"  sorted by {model.sort}",
@@ -97,10 +101,21 @@ def _short(row: DeviceUse, width: int) -> Text:
     )
 
 
+def _queue(waiting: Sequence[Waiting], now_ns: int) -> list[Text]:
+    """Who waits to be let in, and for what; nothing where nobody does."""
+    return [
+        Text.assemble(
+            ("queue ", "bold yellow"),
+            f"{entry.place}. {entry.tenant or f'pid {entry.pid}'} {entry.user or NOTHING}, "
+            f"{duration(now_ns - entry.since_ns)}: {printable(entry.why or asked_to_run(entry))}",
+        )
+        for entry in waiting
+    ]
+
+
 def _unmanaged(processes: Sequence[Unmanaged]) -> list[Text]:
     """Who uses a device without gshare; nothing where nobody does."""
-    shown = processes if len(processes) <= MOST_UNMANAGED else processes[: MOST_UNMANAGED - 1]
-    lines = [
+    return [
         Text.assemble(
             ("unmanaged ", "bold red"),
             f"pid {process.pid} {process.user or NOTHING}, "
@@ -108,10 +123,16 @@ def _unmanaged(processes: Sequence[Unmanaged]) -> list[Text]:
             f"{NOTHING if process.used_bytes is None else format_size(process.used_bytes)}: "
             + printable(process.command),
         )
-        for process in shown
+        for process in processes
     ]
-    rest = len(processes) - len(shown)
-    return lines if not rest else [*lines, Text(f"… and {rest} more unmanaged processes", "red")]
+
+
+def _some(lines: list[Text], what: str) -> list[Text]:
+    """So many lines at most, the last of which then says how many more there are."""
+    if len(lines) <= MOST_LINES:
+        return lines
+    rest = len(lines) - MOST_LINES + 1
+    return [*lines[: MOST_LINES - 1], Text(f"… and {rest} more {what}", "dim")]
 
 
 def _tenants(rows: Sequence[TenantRow], height: int) -> list[Text]:
@@ -161,6 +182,11 @@ def _status(model: Model) -> Text:
 def count(number: int, what: str) -> str:
     """As `1 tenant`, `2 tenants`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def asked_to_run(entry: Waiting) -> str:
+    """What somebody who waits wants to run."""
+    return entry.command or "another user's"
 
 
 def memory_bar(device: DeviceUse, width: int) -> Text:

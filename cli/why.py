@@ -11,7 +11,7 @@ from gshare.controller.errors import NoSuchThing
 from gshare.controller.follow import ALL, latest
 from gshare.controller.protocol import GetTop
 from gshare.controller.replies import Top
-from gshare.controller.why import findings, lines, refusals_of
+from gshare.controller.why import findings, lines, queued, refusals_of
 
 
 @click.command()
@@ -22,11 +22,12 @@ def why(tenant: str, as_json: bool) -> None:
     client = Client()
     top = client.ask(GetTop())
     assert isinstance(top, Top)
-    if tenant not in {share.tenant for share in top.tenants}:
+    waiting = [entry for entry in top.queue if entry.tenant == tenant]
+    if not waiting and tenant not in {share.tenant for share in top.tenants}:
         raise NoSuchThing(f"why {tenant}", "no tenant of this name runs", "see gshare ps")
     counts = refusals_of(top, tenant)
     found = findings(top, tenant, latest(client, ALL, tenant))
     if as_json:
-        print_json(Why(tenant, found, counts))
+        print_json(Why(tenant, found, counts, waiting))
     else:
-        click.echo("\n".join(lines(tenant, found, counts)))
+        click.echo("\n".join([*lines(tenant, found, counts), *queued(waiting, top.now_ns)]))

@@ -76,6 +76,7 @@ COUNTED: tuple[Measure, ...] = (
 def families(top: Top) -> Iterator[Metric]:
     """All metrics; what is not known of a tenant or device has no sample."""
     yield InfoMetricFamily("gshare_controller", "The controller.", {"version": version("gshare")})
+    yield GaugeMetricFamily("gshare_queue_length", "Runs that wait to be let in.", len(top.queue))
     yield from _devices(top)
     yield from _tenants(top.tenants)
     refused = _counter("tenant_refusals", "Calls that were refused, by cause.", (*TENANT, "cause"))

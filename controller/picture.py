@@ -17,6 +17,7 @@ from gshare.controller.replies import (
     TenantShare,
     Top,
     Unmanaged,
+    Waiting,
 )
 
 SECONDS = 60
@@ -24,8 +25,10 @@ WAITS = ("throttled", "yielding", "paused")
 """States of a tenant that does not launch what it would."""
 
 
-def picture(shares: Shares, strangers: Mapping[Stranger, int | None], refusals: Refusals) -> Top:
-    """Tenants' shares, what they come to on each device, who is there unmanaged, and what was refused."""
+def picture(
+    shares: Shares, strangers: Mapping[Stranger, int | None], refusals: Refusals, queue: list[Waiting]
+) -> Top:
+    """Shares, what they come to on each device, who is there unmanaged, what was refused, and who waits."""
     known = {device.uuid: device for device in shares.devices}
     return Top(
         now_ns=shares.now_ns,
@@ -48,6 +51,7 @@ def picture(shares: Shares, strangers: Mapping[Stranger, int | None], refusals: 
             for name in dict.fromkeys(share.tenant for share in shares.tenants)
             for (uuid, cause), count in sorted(refusals.counts(name).items())
         ],
+        queue=queue,
     )
 
 

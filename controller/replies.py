@@ -256,16 +256,6 @@ class DeviceUse(Device, frozen=True, kw_only=True):
     """Tenants that wait there, or are paused."""
 
 
-class Top(msgspec.Struct, frozen=True, tag="gshare/top/v1", tag_field="schema"):
-    """The machine in one picture: what `top`, the web page and the metrics show."""
-
-    now_ns: int
-    devices: list[DeviceUse]
-    tenants: list[TenantShare]
-    unmanaged: list[Unmanaged]
-    refusals: list[RefusalCount]
-
-
 class WebAddress(msgspec.Struct, frozen=True, tag="gshare/web/v1", tag_field="schema"):
     """Where the web page is."""
 
@@ -438,6 +428,18 @@ class Configuration(msgspec.Struct, frozen=True, tag="gshare/config/v1", tag_fie
     file: str
     usable: bool
     wrong: list[Wrong]
+
+
+class Top(msgspec.Struct, frozen=True, tag="gshare/top/v1", tag_field="schema"):
+    """The machine in one picture: what `top`, the web page and the metrics show."""
+
+    now_ns: int
+    devices: list[DeviceUse]
+    tenants: list[TenantShare]
+    unmanaged: list[Unmanaged]
+    refusals: list[RefusalCount]
+    queue: list[Waiting] = []
+    """Who waits to be let in, in the order in which they are tried."""
 
 
 class Stopping(msgspec.Struct, frozen=True, tag="gshare/stop/v1", tag_field="schema"):

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+import msgspec
 import zmq
 import zmq.asyncio
 
@@ -253,7 +254,7 @@ class Server:
         if isinstance(request, GetShares):
             return self.watch.shares(now_ns())
         if isinstance(request, GetTop):
-            return self.top()
+            return self.top(who)
         if isinstance(request, OpenWeb):
             if not self.site.address:
                 authority.check_administrator(who, "web page")
@@ -301,10 +302,11 @@ class Server:
         about = {"uid": entry.user, "pid": request.pid, "command": request.command, "why": why}
         self.events.add({"what": what, "tenant": request.tenant, **about})
 
-    def top(self) -> Top:
-        """The machine as it is now."""
+    def top(self, who: Peer) -> Top:
+        """The machine as it is now, with the queue as somebody may see it."""
         self._collect()
-        return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals)
+        queue = self.waiting.shown(who).waiting
+        return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals, queue)
 
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""
@@ -314,10 +316,12 @@ class Server:
             self.forbidden.note(who, "web page", str(refusal), now_ns())
             raise refusal
         if now_ns() - self._shown.now_ns > SHOWN_NS:
-            self._shown = self.top()
-        shown = self._shown if who.administrator else self._for(who, self._shown)
+            self._shown = self.top(identity.controller_itself())
+        if who.administrator:
+            return self._shown
+        shown = self._for(who, self._shown)
         assert isinstance(shown, Top)
-        return shown
+        return msgspec.structs.replace(shown, queue=self.waiting.shown(who).waiting)
 
     async def _admit(self, request: Admit, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         await self.registry.capacities.prepare(request)

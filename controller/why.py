@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import Shares, ShareWindow, TenantShare, Top
+from gshare.controller.replies import Shares, ShareWindow, TenantShare, Top, Waiting
 from gshare.controller.units import FULL_PPM, format_compute, format_percent, format_rates, format_size
 
 LATELY_NS = 60_000_000_000
@@ -58,6 +58,15 @@ def findings(shares: Shares | Top, tenant: str, events: Sequence[dict[str, Any]]
             share.totals.copy_waited_ns,
         )
         for share in own
+    ]
+
+
+def queued(waiting: Sequence[Waiting], now_ns: int) -> list[str]:
+    """Runs that wait to be let in, for a person."""
+    return [
+        f"{entry.tenant}: pid {entry.pid} has waited for {_s(now_ns - entry.since_ns)} to be let in, "
+        f"place {entry.place}\n  {entry.why or 'it is not its turn yet'}"
+        for entry in waiting
     ]
 
 

@@ -90,6 +90,11 @@ const COLUMNS = {
     ...(t.busy_above.length ? [element("small", {}, `above: ${t.busy_above.join(", ")}`)] : []))],
 };
 
+function wish(one) {
+  const memory = one.memory_bytes !== null ? size(one.memory_bytes) : one.memory_ppm !== null ? percent(one.memory_ppm) : "";
+  return [memory, one.compute_ppm === null ? "" : `${percent(one.compute_ppm)} of the time`].filter(Boolean).join(", ") || "–";
+}
+
 const refused = (t) => top_.refusals.filter((r) => r.tenant === t.tenant && (r.uuid === t.uuid || !r.uuid))
   .reduce((sum, r) => sum + r.count, 0);
 
@@ -112,12 +117,18 @@ function draw() {
   const names = new Set(top_.tenants.map((t) => t.tenant));
   const waiting = new Set(top_.tenants.filter((t) => t.state === "throttled" || t.state === "yielding").map((t) => t.tenant));
   byId("summary").textContent = `${count(top_.devices.length, "device")}, ${count(names.size, "tenant")}, ${waiting.size} waiting`
+    + (top_.queue.length ? `, ${top_.queue.length} queued` : "")
     + (top_.unmanaged.length ? `, ${top_.unmanaged.length} unmanaged` : "");
   byId("devices").replaceChildren(...top_.devices.map(card));
   const shown = top_.tenants.filter((t) => t.tenant.toLowerCase().includes(byId("filter").value.toLowerCase())).sort(compare);
   document.querySelector("#tenants tbody").replaceChildren(
     ...shown.map((t) => element("tr", {}, ...Object.values(COLUMNS).map(([, , cell]) => cell(t)))));
   byId("nobody").hidden = shown.length > 0;
+  byId("queue").hidden = top_.queue.length === 0;
+  document.querySelector("#queue tbody").replaceChildren(...top_.queue.map((one) => element("tr", {},
+    ...[one.place, one.tenant || `pid ${one.pid}`, one.user || "–", one.priority, wish(one),
+      `${Math.round((top_.now_ns - one.since_ns) / 1e9)} s`, one.why || one.command]
+      .map((words) => element("td", {}, words)))));
   byId("others").hidden = top_.unmanaged.length === 0;
   document.querySelector("#others tbody").replaceChildren(...top_.unmanaged.map((process) => element("tr", {},
     ...[process.pid, process.user || "–", gpu(process), size(process.used_bytes), process.command]

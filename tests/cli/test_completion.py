@@ -35,7 +35,7 @@ def completed(home: Home, *words: str) -> list[str]:
 def test_commands_options_tenants_and_choices(home: Home) -> None:
     assert completed(home, "w") == ["why", "web"]
     assert set(completed(home, "")) == set(COMMANDS)
-    assert completed(home, "controller", "st") == ["start", "stop"]
+    assert completed(home, "controller", "st") == ["start", "status", "stop"]
     assert completed(home, "run", "--comp") == ["--compute"]
     assert completed(home, "run", "--priority", "h") == ["high"]
     assert completed(home, "why", "te") == []

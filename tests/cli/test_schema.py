@@ -113,6 +113,7 @@ def test_what_is_printed_is_what_they_say(home: Home) -> None:
         "devices",
         "metrics",
         "quota show",
+        "queue",
         "sim stat",
     ):
         printed(line)

@@ -19,7 +19,7 @@ from gshare.cli.top_view import bar, frame, sparkline
 from gshare.controller.errors import GshareError
 from gshare.controller.picture import device_use
 from gshare.controller.protocol import Change, Pause, SetLimits
-from gshare.controller.replies import Device, ShareWindow, TenantShare, Top, Unmanaged
+from gshare.controller.replies import Device, ShareWindow, TenantShare, Top, Unmanaged, Waiting
 from gshare.controller.units import Memory
 from gshare.shim import sim
 
@@ -192,6 +192,21 @@ def test_unmanaged_processes_are_seen_and_cannot_write_on_the_terminal() -> None
     assert more[-2] == "… and 6 more unmanaged processes"
 
 
+def test_who_waits_to_be_let_in_is_seen_with_the_reason() -> None:
+    shown = model(share(), unmanaged=1)
+    assert shown.top is not None
+    shown.top.queue[:] = [
+        Waiting(
+            place=1, tenant="late", pid=7, user="eve", priority="normal", memory_bytes=GIB, memory_ppm=None,
+            compute_ppm=None, gpus=[], placement="", since_ns=0, kept=[], why="no \x1broom", command="x",
+        )
+    ]  # fmt: skip
+    lines = [line.plain for line in frame(shown, 80, 24)]
+    assert "1 queued" in lines[0]
+    assert lines[-3] == "queue 1. late eve, 0: no ?room"
+    assert lines[-2].startswith("unmanaged pid 0 eve")
+
+
 def test_the_selected_tenant_is_always_seen() -> None:
     shown = model(*(share(tenant=f"t{i:02}") for i in range(60)))
     for _ in range(45):
@@ -277,6 +292,10 @@ def test_it_shows_and_changes_tenants_in_a_terminal(home: Home, terminal: Callab
         stdout=subprocess.PIPE,
     )
     top.wait_for(lambda text: "1 unmanaged" in text and f"unmanaged pid {stranger.pid} " in text)
+    late = home.start("run", "--sim", "--wait", "--tenant", "late", "--compute", "90%", "--", "true")
+    top.wait_for(lambda text: "1 queued" in text and "queue 1. late" in text)
+    assert "to be let in, place 1" in home.gshare("why", "late").stdout
+    late.kill()
     stranger.communicate()
     top.wait_for(lambda text: "unmanaged" not in text)
     top.press("q")

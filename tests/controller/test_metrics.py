@@ -14,7 +14,7 @@ from gshare.controller.metrics import exposition
 from gshare.controller.picture import device_use
 from gshare.controller.replies import RefusalCount, Top, Totals, Unmanaged
 
-from .test_picture import DEVICE, GIB, share
+from .test_picture import DEVICE, GIB, WAITING, share
 
 S = 1_000_000_000
 TENANTS = [
@@ -31,8 +31,9 @@ TOP = Top(
     TENANTS,
     [Unmanaged(7, "eve", 0, "GPU-0", False, GIB, "x"), Unmanaged(8, "eve", 0, "GPU-0", False, None, "y")],
     [RefusalCount("a", 0, "GPU-0", "memory", 3), RefusalCount("a", None, "", "host-memory", 1)],
+    [WAITING],
 )
-UNITS = ("bytes", "seconds", "ratio", "total", "info", "processes", "tenants", "state")
+UNITS = ("bytes", "seconds", "ratio", "total", "info", "processes", "tenants", "state", "length")
 DASHBOARD = json.loads((files("gshare.cli") / "grafana.json").read_text())
 
 
@@ -48,6 +49,7 @@ def samples(top: Top) -> dict[str, dict[tuple[str, ...], float]]:
 
 def test_they_say_what_the_picture_says() -> None:
     told = samples(TOP)
+    assert told["gshare_queue_length"] == {(): 1}
     assert told["gshare_device_memory_bytes"] == {("0",): 80 * GIB}
     assert told["gshare_device_compute_used_ratio"] == {("0",): 0.25}
     assert told["gshare_device_unmanaged_processes"] == {("0",): 2}
@@ -66,7 +68,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
     for family in text_string_to_metric_families(exposition(TOP).decode()):
         assert family.documentation.endswith(".")
         for sample in family.samples:
-            assert re.fullmatch(r"gshare_(controller|device|tenant)(_[a-z]+)+", sample.name)
+            assert re.fullmatch(r"gshare_(controller|queue|device|tenant)(_[a-z]+)+", sample.name)
             assert sample.name.endswith(UNITS)
             assert sample.name.endswith("_total") == (family.type == "counter")
 

@@ -12,10 +12,15 @@ import msgspec
 from gshare.controller.events import EventLog
 from gshare.controller.picture import device_use, picture
 from gshare.controller.refusals import Refusals
-from gshare.controller.replies import Device, RefusalCount, Shares, ShareWindow, TenantShare
+from gshare.controller.replies import Device, RefusalCount, Shares, ShareWindow, TenantShare, Waiting
 
 GIB = 1 << 30
 WINDOW = ShareWindow(1, 1_000_000_000, 0, None, 0, 0, 0, 0, 0, 0, 0)
+WAITING = Waiting(
+    place=1, tenant="late", pid=7, user="alice", priority="normal", memory_bytes=8 * GIB, memory_ppm=None,
+    compute_ppm=300_000, gpus=[], placement="", since_ns=1, kept=[], why="8G of GPU 0 are promised",
+    command="python x.py",
+)  # fmt: skip
 DEVICE = Device(0, "GPU-0", "Test", "1", False, "", 80 * GIB, 8 * GIB, 300_000, GIB, ["a", "b"])
 
 
@@ -51,11 +56,12 @@ def test_strangers_and_refusals_are_in_it(tmp_path: Path) -> None:
     refusals = Refusals(EventLog(tmp_path / "events.jsonl"), lambda machine: [])
     refusals.counts = lambda name: Counter({("GPU-0", "memory"): 3, ("", "host-memory"): 1})  # type: ignore[method-assign]
     shares = Shares(5, [DEVICE], [share("a", None)])
-    top = picture(shares, {(os.getpid(), 1, "GPU-0"): GIB, (2, 1, "GPU-9"): None}, refusals)
+    top = picture(shares, {(os.getpid(), 1, "GPU-0"): GIB, (2, 1, "GPU-9"): None}, refusals, [WAITING])
     other, own = top.unmanaged
     assert (own.pid, own.index, own.used_bytes) == (os.getpid(), 0, GIB)
     assert "pytest" in own.command
     assert (other.pid, other.index, other.uuid, other.used_bytes) == (2, None, "GPU-9", None)
+    assert top.queue == [WAITING]
     assert top.refusals == [
         RefusalCount("a", None, "", "host-memory", 1),
         RefusalCount("a", 0, "GPU-0", "memory", 3),

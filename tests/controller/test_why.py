@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gshare.controller.replies import RefusalCount, Shares, ShareWindow, TenantShare, Top, Totals
-from gshare.controller.why import findings, lines, refusals_of
+from gshare.controller.replies import RefusalCount, Shares, ShareWindow, TenantShare, Top, Totals, Waiting
+from gshare.controller.why import findings, lines, queued, refusals_of
 
 GIB = 1 << 30
 S = 1_000_000_000
@@ -180,6 +180,14 @@ def test_each_gpu_is_told_of() -> None:
     found = findings(Shares(NOW, [], [SHARE, other]), "a", [])
     assert [(finding.index, len(finding.reasons)) for finding in found] == [(0, 0), (1, 1)]
     assert lines("a", found, {})[0] == "a on GPU 0: busy"
+
+
+def test_who_is_not_let_in_is_told_why() -> None:
+    waiting = Waiting(
+        place=2, tenant="a", pid=7, user="eve", priority="normal", memory_bytes=GIB, memory_ppm=None,
+        compute_ppm=None, gpus=[], placement="", since_ns=NOW - 3 * S, kept=[], why="no room", command="x",
+    )  # fmt: skip
+    assert queued([waiting], NOW) == ["a: pid 7 has waited for 3.0 s to be let in, place 2\n  no room"]
 
 
 def test_refusals_are_told_by_cause_over_all_gpus() -> None:
