@@ -3,7 +3,7 @@
 It hands a tenant's memory to who may run in it and connects to the tenant's socket, so that neither the end
 of a controller nor its upgrade is noticed by programs that start meanwhile.  It decides nothing and reads
 nothing of what it holds: a controller tells it who may have what, and a later one is given it all back.  It
-ends when there is neither a tenant nor a controller.
+ends when there is neither a tenant nor a controller, or nobody could find it any more.
 """
 
 import json
@@ -19,6 +19,7 @@ from gshare.shim import layout
 
 MOST_BYTES = 1 << 16
 PATIENCE_S = 5.0
+LOOK_S = 2.0
 TENANT, SEGMENT = "tenant/", "segment/"
 """What keys begin with: a tenant's name, with its listening socket, limits and usage; a segment's number."""
 
@@ -49,9 +50,13 @@ class Keeper:
     def serve(self) -> None:
         """Until nobody needs it, from when a controller has come."""
         self._meet()
-        while self._control or any(key.startswith(TENANT) for key in self._kept):
-            for ready, _ in self._selector.select():
+        while self._control or (self._can_be_found() and any(key.startswith(TENANT) for key in self._kept)):
+            for ready, _ in self._selector.select(LOOK_S):
                 ready.data()
+
+    def _can_be_found(self) -> bool:
+        """Whether a controller could still come: the directory may be gone."""
+        return os.path.exists(self._listener.getsockname())
 
     def _meet(self) -> None:
         """A controller: the one before has ended, or is about to."""

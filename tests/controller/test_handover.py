@@ -4,6 +4,7 @@ import array
 import fcntl
 import mmap
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -163,6 +164,18 @@ def test_a_keeper_that_is_killed_is_replaced(machine: Everybodys, alice: tuple[U
         assert bob.call(take, path) == (1, [])
         while not [event for event in machine.events("forbidden") if event["pid"] == bob.pid]:
             assert time.monotonic() < deadline
+
+
+@needs_root
+def test_a_keeper_ends_where_nobody_could_find_it() -> None:
+    with everybodys() as made, users((ALICE, ())) as (user,):
+        made.ask(made.admission("train"), user)
+        (keeper,) = made.keepers()
+        made.runtime.keeper.unlink()
+        made.end(signal.SIGKILL)
+        descriptor = os.pidfd_open(keeper)
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
 
 
 # -------- places in the activity file --------

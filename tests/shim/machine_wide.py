@@ -117,4 +117,6 @@ def everybodys(**environment: str) -> Iterator[Everybodys]:
             yield made
         finally:
             made.end(signal.SIGKILL)
+            for keeper in made.keepers():
+                os.kill(keeper, signal.SIGKILL)
             sim.stop(machine)
