@@ -77,13 +77,34 @@ def _residue(event: Event) -> str:
     return f"has {format_size(event['bytes'])} of GPU {event['uuid']} that no process is charged for"
 
 
+def _audited(event: Event) -> str:
+    """What was done, about whom, and why."""
+    who = f"pid {event['pid']} ({event['command']}) " if event.get("pid") else ""
+    why = {
+        "unmanaged": lambda: "uses the GPU without gshare",
+        "over-quota": lambda: (
+            f"has {format_size(event['bytes'])} of {format_size(event['quota_bytes'])},"
+            " and was not charged for all of it"
+        ),
+        "tampering": lambda: _TAMPERS[event["how"]],
+        "over-share": lambda: (
+            f"had {event['above_ppm'] / 10_000:.0f} points more of the GPU's time than its share"
+        ),
+    }[event["what"]]()
+    return f"{event.get('action', 'warned')}: {who}{why}, on GPU {event['uuid']}"
+
+
+_TAMPERS = {
+    "without-gshare": "uses the GPU without gshare, inside the tenant",
+    "books-too-low": "has more memory than it says",
+    "books-disagree": "has written into its tenant's books",
+}
+
 _TELL: dict[str, Callable[[Event], str]] = {
     "limits": lambda event: "has other limits",
     "refused": _refused,
     "residue": _residue,
-    "unmanaged": lambda event: (
-        f"pid {event['pid']} uses GPU {event['uuid']} without gshare: {event['command']}"
-    ),
+    **dict.fromkeys(("unmanaged", "over-quota", "tampering", "over-share"), _audited),
     "forbidden": lambda event: (
         f"uid {event['uid']}, pid {event['pid']}: {event['request']} refused: {event['why']}"
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import DRY_RUN, Admitted, Status, Waiting
+from gshare.controller.replies import DRY_RUN, Admitted, Status, Unmanaged, Waiting
 from gshare.controller.why import Finding
 
 
@@ -25,6 +25,12 @@ class Why(msgspec.Struct, frozen=True, tag="gshare/why/v1", tag_field="schema"):
     """Calls since it began, by cause."""
     queue: list[Waiting]
     """Runs of it that wait to be let in."""
+
+
+class Strangers(msgspec.Struct, frozen=True, tag="gshare/unmanaged/v1", tag_field="schema"):
+    """The processes that use a device without gshare."""
+
+    unmanaged: list[Unmanaged]
 
 
 class WholeStatus(Status, frozen=True, kw_only=True, tag="gshare/status/v1", tag_field="schema"):

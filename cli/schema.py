@@ -18,6 +18,7 @@ PRINTED = {
     "ps": "gshare/ps/v1",
     "ps --memory": "gshare/memory/v1",
     "ps --compute": "gshare/shares/v1",
+    "ps --unmanaged": "gshare/unmanaged/v1",
     "events": "gshare/events/v1",
     "events --follow": "gshare/event/v1",
     "why": "gshare/why/v1",

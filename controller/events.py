@@ -21,7 +21,9 @@ MOST_BYTES = 1 << 20
 
 Event = dict[str, Any]
 """`what` tells the kind: started, ended, limits, paused, resumed, refused, refusals-lost, residue, unmanaged,
-forbidden (what was somebody else's: by `uid`, `request`), forbidden-lost.
+over-quota, tampering, over-share, forbidden (what was somebody else's: by `uid`, `request`), forbidden-lost.
+
+What the audit finds has an `action`: warned, paused, stopped, killed or not-permitted.
 
 Other keys depend on it; an unmanaged process has the tenant "".
 `at_ns` is of the clock of all limits, `time_ns` since 1970.

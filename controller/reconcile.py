@@ -2,20 +2,32 @@
 
 The rest is taken off the tenant's limit, and stays in its quota: the limits file says both, so that the views
 show it as used, and a controller that dies leaves it as it was.
+
+Who is on a device without gshare, has more than it says, or more of its time than the share, is found
+here, too; what is done about that is the auditor's.
 """
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from gshare.controller import suspicion
+from gshare.controller.auditor import Auditor
+from gshare.controller.config import Audit
+from gshare.controller.devices import REAL
+from gshare.controller.inspector import Inspector, Place, Seen
 from gshare.controller.occupants import Occupants
-from gshare.controller.owners import NOBODY, owner
+from gshare.controller.owners import owner
 from gshare.controller.processes import command, start_ticks
+from gshare.controller.region import now_ns
 from gshare.controller.residue import BUSY_SAMPLES, Sample, residue_bytes
-from gshare.controller.tenants import Tenants
+from gshare.controller.stopper import Stopper
+from gshare.controller.suspicion import Found, Suspect
+from gshare.controller.tenants import Tenant, Tenants
 from gshare.shim import abi
 
 log = logging.getLogger(__name__)
@@ -23,11 +35,14 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
 """A driver that takes longer is left alone until it has answered."""
 
+SIMULATED_MACHINE = "SIMGPU_MACHINE"
+"""Names the simulated machine that a controller for all users looks after beside the real one."""
+
 Ask = Callable[[str], Occupants | None]
 Tell = Callable[[dict[str, Any]], None]
 
-Place = tuple[str, str]
-"""A tenant on a device."""
+LOOK_S, LOOK_AGAIN_S = 1.0, 0.25
+"""Between two looks; and after one that found something, which the next one confirms or not."""
 
 Stranger = tuple[int, int, str]
 """A process (pid, start time) that nobody manages, on a device."""
@@ -36,7 +51,15 @@ Stranger = tuple[int, int, str]
 class Reconciler:
     """Compares, second after second; `ask` says what processes have of a machine, `tell` gets events."""
 
-    def __init__(self, tenants: Tenants, ask: Ask, tell: Tell, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        tenants: Tenants,
+        ask: Ask,
+        tell: Tell,
+        patience_s: float = PATIENCE_S,
+        rules: Callable[[], Audit] = Audit,
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
         self._tenants = tenants
         self._ask = ask
         self._tell = tell
@@ -46,43 +69,73 @@ class Reconciler:
         self._samples: dict[Place, list[Sample]] = {}
         self.strangers: dict[Stranger, int | None] = {}
         """What nobody manages, as seen last, with the memory that the driver says it has."""
-        self._told: set[Stranger] = set()
+        self.rules = rules
+        self._clock = clock
+        self._inspector = Inspector()
+        stopper = Stopper(machine_wide=tenants.runtime.machine_wide)
+        self._auditor = Auditor(tenants, tell, self._current_rules, stopper)
+        self._found: Found = {}
+        """In the last look."""
+        self.next_look_s = LOOK_S
 
     async def look(self) -> None:
         """Ask about each machine that a tenant is on, and carry out what the answers come to."""
         machines = {tenant.machine for tenant in self._tenants.by_name.values()}
-        found = await asyncio.gather(*map(self._look_at, machines))
-        strangers = {stranger: held for part in found for stranger, held in part.items()}
-        for stranger in (strangers.keys() & self.strangers.keys()) - self._told:
-            self._tell_of(stranger)
-        self._told = (self._told | self.strangers.keys()) & strangers.keys()
-        self.strangers = strangers
+        if self._tenants.runtime.machine_wide:
+            machines |= {REAL, os.environ.get(SIMULATED_MACHINE, REAL)}
+        parts = await asyncio.gather(*map(self._look_at, machines))
+        found = {suspect: details for part in parts for suspect, details in part.items()}
+        self.strangers = {
+            (suspect.pid, suspect.start_ticks, suspect.uuid): details["bytes"]
+            for suspect, details in found.items()
+            if suspect.what == suspicion.UNMANAGED
+        }
+        self._auditor.carry_out(suspicion.confirmed(found, self._found), self._clock())
+        self.next_look_s = LOOK_AGAIN_S if found.keys() - self._found.keys() else LOOK_S
+        self._found = found
         running = self._tenants.by_name
         self._samples = {place: kept for place, kept in self._samples.items() if place[0] in running}
+        self._inspector.keep(running)
 
-    async def _look_at(self, machine: str) -> dict[Stranger, int | None]:
-        """Take a sample of each tenant on the machine; returns who is none's."""
-        before = self._charges(machine)
+    async def _look_at(self, machine: str) -> Found:
+        """Take a sample of each tenant on the machine; returns about whom something is found."""
+        before, books = self._charges(machine), self._inspector.books(self._on(machine))
         occupants = await self._answer(machine)
         if occupants is None:
             return {}
         after = self._charges(machine)
-        present: dict[Place, list[int | None]] = {place: [] for place in after if place[1] in occupants}
-        strangers: dict[Stranger, int | None] = {}
-        for uuid, held in occupants.items():
-            for pid, held_bytes in held.items():
-                name = self._owner(pid)
-                if name == NOBODY:
-                    strangers[pid, start_ticks(pid) or 0, uuid] = held_bytes
-                elif name and (name, uuid) in present:
-                    present[name, uuid].append(held_bytes)
-        for place, sizes in present.items():
+        seen = list(self._seen(occupants))
+        found: Found = {
+            Suspect(suspicion.UNMANAGED, "", uuid, pid, ticks): {
+                "bytes": occupant.held_bytes,
+                "command": command(pid),
+            }
+            for (pid, ticks, uuid), tenant, occupant in seen
+            if not tenant
+        }
+        for place in after:
+            there = [one for one in seen if (one.tenant, one.key[2]) == place]
+            sizes = [one.occupant.held_bytes for one in there]
             known = [size for size in sizes if size is not None]
-            if place in before and len(known) == len(sizes):
+            if place[1] in occupants and place in before and len(known) == len(sizes):
                 quiet = before[place].change == after[place].change
                 charged = max(before[place].used_bytes, after[place].used_bytes)
-                self._settle(place, Sample(sum(known), charged, quiet))
-        return strangers
+                found |= self._settle(place, Sample(sum(known), charged, quiet))
+        return found | self._inspector.inspect(self._on(machine), seen, books, self._clock())
+
+    def _current_rules(self) -> Audit:
+        return self.rules()
+
+    def _on(self, machine: str) -> list[Tenant]:
+        return [tenant for tenant in self._tenants.by_name.values() if tenant.machine == machine]
+
+    def _seen(self, occupants: Occupants) -> Iterator[Seen]:
+        """Who is there, and whose they are, without those who have ended and another controller's."""
+        for uuid, those in occupants.items():
+            for pid, occupant in those.items():
+                tenant, ticks = self._owner(pid), start_ticks(pid)
+                if tenant is not None and ticks is not None:
+                    yield Seen((pid, ticks, uuid), tenant, occupant)
 
     async def _answer(self, machine: str) -> Occupants | None:
         """Ask in a thread, and no second time before the first answer: a driver may hang for ever."""
@@ -127,12 +180,13 @@ class Reconciler:
         runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
         return owner(pid, self._tenants.runtime.tenants, runs, self._tenants.may_be_in)
 
-    def _settle(self, place: Place, sample: Sample) -> None:
+    def _settle(self, place: Place, sample: Sample) -> Found:
         name, uuid = place
         files = self._tenants.by_name[name].files
         row = files.rows()[uuid]
-        if not files.grant(row).memory_bytes:
-            return  # nothing to take it off
+        quota_bytes = files.grant(row).memory_bytes
+        if not quota_bytes:
+            return {}  # nothing to take it off
         samples = self._samples[place] = [*self._samples.get(place, []), sample][-BUSY_SAMPLES:]
         was = files.residue_bytes(row)
         files.take_off(row, residue_bytes(samples, was))
@@ -140,8 +194,7 @@ class Reconciler:
         if bool(now) != bool(was):
             log.info("%s has %d bytes of %s that nobody was charged for", name, now, uuid)
             self._tell({"what": "residue", "tenant": name, "uuid": uuid, "bytes": now})
-
-    def _tell_of(self, stranger: Stranger) -> None:
-        pid, _, uuid = stranger
-        log.warning("process %d uses %s without gshare: %s", pid, uuid, command(pid))
-        self._tell({"what": "unmanaged", "tenant": "", "uuid": uuid, "pid": pid, "command": command(pid)})
+        if not sample.excess_bytes or sample.present_bytes <= quota_bytes:
+            return {}
+        details = {"bytes": sample.present_bytes, "quota_bytes": quota_bytes}
+        return {Suspect(suspicion.OVER_QUOTA, name, uuid): details}

@@ -95,6 +95,7 @@ class Server:
         self.events = events
         self.refusals = refusals
         self.reconciler = reconciler
+        reconciler.rules = lambda: registry.settings.config.audit
         self.idle_exit_s: float | None = None
         self.sampler = views.Sampler()
         self.watch = Watch(registry)
@@ -378,7 +379,7 @@ class Server:
     async def _reconcile(self) -> None:
         """Once a second, apart from the tick: a driver may take its time."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self.reconciler.next_look_s)
             await self.reconciler.look()
 
     def _collect(self) -> None:

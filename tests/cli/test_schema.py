@@ -109,6 +109,7 @@ def test_what_is_printed_is_what_they_say(home: Home) -> None:
         "ps",
         "ps --memory",
         "ps --compute",
+        "ps --unmanaged",
         "status",
         "devices",
         "metrics",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gshare.controller.occupants import Occupants
+from gshare.controller.config import Audit as Rules
+from gshare.controller.occupants import Occupant, Occupants
 from gshare.controller.policy import Grant
 from gshare.controller.protocol import Change, Limits, SetLimits
 from gshare.controller.reconcile import Reconciler
@@ -26,15 +27,23 @@ class Audit:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.present: Occupants | None = {UUID: {}}
+        self.present: dict[str, dict[int, int | None]] | None = {UUID: {}}
+        self.rules = Rules(tampering="ignore")  # these programs never call CUDA, and have no books
         self.events: list[dict[str, Any]] = []
         self.reconciler = self.anew()
 
     def anew(self) -> Reconciler:
         self.reconciler = Reconciler(
-            self.house.registry.tenants, lambda machine: self.present, self.events.append
+            self.house.registry.tenants, self.occupants, self.events.append, rules=lambda: self.rules
         )
         return self.reconciler
+
+    def occupants(self, machine: str) -> Occupants | None:
+        if self.present is None:
+            return None
+        return {
+            uuid: {pid: Occupant(size) for pid, size in held.items()} for uuid, held in self.present.items()
+        }
 
     def tenant(self, memory: Memory | None = EIGHT) -> Tenant:
         registry = self.house.registry
@@ -107,7 +116,7 @@ def test_more_than_the_quota_leaves_nothing_and_does_not_take_the_device_away(au
     audit.look(3)
     assert limits(tenant) == (1, 8 * GIB)
     assert list(tenant.files.grants()) == [UUID]
-    assert len(audit.events) == 1
+    assert len(audit.told("residue")) == 1
 
 
 def test_a_tenant_without_a_memory_limit_loses_nothing(audit: Audit) -> None:
@@ -150,7 +159,9 @@ def test_a_new_controller_finds_what_was_taken_off_and_looks_again(audit: Audit)
 
 
 @pytest.mark.parametrize("present", [None, {}, {UUID: {}}])
-def test_what_the_driver_does_not_tell_changes_nothing(audit: Audit, present: Occupants | None) -> None:
+def test_what_the_driver_does_not_tell_changes_nothing(
+    audit: Audit, present: dict[str, dict[int, int | None]] | None
+) -> None:
     """No NVML, a device that it lacks, or memory that it does not know, as in WSL."""
     tenant = audit.tenant()
     audit.present = {UUID: {tenant.runs[0].pid: GIB}}
@@ -167,7 +178,7 @@ def test_a_driver_that_hangs_keeps_nobody_waiting(audit: Audit) -> None:
     def ask(machine: str) -> Occupants:
         asked.append(machine)
         go_on.wait(60)
-        return {UUID: {tenant.runs[0].pid: GIB}}
+        return {UUID: {tenant.runs[0].pid: Occupant(GIB)}}
 
     async def run() -> None:
         reconciler = Reconciler(audit.house.registry.tenants, ask, audit.events.append, patience_s=0.01)
@@ -189,7 +200,7 @@ def test_a_driver_that_fails_is_asked_again(audit: Audit) -> None:
     audit.present = {UUID: {tenant.runs[0].pid: GIB}}
 
     failing: list[str] = []
-    answers: list[Occupants | None] = [audit.present, audit.present]
+    answers = [audit.occupants(""), audit.occupants("")]
 
     def ask(machine: str) -> Occupants | None:
         failing.append(machine)
@@ -213,7 +224,7 @@ def test_a_tenant_that_ends_meanwhile_is_no_error(audit: Audit) -> None:
 
     def ask(machine: str) -> Occupants:
         registry.tenants.remove(tenant.name)
-        return {UUID: {tenant.runs[0].pid: GIB}}
+        return {UUID: {tenant.runs[0].pid: Occupant(GIB)}}
 
     asyncio.run(Reconciler(registry.tenants, ask, audit.events.append).look())
     assert audit.told("residue") == []
