@@ -18,6 +18,7 @@ WHAT_TO_DO = ("ignore", "warn", "pause", "stop")
 """What an audit may come to, from nothing to the end of a process."""
 
 Positive = Annotated[float, Meta(gt=0, le=100)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=10_000_000)]
 
 
@@ -55,6 +56,8 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 
     idle_exit: Seconds | None = None
     """Leaves after so many seconds with nobody to look after; 0: never."""
+    web: Port | None = None
+    """The port of loopback that the web page and the metrics are on from the start."""
 
 
 class Administrators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

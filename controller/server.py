@@ -136,7 +136,7 @@ class Server:
                 keeping.listen(asyncio.get_running_loop())
             ready()
             notify(READY)
-            await web.open_configured(self.site)
+            await web.open_configured(self.site, self.registry.settings.config.controller.web)
             letting_in = asyncio.create_task(gatekeeper.serve())
             receiving, others = asyncio.create_task(self._receive(requests, self._local)), []
             if door.address:

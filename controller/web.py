@@ -57,11 +57,13 @@ def site(show: Show) -> Site:
     )
 
 
-async def open_configured(pages: Site) -> None:
-    """Serve from the start where the environment says so; limits matter more than a port that is taken."""
+async def open_configured(pages: Site, port: int | None) -> None:
+    """Serve from the start, on this port or the environment's; a port that is taken stops nobody."""
     wanted = os.environ.get(VARIABLE)
-    if wanted:
-        try:
-            await pages.open(parse_port(wanted, VARIABLE))
-        except GshareError as error:
-            log.warning("no web page: %s", error)
+    try:
+        if wanted:
+            port = parse_port(wanted, VARIABLE)
+        if port is not None:
+            await pages.open(port)
+    except GshareError as error:
+        log.warning("no web page: %s", error)

@@ -82,8 +82,11 @@ def test_from_the_start_by_the_environment_and_only_on_loopback(home: Home) -> N
         in (home.run_dir / "controller.log").read_text()
     )
     home.gshare("controller", "stop")
-    home.environment["GSHARE_WEB"] = "127.0.0.1:0"
+    del home.environment["GSHARE_WEB"]
+    home.environment["GSHARE_CONFIG"] = str(home.folder / "gshare.toml")
+    (home.folder / "gshare.toml").write_text("[controller]\nweb = 0\n")
     home.gshare("controller", "start")
+    assert "web page  http://127.0.0.1:" in home.gshare("status").stdout
     assert json.loads(get(home.gshare("web").stdout.strip(), "api/top.json"))["tenants"] == []
     result = home.gshare("web", "--port", "0.0.0.0:80")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
