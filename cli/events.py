@@ -80,7 +80,7 @@ def _residue(event: Event) -> str:
 def _audited(event: Event) -> str:
     """What was done, about whom, and why."""
     who = f"pid {event['pid']} ({event['command']}) " if event.get("pid") else ""
-    why = {
+    why: dict[str, Callable[[], str]] = {
         "unmanaged": lambda: "uses the GPU without gshare",
         "over-quota": lambda: (
             f"has {format_size(event['bytes'])} of {format_size(event['quota_bytes'])},"
@@ -90,8 +90,8 @@ def _audited(event: Event) -> str:
         "over-share": lambda: (
             f"had {event['above_ppm'] / 10_000:.0f} points more of the GPU's time than its share"
         ),
-    }[event["what"]]()
-    return f"{event.get('action', 'warned')}: {who}{why}, on GPU {event['uuid']}"
+    }
+    return f"{event.get('action', 'warned')}: {who}{why[event['what']]()}, on GPU {event['uuid']}"
 
 
 _TAMPERS = {
