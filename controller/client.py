@@ -101,7 +101,7 @@ class Client:
                 try:
                     number, reply = wire.unpack_reply(asking.recv())
                 except BadMessage as error:
-                    hint = "gshare controller stop; tenants keep their limits"
+                    hint = "gshare controller upgrade; tenants keep their limits"
                     raise GshareError("controller", str(error), hint) from None
                 if number == message:
                     return reply

@@ -46,7 +46,7 @@ class Keeping:
         self._socket = self._reach() or self._start()
         self._take_all()
         for number in range(abi.SEGMENTS):
-            if f"{SEGMENT}{number}" not in self.kept:
+            if _segment(number) not in self.kept:
                 self._new_segment(number)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,13 +68,11 @@ class Keeping:
 
     def activity(self) -> abi.Activity:
         """The machine's activity file."""
-        return abi.Activity.of_segments(
-            [self.kept[f"{SEGMENT}{n}"].descriptors[0] for n in range(abi.SEGMENTS)]
-        )
+        return abi.Activity.of_segments([self.kept[_segment(n)].descriptors[0] for n in range(abi.SEGMENTS)])
 
     def renew(self) -> bool:
         """Make all segments anew where many have had a user; only while nobody runs who looks at them."""
-        had = [f"{SEGMENT}{n}" for n in range(abi.SEGMENTS) if self._domain(n) is not None]
+        had = [_segment(n) for n in range(abi.SEGMENTS) if self._domain(n) is not None]
         if len(had) <= abi.SEGMENTS // 2:
             return False
         for number in range(abi.SEGMENTS):
@@ -82,7 +80,7 @@ class Keeping:
         return True
 
     def _domain(self, number: int) -> str | None:
-        domain: str | None = self.kept[f"{SEGMENT}{number}"].meta["domain"]
+        domain: str | None = self.kept[_segment(number)].meta["domain"]
         return domain
 
     def index(self, taken: Collection[int], name: str, owned: Ownership) -> int:
@@ -97,17 +95,18 @@ class Keeping:
             )
         segment = index // abi.SEGMENT_TENANTS
         if domains[segment] != domain:
-            self._put(f"{SEGMENT}{segment}", {"domain": domain}, self.kept[f"{SEGMENT}{segment}"].descriptors)
+            self._put(_segment(segment), {"domain": domain}, self.kept[_segment(segment)].descriptors)
         return index
 
     def put(self, name: str, index: int, owned: Ownership, folder: Path) -> dict[str, Path]:
         """Take the limits and the usage out of a tenant's folder, and leave a socket to ask for them at."""
         meta = {
-            "abi": abi.VERSION,
             "owner": owned.uid,
             "members": sorted(owned.members),
             "groups": sorted(owned.groups),
-            "segment": index // abi.SEGMENT_TENANTS,
+            "segment": _segment(index // abi.SEGMENT_TENANTS),
+            "segments": [_segment(number) for number in range(abi.SEGMENTS)],
+            "handed": abi.handed_over(index // abi.SEGMENT_TENANTS).hex(),
         }
         descriptors = [_listener(folder)]
         try:
@@ -158,7 +157,7 @@ class Keeping:
         self.kept = {}
 
     def _new_segment(self, number: int) -> None:
-        key = f"{SEGMENT}{number}"
+        key = _segment(number)
         old = self.kept.pop(key, None)
         self._put(key, {"domain": None}, [_memory("gshare-activity", abi.segment())])
         for descriptor in old.descriptors if old else []:
@@ -247,6 +246,11 @@ class Keeping:
             )
             while self._received().get("done") != key:
                 continue
+
+
+def _segment(number: int) -> str:
+    """Its key: programs of another version of shared memory go on with segments of their own."""
+    return f"{SEGMENT}{abi.VERSION}/{number}"
 
 
 def place(domains: Sequence[str | None], taken: Collection[int], domain: str) -> int | None:

@@ -136,17 +136,16 @@ class Keeper:
                 self._send(connection, key, kept)
 
     def _send(self, connection: socket.socket, key: str, kept: Kept) -> None:
-        segment = kept.meta["segment"]
-        segments = [f"{SEGMENT}{number}" for number in range(layout.SEGMENTS)]
+        segments = kept.meta["segments"]
         usage = _reopened(kept.descriptors[2], os.O_RDWR)  # with locks of its own
         try:
             socket.send_fds(
                 connection,
-                [layout.handed_over(segment, version=kept.meta["abi"])],
+                [bytes.fromhex(kept.meta["handed"])],
                 [
                     *self._readable[key],
                     usage,
-                    *self._kept[segments[segment]].descriptors,
+                    *self._kept[kept.meta["segment"]].descriptors,
                     *(self._readable[name][0] for name in segments),
                 ],
             )

@@ -209,7 +209,7 @@ class Server:
         except BadMessage as error:
             message = error.message
             reply = Fault(
-                "failed", "controller", str(error), "gshare controller stop; tenants keep their limits"
+                "failed", "controller", str(error), "gshare controller upgrade; tenants keep their limits"
             )
         except GshareError as error:
             reply = wire.fault(error)

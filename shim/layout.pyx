@@ -26,21 +26,21 @@ SEGMENT_TENANTS = GS_SEGMENT_TENANTS
 HANDOVER_SOCKET = GS_HANDOVER_SOCKET.decode()
 
 
-def handed_over(own_segment, *, version=GS_ABI_VERSION):
+def handed_over(own_segment):
     """What goes with the descriptors of a tenant's memory."""
-    return _handed(version, GS_HANDED, own_segment)
+    return _handed(GS_HANDED, own_segment)
 
 
 def not_yours():
     """What is told to who may not run in the tenant."""
-    return _handed(GS_ABI_VERSION, GS_NOT_YOURS, 0)
+    return _handed(GS_NOT_YOURS, 0)
 
 
-cdef bytes _handed(uint32_t version, uint32_t status, uint32_t own_segment):
+cdef bytes _handed(uint32_t status, uint32_t own_segment):
     cdef gs_handed handed
     memset(&handed, 0, sizeof(handed))
     handed.magic = GS_ABI_MAGIC
-    handed.version, handed.status = version, status
+    handed.version, handed.status = GS_ABI_VERSION, status
     handed.own_segment, handed.segments = own_segment, GS_SEGMENTS
     return (<const char *> &handed)[:sizeof(handed)]
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from machine_wide import GIB, Everybodys, everybodys
 from users import ALICE, BOB, User, needs_root, users
 
-from gshare.controller.handover import MOST_SEGMENTS_EACH, place
+from gshare.controller.authority import Ownership
+from gshare.controller.handover import MOST_SEGMENTS_EACH, Keeping, place
 from gshare.controller.protocol import Change, SetLimits
 from gshare.controller.units import Memory
 from gshare.shim import LIBRARY, abi, preload_environment
@@ -176,6 +177,35 @@ def test_a_keeper_ends_where_nobody_could_find_it() -> None:
         descriptor = os.pidfd_open(keeper)
         assert select.select([descriptor], [], [], 30)[0]
         os.close(descriptor)
+
+
+def test_another_version_of_shared_memory_has_segments_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One keeper holds both, and hands to each program what is of its version."""
+    folders = {}
+    for version in (abi.VERSION, abi.VERSION + 1):
+        monkeypatch.setattr(abi, "VERSION", version)
+        keeping = Keeping(tmp_path / "keeper")
+        folders[version] = folder = tmp_path / str(version)
+        folder.mkdir()
+        for part in ("limits", "usage"):
+            (folder / part).write_text(f"{part} {version}")
+        keeping.put(f"t{version}", 0, Ownership(os.getuid()), folder)
+        keeping.activity().close()
+        keeping.close()
+    found = [take(str(folder / abi.HANDOVER_SOCKET))[1] for folder in folders.values()]
+    assert [os.pread(fds[0], 100, 0).decode() for fds in found] == [
+        f"limits {version}" for version in folders
+    ]
+    old, new = ({(os.fstat(fd).st_ino) for fd in fds[2:]} for fds in found)
+    assert len(old) == len(new) == abi.SEGMENTS
+    assert not old & new
+    last = Keeping(tmp_path / "keeper")
+    assert sorted(last.names()) == sorted(f"t{version}" for version in folders)
+    for name in last.names():
+        last.drop(name)
+    last.close()
 
 
 # -------- places in the activity file --------

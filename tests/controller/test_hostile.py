@@ -206,6 +206,7 @@ def test_an_older_client_is_told_so(machine: Everybodys) -> None:
     assert number == 3
     assert isinstance(reply, Fault)
     assert reply.why.startswith("speaks protocol 1, this gshare speaks ")
+    assert reply.hint == "gshare controller upgrade; tenants keep their limits"
 
 
 def test_who_takes_memory_again_and_again_keeps_nobody_from_it(machine: Everybodys) -> None:
