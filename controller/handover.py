@@ -26,7 +26,7 @@ from gshare.controller.launch import controller_environment
 from gshare.shim import abi
 
 MOST_SEGMENTS_EACH = 16
-"""Of one user: nobody shall keep others from theirs."""
+"""Of one user but root: nobody shall keep others from theirs."""
 
 BACKLOG = 1024
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -88,7 +88,8 @@ class Keeping:
         domains = [self._domain(number) for number in range(abi.SEGMENTS)]
         shared = owned.members or owned.groups
         domain = f"tenant {name}" if shared else f"uid {owned.uid}"
-        index = place(domains, taken, domain)
+        most = abi.SEGMENTS if owned.uid == os.geteuid() else MOST_SEGMENTS_EACH
+        index = place(domains, taken, domain, most)
         if index is None:
             raise OverCapacity(
                 f"tenant {name}", "there is no place for another user's tenants", "wait until all have ended"
@@ -253,12 +254,14 @@ def _segment(number: int) -> str:
     return f"{SEGMENT}{abi.VERSION}/{number}"
 
 
-def place(domains: Sequence[str | None], taken: Collection[int], domain: str) -> int | None:
+def place(
+    domains: Sequence[str | None], taken: Collection[int], domain: str, most: int = MOST_SEGMENTS_EACH
+) -> int | None:
     """The first free index in a segment of this domain, or in one of nobody's; None: there is none left."""
     each = abi.SEGMENT_TENANTS
     own = [number for number, owner in enumerate(domains) if owner == domain]
     fresh = [number for number, owner in enumerate(domains) if owner is None]
-    segments = own + (fresh[:1] if len(own) < MOST_SEGMENTS_EACH else [])
+    segments = own + (fresh[:1] if len(own) < most else [])
     indices = (number * each + i for number in segments for i in range(each))
     return next((index for index in indices if index not in taken), None)
 
