@@ -120,7 +120,7 @@ def run(
         # Inside a tenant already, and nothing else is asked for.
         become(program.path, command, environment | traced)
     if programs.check_preload(program, limited=restricted or bool(traced)) or dry_run:
-        simulated, changes = _simulation(sim)
+        simulated, changes = simulation(sim)
         request = Admit(
             pid=os.getpid(),
             start_ticks=own_start_ticks(),
@@ -132,7 +132,7 @@ def run(
             dry_run=dry_run,
             placement=placement or "",
         )
-        decision = _decide(request, wait_s, restricted=restricted or bool(traced) or sim is not None)
+        decision = decide(request, wait_s, restricted=restricted or bool(traced) or sim is not None)
         if (traced or strict) and not decision.tenant:
             raise GshareError(
                 f"--trace-memory {trace_memory}" if traced else "--strict",
@@ -141,7 +141,7 @@ def run(
             )
         chosen = VISIBLE in environment  # by the user, among all; what is not granted has no memory
         restrict = bool(gpus) or (decision.restricted and not chosen)
-        changes |= traced | _tenant_environment(decision, environment, restrict_devices=restrict)
+        changes |= traced | tenant_environment(decision, environment, restrict_devices=restrict)
         if dry_run:
             _show(decision, changes, as_json=as_json)
             return
@@ -210,7 +210,7 @@ def _ledger(path: str, *, make: bool) -> str:
     return os.path.abspath(path)
 
 
-def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
+def simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
     """The simulated machine that --sim means, which the controller starts, and how programs find it."""
     if profile is None:
         return None, {}
@@ -226,16 +226,16 @@ def _simulation(profile: str | None) -> tuple[Simulated | None, dict[str, str]]:
     return Simulated(machine, profile), environment
 
 
-def _decide(request: Admit, wait_s: float | None, *, restricted: bool) -> Admitted:
+def decide(request: Admit, wait_s: float | None, *, restricted: bool) -> Admitted:
     """Ask the controller; a run that nothing restricts goes on without one, with one line of warning."""
     try:
         client = Client(start=not request.dry_run)
         decision = waiting.ask(client, request, wait_s)
     except ControllerUnreachable as error:
         if request.dry_run:
-            from gshare.controller.offline import decide
+            from gshare.controller import offline
 
-            return decide(client.runtime, request)
+            return offline.decide(client.runtime, request)
         if restricted:
             raise
         click.echo(f"gshare: {error}; running unmanaged", err=True)
@@ -243,7 +243,7 @@ def _decide(request: Admit, wait_s: float | None, *, restricted: bool) -> Admitt
     return decision
 
 
-def _tenant_environment(
+def tenant_environment(
     decision: Admitted, environment: dict[str, str], *, restrict_devices: bool
 ) -> dict[str, str]:
     """What makes the program a process of the tenant."""
