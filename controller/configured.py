@@ -20,11 +20,14 @@ class Configured:
         self.registry = registry
         self.tell = tell
         self.then = then
+        self._begun = False
         registry.settings.on_change = self._taken_over
         registry.settings.on_refusal = self._refused
 
     def _taken_over(self, config: Config, notes: list[Wrong]) -> None:
-        self._event("configured", notes)
+        if self._begun or notes:  # that a controller begins is no event
+            self._event("configured", notes)
+        self._begun = True
         for name in config.tenants:
             try:
                 self.registry.reconfigure(name)
