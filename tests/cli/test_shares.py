@@ -175,7 +175,9 @@ def test_without_a_controller_loans_end_and_caps_hold_and_the_next_one_goes_on(s
     shares.hold("nobody lends", [borrower], lambda a: 15 < a < 38)
     began = time.monotonic()
     row = shares.ps()["a"]
-    print(f"the new controller has answered after {time.monotonic() - began:.2f} s")
+    took_s = time.monotonic() - began
+    print(f"the new controller has answered after {took_s:.2f} s")
+    assert took_s < 10  # a second is the aim, on a host of its own
     assert (row["guarantee_ppm"], row["ceiling_ppm"], row["priority"]) == (300_000, 600_000, "high")
     shares.hold("lent again", [borrower], lambda a: 45 < a < 65)
     assert idle.poll() is None
