@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
@@ -35,7 +35,7 @@ def site(show: Show) -> Site:
     """All pages; each is only for who may see anything."""
 
     def file(name: str, kind: str) -> Page:
-        body = (files("gshare.controller") / "page" / name).read_bytes()
+        body = (Path(__file__).with_name("page") / name).read_bytes()
 
         def page(who: Credentials) -> Content:
             show(who)
