@@ -1,9 +1,15 @@
-"""What was refused because it was somebody else's: each an event, and many of one user's a count."""
+"""What was refused because it was somebody else's: each an event, and many of one user's a count.
 
+So is the log, which a user could fill a disk with.
+"""
+
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from gshare.controller.identity import Peer
+
+log = logging.getLogger(__name__)
 
 WINDOW_NS = 10_000_000_000
 MOST = 10
@@ -33,6 +39,7 @@ class Forbidden:
         if count < MOST:
             event = {"what": "forbidden", "tenant": "", "uid": who.uid, "pid": who.pid}
             self._add({**event, "request": request, "why": why})
+            log.warning("uid %d, pid %d: %s refused: %s", who.uid, who.pid, request, why)
 
     def _tell_rest(self, uid: int, count: int) -> None:
         if count > MOST:

@@ -214,7 +214,6 @@ class Server:
         except GshareError as error:
             reply = wire.fault(error)
             if isinstance(error, NotPermitted):
-                log.warning("uid %d, pid %d: %s refused: %s", who.uid, who.pid, asked, error)
                 self.forbidden.note(who, asked, str(error), now_ns())
         except Exception as error:
             log.exception("request failed")

@@ -146,6 +146,8 @@ def test_many_refusals_of_one_user_do_not_drive_out_other_events(machine: Everyb
             with pytest.raises(NotPermitted):
                 machine.ask(Stop(), pest)
     assert sum(event["uid"] == BOB + 1000 for event in machine.events("forbidden")) == 10
+    log = (machine.runtime.directory.parent / "log").read_text()
+    assert log.count(f"uid {BOB + 1000},") == 10
 
 
 def test_owners_stay_owners_over_a_restart(two: tuple[User, User], machine: Everybodys) -> None:
