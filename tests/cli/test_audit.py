@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gshare.shim import sim
 
 from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home
@@ -58,6 +60,7 @@ def test_processes_that_tamper_are_named_and_nobody_else(home: Home) -> None:
         assert str(CHEAT) in event["command"]
         found_s.append((event["time_ns"] - done_ns) / 1e9)
         honest.pieces(5)
+    print("named after", ", ".join(f"{seconds:.2f} s" for seconds in found_s))
     assert max(found_s) < MOST_S
     told = json.loads(home.gshare("events", "--json").stdout)["events"]
     audited = {"tampering", "over-share", "over-quota", "unmanaged"}
@@ -96,3 +99,21 @@ def test_unmanaged_processes_are_listed(home: Home) -> None:
         assert table[1].split()[0] == str(child.pid)
         child.communicate()
     assert os.path.exists(f"/proc/{program.pid}")
+
+
+@pytest.mark.soak
+def test_compute_around_gshare_is_found_within_ten_seconds(home: Home) -> None:
+    """A child without the library keeps the GPU busy, beside an honest program of the same share."""
+    busy = ["--", sys.executable, "-m", "gshare.benchmarks.workload", "--seconds", "40"]
+    home.start("run", "--sim", "--compute", "20%", "--tenant", "honest", *busy)
+    around = ["--", "env", "-u", "LD_PRELOAD", *busy[1:]]
+    child = home.start("run", "--sim", "--compute", "20%", "--tenant", "a", *around)
+    began_ns = until(lambda: events(home, "tampering"))[0]["time_ns"]
+    event = until(lambda: events(home, "over-share"))[0]
+    assert (event["tenant"], event["pid"], event["how"]) == ("a", child.pid, "uncharged")
+    found_s = (event["time_ns"] - began_ns) / 1e9
+    print(
+        f"{event['above_ppm'] / 10_000:.0f} points above its share, found {found_s:.1f} s after it was seen"
+    )
+    assert found_s < 10
+    assert {event["tenant"] for event in events(home, "over-share")} == {"a"}
