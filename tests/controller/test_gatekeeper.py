@@ -18,18 +18,26 @@ from gshare.controller.gatekeeper import Gatekeeper, guard, sender
 from gshare.controller.identity import Credentials
 
 PATIENCE_S = 0.5
+"""For what must not come."""
+
+LONG_PATIENCE_S = 20.0
+"""For what must."""
 
 
-def send(path: str) -> None:
+def send(path: str, patience_s: float = PATIENCE_S) -> None:
     """A message from whoever calls this."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket_:
-        socket_.setsockopt(zmq.LINGER, int(PATIENCE_S * 2000))
+        socket_.setsockopt(zmq.LINGER, int(patience_s * 1000))
         socket_.connect(f"ipc://{path}")
         socket_.send(b"hello")
 
 
 async def received(
-    admits: Callable[[Credentials], bool] | None, *, serves: bool, speak: Callable[[str], object]
+    admits: Callable[[Credentials], bool] | None,
+    *,
+    serves: bool,
+    expects: bool = True,
+    speak: Callable[[str], object],
 ) -> list[Credentials | None]:
     """Who a guarded socket hears when somebody speaks to it."""
     with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
@@ -50,7 +58,8 @@ async def received(
         heard = []
         try:
             speaking = asyncio.get_running_loop().run_in_executor(None, speak, f"{folder}/socket")
-            while await router.poll(int(PATIENCE_S * 1000)):
+            patience_s = LONG_PATIENCE_S if expects else PATIENCE_S
+            while await router.poll(int((PATIENCE_S if heard else patience_s) * 1000)):
                 heard.append(sender((await router.recv_multipart(copy=False))[-1]))
             await speaking
         finally:
@@ -66,13 +75,13 @@ def everybody(credentials: Credentials) -> bool:
 
 
 def test_who_is_let_in_is_known_by_the_kernels_word() -> None:
-    (who,) = asyncio.run(received(everybody, serves=True, speak=send))
+    (who,) = asyncio.run(received(everybody, serves=True, speak=lambda path: send(path, LONG_PATIENCE_S)))
     assert who == Credentials(os.getuid(), os.getgid(), os.getpid())
 
 
 @pytest.mark.parametrize("admits", [everybody, None], ids=["stopped", "none"])
 def test_without_an_answer_nobody_gets_in(admits: Callable[[Credentials], bool] | None) -> None:
-    assert asyncio.run(received(admits, serves=False, speak=send)) == []
+    assert asyncio.run(received(admits, serves=False, expects=False, speak=send)) == []
 
 
 @needs_root
@@ -81,8 +90,15 @@ def test_another_user_is_kept_out_and_oneself_is_not() -> None:
         return credentials.uid == os.getuid()
 
     with users((ALICE, ())) as (alice,):
-        assert asyncio.run(received(only_us, serves=True, speak=lambda path: alice.call(send, path))) == []
-        (who,) = asyncio.run(received(everybody, serves=True, speak=lambda path: alice.call(send, path)))
+        assert (
+            asyncio.run(
+                received(only_us, serves=True, expects=False, speak=lambda path: alice.call(send, path))
+            )
+            == []
+        )
+        (who,) = asyncio.run(
+            received(everybody, serves=True, speak=lambda path: alice.call(send, path, LONG_PATIENCE_S))
+        )
     assert who == Credentials(ALICE, ALICE, alice.pid)
 
 
@@ -100,7 +116,7 @@ def forge(path: str) -> None:
         Socket_Type=b"DEALER", Peer_Address=b"localhost:0:0:1", User_Id=b"0:0:1"
     )
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(PATIENCE_S * 4)
+        raw.settimeout(LONG_PATIENCE_S)
         raw.connect(path)
         raw.sendall(greeting)
         raw.recv(64, socket.MSG_WAITALL)

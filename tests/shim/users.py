@@ -37,6 +37,7 @@ class User:
                 os._exit(0)
         theirs.close()
         self._channel = ours
+        self.call(os.getpid)  # it has become the user
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns there; what it raises is raised here."""
