@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from gshare.controller.client import Client
+from gshare.controller.paths import Runtime
+from gshare.controller.protocol import GetQueue
+from gshare.controller.replies import Queue, Waiting
+
 from .conftest import Home
 
 DEADLINE_S = 30.0
@@ -22,13 +27,10 @@ def wait_until(true: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def queued(home: Home) -> list[dict[str, Any]]:
-    result = home.gshare("queue", "--json")
-    assert result.returncode == 0, result.stderr
-    reply = json.loads(result.stdout)
-    assert reply["schema"] == "gshare/queue/v1"
-    waiting: list[dict[str, Any]] = reply["waiting"]
-    return waiting
+def queued(home: Home) -> list[Waiting]:
+    reply = Client(Runtime(home.run_dir), start=False).ask(GetQueue())
+    assert isinstance(reply, Queue)
+    return reply.waiting
 
 
 @pytest.fixture
@@ -45,13 +47,10 @@ def full(home: Home) -> subprocess.Popen[str]:
 def test_who_waits_is_let_in_when_there_is_room(home: Home, full: subprocess.Popen[str]) -> None:
     waiter = home.start("run", "--sim", "--mem", "50%", "--wait", "echo", "in")
     wait_until(lambda: queued(home))
-    (row,) = queued(home)
-    assert (row["place"], row["pid"], row["memory_ppm"], row["command"]) == (
-        1,
-        waiter.pid,
-        500_000,
-        "echo in",
-    )
+    reply = json.loads(home.gshare("queue", "--json").stdout)
+    (row,) = reply["waiting"]
+    assert (reply["schema"], row["place"], row["pid"]) == ("gshare/queue/v1", 1, waiter.pid)
+    assert (row["memory_ppm"], row["command"]) == (500_000, "echo in")
     assert "left to promise of" in row["why"]
     assert "big" in row["why"]
     table = home.gshare("queue").stdout.splitlines()
@@ -95,7 +94,7 @@ def test_a_killed_waiter_is_gone_at_once(home: Home, full: subprocess.Popen[str]
     begin = time.monotonic()
     wait_until(lambda: len(queued(home)) == 1)
     assert time.monotonic() - begin < 5  # it does not take until it would have asked again
-    assert queued(home)[0]["pid"] == waiters[1].pid
+    assert queued(home)[0].pid == waiters[1].pid
     os.kill(waiters[1].pid, signal.SIGINT)
     wait_until(lambda: queued(home) == [])
 
@@ -105,14 +104,15 @@ def test_a_new_controller_has_the_same_queue(home: Home, full: subprocess.Popen[
     for _ in range(3):
         waiters.append(home.start("run", "--sim", "--mem", "50%", "--wait", "cat"))
         wait_until(lambda: len(queued(home)) == len(waiters))
-    before = [row["pid"] for row in queued(home)]
+    before = [row.pid for row in queued(home)]
     assert before == [waiter.pid for waiter in waiters]
     os.kill(int((home.run_dir / "controller.lock").read_text()), signal.SIGKILL)
-    wait_until(lambda: home.gshare("queue").returncode == 0 and len(queued(home)) == 3)
-    assert [row["pid"] for row in queued(home)] == before
+    home.gshare("ps")  # starts a controller, unless somebody who waits has done so
+    wait_until(lambda: len(queued(home)) == 3)
+    assert [row.pid for row in queued(home)] == before
     full.kill()
     wait_until(lambda: len(queued(home)) == 1)  # two halves fit; the first two have them
-    assert queued(home)[0]["pid"] == waiters[2].pid
+    assert queued(home)[0].pid == waiters[2].pid
 
 
 def test_placement_is_on_one_gpu(home: Home) -> None:
