@@ -48,7 +48,7 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path) -> None:
         "--sim",
         "--quick",
         "--blocks",
-        "3",
+        "2",
         "--no-report",
         "--output",
         str(tmp_path),
