@@ -126,24 +126,23 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     uint32_t tenants = __atomic_load_n(&region->limits->tenants_bound, __ATOMIC_RELAXED);
     uint32_t busy = 1 + own_others(context);
     const uint64_t *own = own_lane(device);
-    uint64_t others_ns = 0, lights_ns = 0, switch_ns = 0, slice_ns = 0;
-    uint32_t light = 0, measured = 0;
+    uint64_t others_ns = 0, lights_ns = 0, switch_ns = 0;
+    struct gs_slices_said slices = {0};
+    uint32_t light = 0;
 
     for (uint32_t i = 0; i < tenants && i < GS_MAX_TENANTS; i++) {
         const struct gs_device_activity *words = &region->activity[i].device[device->index];
         busy += busy_lanes(words, own, now_ns, &light);
         others_ns += load(&words->gpu_ns);
         switch_ns += load(&words->switch_ns);
-        uint64_t slice = load(&words->slice_ns);
-        slice_ns += slice;
-        measured += slice != 0;
+        gs_slices_hear(&slices, load(&words->slice_ns));
         if (words != own_words(device))
             lights_ns += load(&words->light_ns);
     }
-    if (measured != 0)
-        gs_slices_adopt(&device->slices, slice_ns / measured);
-    if (device->slices.samples >= GS_SLICE_KNOWN)
-        __atomic_store_n(&own_words(device)->slice_ns, device->slices.slice_ns, __ATOMIC_RELAXED);
+    if (device->slices.found_ns != 0)
+        __atomic_store_n(&own_words(device)->slice_ns, device->slices.found_ns, __ATOMIC_RELAXED);
+    if (slices.count != 0)
+        gs_slices_adopt(&device->slices, slices.sum_ns / slices.count);
     gs_loss_look(&device->loss, now_ns, switch_ns);
     context->lights_ns = lights_ns;
     /* The tenant's other processes are others, too. */

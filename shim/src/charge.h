@@ -2,7 +2,7 @@
  *
  * The GPU gives the time between two events of a stream.  It holds more than our own kernels when other contexts
  * had slices meanwhile, when the stream ran dry, or when another stream of ours ran at the same time.  Three steps
- * take these out: gs_own_ns (foreign slices), gs_without_gaps (idle), gs_union_add (other streams). */
+ * take these out: gs_own (foreign slices), gs_without_gaps (idle), gs_union_add (other streams). */
 #ifndef GS_CHARGE_H
 #define GS_CHARGE_H
 
@@ -10,87 +10,48 @@
 #include <stdint.h>
 #include <string.h>
 
-#define GS_MILLI 1000u
+#include "history.h"
+#include "slices.h"
+
+#define GS_MAX_ROUNDS 256u /* contexts; more are treated as this many */
 
 /* -------- foreign slices --------
  *
  * Contexts are time-sliced round robin.  With n of them that always have work, each has one slice in a round, and a
- * round takes n slices and n switches.  Windows that are known to be shorter than a slice are interrupted once or not
- * at all.  What was not is exact; and from one interruption to the next we had just a slice, so that what was is the
- * rest of it.  The time from one to the next is a round: that measures the slice.  Of longer windows, elapsed = own +
- * m * gap, where a gap is a round without our slice, and own lies within one slice of m slices, so that m can be read
- * off the elapsed time alone.
+ * round takes n slices and n switches.  A session begins with a slice of ours, so that from the elapsed time alone it is
+ * known where in a round each marker lies, and how many slices we have had.  Where that is not known, elapsed = own +
+ * m * gap, where a gap is a round without our slice, and own lies within one slice of m slices: m can be read off.
+ * Windows that are known to be shorter than a slice are interrupted once or not at all: what was is the rest of a slice.
  *
  * Neighbours that come and go within a slice ("light") measure themselves exactly and say what they took: that is taken
  * off first. */
-
-#define GS_SLICE_NS      1024000u /* what the driver sets by default */
-#define GS_SLICE_MOST_NS 4000000u
-#define GS_SWITCH_NS     50000u
-#define GS_MAX_ROUNDS    256u /* contexts; more are treated as this many */
-#define GS_SLICE_KNOWN   8u   /* rounds that have measured it */
-
-struct gs_slices {
-    uint64_t slice_ns;
-    uint32_t samples;
-    bool known; /* by ourselves, or by somebody else on the device */
-};
-
-static inline void gs_slices_init(struct gs_slices *slices)
-{
-    *slices = (struct gs_slices){.slice_ns = GS_SLICE_NS};
-}
-
-/* What others measured holds until we have done so ourselves. */
-static inline void gs_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
-{
-    if (slices->samples >= GS_SLICE_KNOWN)
-        return;
-    slices->slice_ns = slice_ns;
-    slices->known = true;
-}
-
-/* The mean, on which a round that was taken for two, or two for one, has little influence. */
-static inline void gs_slices_learn(struct gs_slices *slices, uint64_t round_ns, uint64_t contexts)
-{
-    uint64_t slice_ns = round_ns / contexts > GS_SWITCH_NS ? round_ns / contexts - GS_SWITCH_NS : 0;
-    int64_t most = (int64_t)slices->slice_ns / 2, apart = (int64_t)slice_ns - (int64_t)slices->slice_ns;
-    bool is_first = slices->samples < GS_SLICE_KNOWN;
-
-    if (slice_ns > GS_SLICE_MOST_NS)
-        return;
-    apart = apart > most ? most : apart < -most ? -most : apart;
-    slices->slice_ns = (uint64_t)((int64_t)slices->slice_ns + apart / (is_first ? 3 : 32));
-    if (is_first && ++slices->samples == GS_SLICE_KNOWN)
-        slices->known = true;
-}
 
 static inline uint64_t gs_gap_ns(uint64_t slice_ns, uint64_t contexts)
 {
     return (contexts - 1) * slice_ns + contexts * GS_SWITCH_NS;
 }
 
-/* How much work goes between two markers while others are there. */
-static inline uint64_t gs_slices_window_ns(const struct gs_slices *slices)
-{
-    uint64_t part = slices->slice_ns / 5 * 2;
-
-    return !slices->known ? 100000 : part < 60000 ? 60000 : part > 400000 ? 400000 : part;
-}
-
 /* Where a stream is in a round. */
 struct gs_phase {
-    uint64_t own_ns, elapsed_ns; /* since the newest interruption, or since the stream had run dry */
-    uint64_t contexts;           /* busy all that time; 0: it varied */
-    bool begun;                  /* with a slice */
-    bool interrupted;            /* by one */
+    uint64_t used_ns; /* of our present slice */
+    bool known;
+    bool round_begun;      /* a slice of ours began at a known time: */
+    struct gs_stamp round; /* since then, with as many contexts */
 };
+
+/* A session begins with a slice. */
+static inline struct gs_phase gs_phase_new(void)
+{
+    return (struct gs_phase){.known = true, .round_begun = true};
+}
 
 /* One window, as its markers and the neighbours' words show it. */
 struct gs_seen {
     uint64_t elapsed_ns; /* less what light neighbours took */
     uint64_t learnt_ns;  /* what its kernels are known to take */
     uint32_t busy_milli; /* mean number of busy contexts, ours included, in thousandths */
+    uint64_t alone_ns;   /* nobody else was */
+    uint64_t part_ns;    /* of the rest, what each has where all have the same */
 };
 
 struct gs_own {
@@ -107,95 +68,149 @@ static inline uint64_t gs_contexts(uint32_t busy_milli)
     return n < 2 ? 2 : n > GS_MAX_ROUNDS ? GS_MAX_ROUNDS : n;
 }
 
-/* How long, of a window, others were busy: it is their mean number that is known. */
-static inline uint64_t gs_contended_ns(const struct gs_seen *seen, uint64_t n)
+/* The number of busy contexts, where it was one all the time; else 0. */
+static inline uint32_t gs_steady_contexts(uint32_t busy_milli)
 {
-    uint64_t others_milli = seen->busy_milli - GS_MILLI, most_milli = (n - 1) * GS_MILLI;
+    uint32_t n = (busy_milli + GS_MILLI / 2) / GS_MILLI;
+    uint32_t apart = busy_milli > n * GS_MILLI ? busy_milli - n * GS_MILLI : n * GS_MILLI - busy_milli;
 
-    return others_milli + 50 >= most_milli ? seen->elapsed_ns : seen->elapsed_ns / most_milli * others_milli;
+    return apart <= GS_MILLI / 10 ? n : 0;
 }
 
-static inline void gs_phase_add(struct gs_phase *phase, const struct gs_seen *seen, uint64_t own_ns)
+/* A window after others of its session: where its end lies in our rounds, if that is known.  If not, it is from about
+ * when a short window had been interrupted. */
+static inline void gs_phase_stamp(struct gs_slices *slices, const struct gs_seen *seen,
+                                  const struct gs_own *own, struct gs_phase *phase)
 {
-    uint64_t n = ((uint64_t)seen->busy_milli + GS_MILLI / 2) / GS_MILLI;
-    uint64_t apart =
-        seen->busy_milli > n * GS_MILLI ? seen->busy_milli - n * GS_MILLI : n * GS_MILLI - seen->busy_milli;
+    struct gs_stamp *round = &phase->round;
+    uint32_t n = gs_steady_contexts(seen->busy_milli);
+    bool first = round->since_ns == 0;
 
-    phase->contexts = apart <= GS_MILLI / 10 && (phase->elapsed_ns == 0 || phase->contexts == n) ? n : 0;
-    phase->own_ns += own_ns;
-    phase->elapsed_ns += seen->elapsed_ns;
-}
-
-/* A window shorter than a slice that was interrupted: what is missing of the slice that was ours in this round. */
-static inline uint64_t gs_interrupted(struct gs_slices *slices, const struct gs_seen *seen,
-                                      struct gs_phase *phase)
-{
-    uint64_t learnt = seen->learnt_ns, rest = learnt;
-
-    if (slices->known && phase->begun && phase->own_ns <= slices->slice_ns + learnt) {
-        rest = slices->slice_ns > phase->own_ns ? slices->slice_ns - phase->own_ns : 0;
-        if (!phase->interrupted)
-            rest += learnt / 2; /* of the next slice; the last one's will not be asked for */
-        rest = rest < 2 * learnt ? rest : 2 * learnt;
+    phase->round_begun &= n >= 2 && (first || n == round->contexts) &&
+                          round->since_ns <= n * GS_STAMP_ROUNDS * (slices->slice_ns + GS_SWITCH_NS);
+    if (phase->round_begun) {
+        round->contexts = n;
+        round->since_ns += seen->elapsed_ns;
+        gs_slices_stamp(slices, round);
+    } else if (n >= 2 && own->guessed) {
+        *round = (struct gs_stamp){seen->learnt_ns / 2, n, (uint32_t)(seen->learnt_ns / 2)};
+        phase->round_begun = true;
     }
-    gs_phase_add(phase, seen, 0);
-    if (phase->interrupted && phase->contexts > 1) {
-        /* Where neighbours had less than a slice, or we had, the interruption does not fit the round. */
-        uint64_t round = phase->elapsed_ns, n = phase->contexts, others = round / n * (n - 1);
-        uint64_t gap = seen->elapsed_ns - learnt, doubt = learnt / 4;
-        if (gap + doubt > others && gap < others + others / 4 + doubt)
-            gs_slices_learn(slices, round, n);
-    }
-    *phase = (struct gs_phase){.begun = true, .interrupted = true};
-    return rest;
 }
 
-/* A window of any length.  Where as many were busy all the time, it is slices that are counted: an error in their number
- * does not grow with the number of neighbours. */
-static inline struct gs_own gs_own_of_slices(const struct gs_slices *slices, const struct gs_seen *seen,
+/* Without an interruption. */
+static inline struct gs_own gs_uninterrupted(const struct gs_slices *slices, const struct gs_seen *seen,
+                                             struct gs_phase *phase)
+{
+    uint64_t used = phase->used_ns + seen->elapsed_ns;
+
+    phase->used_ns = used < slices->slice_ns ? used : slices->slice_ns;
+    return (struct gs_own){.ns = seen->elapsed_ns};
+}
+
+/* A window shorter than a slice that was interrupted: what was missing of the slice that was ours in this round, and of
+ * the next one half of what its kernels are known to take. */
+static inline struct gs_own gs_interrupted(const struct gs_slices *slices, const struct gs_seen *seen,
+                                           struct gs_phase *phase)
+{
+    uint64_t learnt = seen->learnt_ns, own = learnt;
+
+    if (slices->known && phase->known)
+        own = slices->slice_ns - phase->used_ns + learnt / 2;
+    if (own > 2 * learnt)
+        own = 2 * learnt;
+    if (own > seen->elapsed_ns - GS_SWITCH_NS)
+        own = seen->elapsed_ns - GS_SWITCH_NS;
+    phase->used_ns = learnt / 2;
+    phase->known = true;
+    return (struct gs_own){.ns = own, .rounds = 1, .guessed = true};
+}
+
+/* A window of any length.  Where it begins in a round, and how many are busy all the time, is known: it is slices that are
+ * counted, and an error in the length of a round does not grow with the number of neighbours. */
+static inline struct gs_own gs_own_of_rounds(const struct gs_slices *slices, const struct gs_seen *seen,
                                              struct gs_phase *phase, uint64_t n)
 {
-    uint64_t elapsed = seen->elapsed_ns, slice = slices->slice_ns, gap = gs_gap_ns(slice, n);
-    uint64_t rounds = (gs_contended_ns(seen, n) + (slice + gap) / 2) / (slice + gap);
-    struct gs_own own = {.ns = elapsed > rounds * gap ? elapsed - rounds * gap : 0, .rounds = rounds};
+    uint64_t slice = slices->slice_ns, gap = gs_gap_ns(slice, n), round = slice + gap;
+    uint64_t since = phase->used_ns + seen->elapsed_ns, rounds = (since + gap / 2) / round;
 
-    if (rounds == 0) {
-        gs_phase_add(phase, seen, own.ns);
-        return own;
-    }
-    struct gs_phase before = *phase;
-    gs_phase_add(phase, seen, 0);
-    if (n > 2 && phase->contexts == n && before.begun && before.own_ns <= 2 * slice)
-        own.ns = rounds * slice > before.own_ns ? rounds * slice - before.own_ns : 0;
-    *phase = (struct gs_phase){.begun = phase->contexts == n};
+    if (rounds == 0)
+        return gs_uninterrupted(slices, seen, phase);
+    uint64_t used = since > rounds * round ? since - rounds * round : 0;
+    used = used < slice ? used : slice;
+    struct gs_own own = {.ns = rounds * slice + used - phase->used_ns, .rounds = rounds};
+    phase->used_ns = used;
     return own;
+}
+
+/* The same where it is not known: as many gaps as leave a slice for each. */
+static inline struct gs_own gs_own_of_gaps(const struct gs_slices *slices, const struct gs_seen *seen,
+                                           struct gs_phase *phase, uint64_t n)
+{
+    uint64_t slice = slices->slice_ns, gap = gs_gap_ns(slice, n);
+    uint64_t rounds = (seen->elapsed_ns + (slice + gap) / 2) / (slice + gap);
+
+    if (rounds == 0)
+        return gs_uninterrupted(slices, seen, phase);
+    struct gs_own own = {.rounds = rounds};
+    own.ns = seen->elapsed_ns > rounds * gap ? seen->elapsed_ns - rounds * gap : 0;
+    phase->known = n > 2; /* about: better than an error in n gaps */
+    phase->used_ns = (own.ns < slice ? own.ns : slice) / 2;
+    return own;
+}
+
+/* The same where their number varied: a round was as long as it was in the mean, and foreign slices are whole ones. */
+static inline struct gs_own gs_own_varied(const struct gs_slices *slices, const struct gs_seen *seen,
+                                          struct gs_phase *phase)
+{
+    uint64_t slice = slices->slice_ns, each = slice + GS_SWITCH_NS, part = seen->part_ns,
+             elapsed = seen->elapsed_ns;
+    uint64_t contended = elapsed > seen->alone_ns ? elapsed - seen->alone_ns : 0;
+    uint64_t round = part != 0 ? contended * each / part : each, gap = round > slice ? round - slice : 0;
+    uint64_t rounds = (contended + (phase->known ? phase->used_ns + gap / 2 : round / 2)) / round;
+    uint64_t count = (rounds * (round - each) + each / 2) / each,
+             foreign = count * each + rounds * GS_SWITCH_NS;
+
+    if (rounds == 0 || count == 0)
+        return gs_uninterrupted(slices, seen, phase);
+    phase->known = false;
+    return (struct gs_own){.ns = elapsed > foreign ? elapsed - foreign : 0, .rounds = rounds};
+}
+
+static inline struct gs_own gs_own_contended(const struct gs_slices *slices, const struct gs_seen *seen,
+                                             struct gs_phase *phase)
+{
+    uint64_t elapsed = seen->elapsed_ns, learnt = seen->learnt_ns, slice = slices->slice_ns;
+    uint64_t beyond = elapsed > learnt ? elapsed - learnt : 0;
+    uint64_t n = gs_contexts(seen->busy_milli), gap = gs_gap_ns(slice, n);
+
+    if (phase->used_ns > slice) /* it was thought to be longer */
+        phase->used_ns = slice;
+    if (learnt != 0 && learnt < (slices->known ? slice / 4 * 3 : slice / 2)) {
+        uint64_t least = slice / 2 + GS_SWITCH_NS, doubt = learnt / 2 + GS_SWITCH_NS;
+        if (beyond < (slices->known || least < doubt ? least : doubt))
+            return gs_uninterrupted(slices, seen, phase);
+        if (beyond < (slices->known ? gap + gap / 2 : gs_gap_ns(GS_SLICE_MOST_NS, n)))
+            return gs_interrupted(slices, seen, phase);
+    }
+    if (gs_steady_contexts(seen->busy_milli) != n)
+        return gs_own_varied(slices, seen, phase);
+    if (slices->known && phase->known)
+        return gs_own_of_rounds(slices, seen, phase, n);
+    return gs_own_of_gaps(slices, seen, phase, n);
 }
 
 /* The part of a window that was our own. */
 static inline struct gs_own gs_own(struct gs_slices *slices, const struct gs_seen *seen,
                                    struct gs_phase *phase)
 {
-    uint64_t elapsed = seen->elapsed_ns, learnt = seen->learnt_ns, slice = slices->slice_ns;
-    uint64_t beyond = elapsed > learnt ? elapsed - learnt : 0;
-
     if (seen->busy_milli <= GS_MILLI + 50) {
-        *phase = (struct gs_phase){.contexts = 1};
-        return (struct gs_own){.ns = elapsed};
+        *phase = (struct gs_phase){0};
+        return (struct gs_own){.ns = seen->elapsed_ns};
     }
-    uint64_t n = gs_contexts(seen->busy_milli), gap = gs_gap_ns(slice, n);
-    if (learnt != 0 && learnt < (slices->known ? slice / 4 * 3 : slice / 2)) {
-        uint64_t least = slice / 2 + GS_SWITCH_NS, doubt = learnt / 2 + GS_SWITCH_NS;
-        if (beyond < (slices->known || least < doubt ? least : doubt)) {
-            gs_phase_add(phase, seen, elapsed);
-            return (struct gs_own){.ns = elapsed};
-        }
-        if (beyond < gs_gap_ns(GS_SLICE_MOST_NS, n)) {
-            uint64_t rest = gs_interrupted(slices, seen, phase);
-            if (!slices->known || beyond < gap + gap / 2)
-                return (struct gs_own){.ns = rest, .rounds = 1, .guessed = true};
-        }
-    }
-    return gs_own_of_slices(slices, seen, phase, n);
+    struct gs_own own = gs_own_contended(slices, seen, phase);
+    gs_phase_stamp(slices, seen, &own, phase);
+    return own;
 }
 
 /* The same for a window that begins behind a copy over the bus.  Its start marker was stamped by the copy's engine, so
@@ -244,7 +259,8 @@ static inline void gs_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t 
         uint64_t ppm = switch_ns > loss->switch_ns ? (switch_ns - loss->switch_ns) * 1000000u / since : 0;
         if (ppm > GS_LOSS_MOST)
             ppm = GS_LOSS_MOST;
-        loss->ppm = (uint32_t)((3 * (uint64_t)loss->ppm + ppm) / 4);
+        loss->ppm =
+            (uint32_t)(ppm < loss->ppm / 2 ? ppm : (3 * (uint64_t)loss->ppm + ppm) / 4); /* somebody left */
     } else {
         loss->ppm = 0;
     }
@@ -328,58 +344,6 @@ static inline uint64_t gs_union_add(struct gs_union *all, int64_t from_ns, int64
     all->span[first].from_ns = from;
     all->span[first].to_ns = to;
     return (uint64_t)(to_ns - from_ns) - covered;
-}
-
-/* -------- how many contexts were busy -------- */
-
-#define GS_HISTORY 64 /* a power of two */
-
-/* Looks at the neighbours' busy words, taken whenever a marker is set or read. */
-struct gs_history {
-    uint32_t count;
-    struct gs_look {
-        uint64_t at_ns;
-        uint32_t busy;      /* contexts, ours included */
-        uint64_t others_ns; /* GPU time published so far by the other tenants */
-    } look[GS_HISTORY];
-};
-
-static inline void gs_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy,
-                                  uint64_t others_ns)
-{
-    history->look[history->count++ % GS_HISTORY] = (struct gs_look){now_ns, busy, others_ns};
-}
-
-/* Mean of busy contexts over [from, to), in thousandths; a look holds until the next one. */
-static inline uint32_t gs_history_busy(const struct gs_history *history, uint64_t from_ns, uint64_t to_ns,
-                                       uint64_t *others_ns)
-{
-    uint32_t oldest = history->count > GS_HISTORY ? history->count - GS_HISTORY : 0;
-    uint64_t until = to_ns, sum = 0, others_end = 0, others_start = 0;
-
-    *others_ns = 0;
-    if (history->count == 0)
-        return GS_MILLI;
-    if (to_ns <= from_ns)
-        until = to_ns = from_ns + 1;
-    bool ended = false;
-    for (uint32_t i = history->count; i-- > oldest;) {
-        const struct gs_look *look = &history->look[i % GS_HISTORY];
-        if (!ended && look->at_ns <= to_ns) {
-            others_end = look->others_ns;
-            ended = true;
-        }
-        others_start = look->others_ns;
-        if (look->at_ns >= until && i > oldest)
-            continue;
-        uint64_t since = look->at_ns > from_ns && i > oldest ? look->at_ns : from_ns;
-        sum += (until - since) * look->busy;
-        until = since;
-        if (since == from_ns)
-            break;
-    }
-    *others_ns = others_end > others_start ? others_end - others_start : 0;
-    return (uint32_t)(sum * GS_MILLI / (to_ns - from_ns));
 }
 
 #endif

@@ -6,7 +6,7 @@
 
 #define LOOK_NS         20000000ull /* a change of limits is seen within this */
 #define DRAIN_MIN_NS    50000ull
-#define DRAIN_MAX_NS    2000000ull
+#define DRAIN_MAX_NS    500000ull
 #define ALONE           10 /* times as much may be in flight while no neighbour is busy */
 #define UNKNOWN_AT_ONCE 4
 

@@ -110,23 +110,27 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
                     const struct gs_window *window, int64_t elapsed_ns, uint64_t now_ns)
 {
     int64_t from = place_start(context, stream), to = from + elapsed_ns;
-    uint64_t whole = (uint64_t)elapsed_ns, end = on_host(context, to, now_ns), others_ns;
+    uint64_t whole = (uint64_t)elapsed_ns, end = on_host(context, to, now_ns);
     struct gs_slices *slices = &stream->device->slices;
 
     stream->through_ns = end;
     __atomic_store_n(&stream->device->through_ns, end, __ATOMIC_RELAXED);
     uint64_t fresh = gs_union_add(&context->charged, from, to);
+    struct gs_busy busy = gs_history_busy(&context->history, end - whole, end);
     struct gs_seen seen = {
         .elapsed_ns = without_lights(context, window, whole),
         .learnt_ns = window->learnt_ns,
-        .busy_milli = gs_history_busy(&context->history, end - whole, end, &others_ns),
+        .busy_milli = busy.milli,
+        .alone_ns = busy.alone_ns,
+        .part_ns = busy.part_ns,
     };
     struct gs_own own = {.ns = 0};
     if (!window->contiguous)
-        stream->phase = (struct gs_phase){.begun = true};
-    if (window->start != NULL)
+        stream->phase = gs_phase_new();
+    if (window->start != NULL) {
         own.ns = gs_own_behind_copy_ns(slices, &seen);
-    else
+        stream->phase = (struct gs_phase){0};
+    } else
         own = gs_own(slices, &seen, &stream->phase);
     learn(stream, window, &seen, &own, whole);
     if (!window->contiguous)

@@ -46,16 +46,16 @@ static uint64_t used(const struct gs_meter_context *context, struct gs_stream *s
 {
     const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
     uint64_t since_ns = window->closed_ns > stream->through_ns ? window->closed_ns : stream->through_ns;
-    uint64_t others_ns = 0;
 
     if (stream->seen_ns < since_ns) {
         stream->seen_ns = since_ns;
         stream->used_ns = 0;
     }
     if (now_ns >= stream->seen_ns + PIECE_NS) {
-        uint32_t busy = gs_history_busy(&context->history, stream->seen_ns, now_ns, &others_ns);
+        struct gs_busy busy = gs_history_busy(&context->history, stream->seen_ns, now_ns);
         uint64_t ns = now_ns - stream->seen_ns;
-        stream->used_ns += gs_running_own_ns(ns, others_ns + gs_loss_of(&context->device->loss, ns), busy);
+        stream->used_ns +=
+            gs_running_own_ns(ns, busy.others_ns + gs_loss_of(&context->device->loss, ns), busy.milli);
         stream->seen_ns = now_ns;
     }
     return stream->used_ns;

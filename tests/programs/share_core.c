@@ -38,6 +38,16 @@ void core_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
     gs_slices_adopt(slices, slice_ns);
 }
 
+void core_slices_stamp(struct gs_slices *slices, const struct gs_stamp *stamp)
+{
+    gs_slices_stamp(slices, stamp);
+}
+
+void core_slices_hear(struct gs_slices_said *said, uint64_t slice_ns)
+{
+    gs_slices_hear(said, slice_ns);
+}
+
 uint64_t core_slices_window_ns(const struct gs_slices *slices)
 {
     return gs_slices_window_ns(slices);
@@ -79,10 +89,10 @@ void core_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy
     gs_history_add(history, now_ns, busy, others_ns);
 }
 
-uint32_t core_history_busy(const struct gs_history *history, uint64_t from_ns, uint64_t to_ns,
-                           uint64_t *others_ns)
+void core_history_busy(const struct gs_history *history, uint64_t from_ns, uint64_t to_ns,
+                       struct gs_busy *busy)
 {
-    return gs_history_busy(history, from_ns, to_ns, others_ns);
+    *busy = gs_history_busy(history, from_ns, to_ns);
 }
 
 bool core_turns_read(const struct gs_turns *shared, struct gs_turns *copy)

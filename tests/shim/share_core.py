@@ -63,22 +63,49 @@ class Part(ctypes.Structure):
     _fields_ = (("length_ns", ctypes.c_uint64), ("wanted_ns", ctypes.c_uint64))
 
 
+class Stamp(ctypes.Structure):
+    """struct gs_stamp."""
+
+    _fields_ = (
+        ("since_ns", ctypes.c_uint64),
+        ("contexts", ctypes.c_uint32),
+        ("doubt_ns", ctypes.c_uint32),
+    )
+
+
 class Slices(ctypes.Structure):
     """struct gs_slices."""
 
-    _fields_ = (("slice_ns", ctypes.c_uint64), ("samples", ctypes.c_uint32), ("known", ctypes.c_bool))
+    _fields_ = (
+        ("slice_ns", ctypes.c_uint64),
+        ("found_ns", ctypes.c_uint64),
+        ("known", ctypes.c_bool),
+        ("count", ctypes.c_uint32),
+        ("due", ctypes.c_uint32),
+        ("stamp", Stamp * 128),
+    )
+
+
+class Said(ctypes.Structure):
+    """struct gs_slices_said."""
+
+    _fields_ = (("sum_ns", ctypes.c_uint64), ("count", ctypes.c_uint64))
 
 
 class Phase(ctypes.Structure):
     """struct gs_phase."""
 
     _fields_ = (
-        ("own_ns", ctypes.c_uint64),
-        ("elapsed_ns", ctypes.c_uint64),
-        ("contexts", ctypes.c_uint64),
-        ("begun", ctypes.c_bool),
-        ("interrupted", ctypes.c_bool),
+        ("used_ns", ctypes.c_uint64),
+        ("known", ctypes.c_bool),
+        ("round_begun", ctypes.c_bool),
+        ("round", Stamp),
     )
+
+
+def new_session() -> Phase:
+    """gs_phase_new."""
+    return Phase(known=True, round_begun=True)
 
 
 class Seen(ctypes.Structure):
@@ -88,6 +115,8 @@ class Seen(ctypes.Structure):
         ("elapsed_ns", ctypes.c_uint64),
         ("learnt_ns", ctypes.c_uint64),
         ("busy_milli", ctypes.c_uint32),
+        ("alone_ns", ctypes.c_uint64),
+        ("part_ns", ctypes.c_uint64),
     )
 
 
@@ -127,6 +156,17 @@ class History(ctypes.Structure):
     _fields_ = (("count", ctypes.c_uint32), ("look", Look * 64))
 
 
+class Busy(ctypes.Structure):
+    """struct gs_busy."""
+
+    _fields_ = (
+        ("milli", ctypes.c_uint32),
+        ("alone_ns", ctypes.c_uint64),
+        ("part_ns", ctypes.c_uint64),
+        ("others_ns", ctypes.c_uint64),
+    )
+
+
 @cache
 def core() -> ctypes.CDLL:
     """The compiled functions, with the result types that ctypes cannot guess."""
@@ -147,7 +187,6 @@ def core() -> ctypes.CDLL:
         "loss_on_top": ctypes.c_uint64,
         "without_gaps": ctypes.c_uint64,
         "union_add": ctypes.c_uint64,
-        "history_busy": ctypes.c_uint32,
         "turns_read": ctypes.c_bool,
         "turn_place": ctypes.c_uint32,
         "turn_holder": ctypes.c_uint32,
@@ -161,6 +200,8 @@ def core() -> ctypes.CDLL:
     library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_bool]
     library.core_wait_ns.argtypes = [ctypes.POINTER(Line), ctypes.c_int64]
+    library.core_slices_stamp.argtypes = [ctypes.POINTER(Slices), ctypes.POINTER(Stamp)]
+    library.core_slices_hear.argtypes = [ctypes.POINTER(Said), ctypes.c_uint64]
     library.core_slices_adopt.argtypes = [ctypes.POINTER(Slices), ctypes.c_uint64]
     library.core_slices_window_ns.argtypes = [ctypes.POINTER(Slices)]
     library.core_own.argtypes = [ctypes.POINTER(kind) for kind in (Slices, Seen, Phase, Own)]
@@ -207,6 +248,6 @@ def core() -> ctypes.CDLL:
         ctypes.POINTER(History),
         ctypes.c_uint64,
         ctypes.c_uint64,
-        ctypes.POINTER(ctypes.c_uint64),
+        ctypes.POINTER(Busy),
     ]
     return library

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from share_core import MS, US, History, Line, Own, Phase, Seen, Slices, core
+from share_core import MS, US, Busy, History, Line, Own, Phase, Seen, Slices, core, new_session
 
 SLICE_NS = 1024 * US
 SWITCH_NS = 50 * US
@@ -140,12 +140,12 @@ class Model:
         """A window's end marker is through: charge it."""
         start = t.start_ns if t.start_ns is not None else self.now
         self.look(t)
-        others = ctypes.c_uint64()
-        busy = core().core_history_busy(ctypes.byref(t.history), start, self.now, ctypes.byref(others))
+        busy, found = Busy(), Own()
+        core().core_history_busy(ctypes.byref(t.history), start, self.now, ctypes.byref(busy))
         elapsed = self.now - start
-        seen, found = Seen(elapsed, marker.learnt_ns, busy), Own()
+        seen = Seen(elapsed, marker.learnt_ns, busy.milli, busy.alone_ns, busy.part_ns)
         if not marker.contiguous:
-            t.phase = Phase(begun=True)
+            t.phase = new_session()
         core().core_own(
             ctypes.byref(t.slices), ctypes.byref(seen), ctypes.byref(t.phase), ctypes.byref(found)
         )

@@ -6,7 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from share_core import MS, US, History, Loss, Own, Phase, Seen, Slices, Union, core
+from share_core import MS, US, Busy, History, Loss, Own, Phase, Seen, Slices, Union, core, new_session
 from share_model import SLICE_NS, SWITCH_NS, Tenant, lognormal, shares
 
 # -------- foreign slices --------
@@ -81,7 +81,7 @@ def test_short_windows_measure_slices_of_any_length_and_are_charged_right(
     slice_ns: int, contexts: int
 ) -> None:
     """Nobody told us how long they are."""
-    tenant, slices, phase = Saturating(slice_ns, contexts), new_slices(), Phase(begun=True)
+    tenant, slices, phase = Saturating(slice_ns, contexts), new_slices(), new_session()
     true_ns = charged_ns = 0
     for index in range(60_000):
         own_ns, elapsed_ns = tenant.window(100 * US)
@@ -94,7 +94,7 @@ def test_short_windows_measure_slices_of_any_length_and_are_charged_right(
 
 def test_many_neighbours_do_not_make_an_error_larger() -> None:
     """Two of 64 are not there, of which the busy words say nothing."""
-    tenant, slices, phase = Saturating(MS, 62), new_slices(), Phase(begun=True)
+    tenant, slices, phase = Saturating(MS, 62), new_slices(), new_session()
     core().core_slices_adopt(slices, MS)
     true_ns = charged_ns = 0
     for _ in range(20_000):
@@ -165,23 +165,66 @@ def test_the_oldest_spans_are_forgotten_and_the_newest_kept() -> None:
     assert charged.count == 16
 
 
+def history_of(*looks: tuple[int, int, int]) -> History:
+    """Of a time, how many were busy then, and what others had published, in microseconds."""
+    history = History()
+    for at, busy, published in looks:
+        core().core_history_add(history, at * US, busy, published * US)
+    return history
+
+
+def seen_busy(history: History, from_us: int, to_us: int) -> Busy:
+    busy = Busy()
+    core().core_history_busy(history, from_us * US, to_us * US, busy)
+    return busy
+
+
 def test_busy_contexts_are_averaged_over_time() -> None:
-    history, others = History(), ctypes.c_uint64()
-    for at, busy, published in ((100, 1, 0), (200, 3, 50), (300, 1, 90)):
-        core().core_history_add(history, at, busy, published)
-    assert core().core_history_busy(history, 200, 300, others) == 3000
-    assert core().core_history_busy(history, 150, 250, others) == 2000
-    assert others.value == 50
-    assert core().core_history_busy(history, 400, 500, others) == 1000
-    assert core().core_history_busy(history, 0, 100, others) == 1000  # before the first look: as the first
+    history = history_of((1000, 1, 0), (2000, 3, 50), (3000, 1, 90))
+    assert seen_busy(history, 2000, 3000).milli == 3000
+    assert seen_busy(history, 1500, 2500).milli == 2000
+    assert seen_busy(history, 1500, 2500).others_ns == 50 * US
+    assert seen_busy(history, 1500, 2500).alone_ns == 500 * US
+    assert seen_busy(history, 1400, 2600).part_ns == 200 * US
+    assert seen_busy(history, 4000, 5000).milli == 1000
+    assert seen_busy(history, 0, 1000).milli == 1000  # before the first look: as the first
+
+
+def test_many_looks_that_say_the_same_do_not_push_out_the_others() -> None:
+    history = history_of(*((at, 1 + (at >= 5000), at) for at in range(0, 10_000, 20)))
+    assert history.count < 64
+    busy = seen_busy(history, 0, 10_000)
+    assert (busy.alone_ns, busy.part_ns) == (5 * MS, 2500 * US)
+    assert busy.others_ns == 9980 * US
 
 
 @given(st.integers(1, 200), st.integers(0, 20_000), st.integers(1, 500))
 def test_a_mean_lies_within_what_was_seen(count: int, start: int, length: int) -> None:
-    history, others, generator = History(), ctypes.c_uint64(), random.Random(count)
-    for at in range(count):
-        core().core_history_add(history, at * 100, generator.randint(1, 5), at)
-    assert 1000 <= core().core_history_busy(history, start, start + length, others) <= 5000
+    generator = random.Random(count)
+    history = history_of(*((at * 100, generator.randint(1, 5), at) for at in range(count)))
+    busy = seen_busy(history, start, start + length)
+    assert 1000 <= busy.milli <= 5000
+    assert busy.alone_ns + 2 * busy.part_ns <= length * US
+
+
+@pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
+def test_neighbours_that_come_and_go_between_markers_are_reckoned_with(slice_ns: int) -> None:
+    """Of windows of several rounds, each of which has one or two others."""
+    generator, slices = random.Random(1), new_slices()
+    core().core_slices_adopt(slices, slice_ns)
+    true_ns = charged_ns = 0
+    for _ in range(2000):
+        rounds, own_ns = generator.randint(2, 6), generator.randrange(slice_ns)
+        others = [generator.randint(1, 2) for _ in range(rounds)]
+        elapsed_ns = (
+            own_ns + sum(n * slice_ns + (n + 1) * SWITCH_NS for n in others) + (rounds - 1) * slice_ns
+        )
+        part_ns = sum(elapsed_ns // rounds // (n + 1) for n in others)
+        milli = 1000 + sum(others) * 1000 // rounds
+        seen = Seen(elapsed_ns, 5 * MS, milli, 0, part_ns)
+        true_ns += own_ns + (rounds - 1) * slice_ns
+        charged_ns += measure(seen, slices, Phase()).ns
+    assert charged_ns == pytest.approx(true_ns, rel=0.1)
 
 
 # -------- the whole on a model --------
