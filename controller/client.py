@@ -1,7 +1,6 @@
 """Asks the controller, and starts one where there is none.  Every `gshare run` pays for what this imports."""
 
 import os
-import socket
 import time
 from types import ModuleType
 
@@ -132,6 +131,8 @@ def lives(where: Runtime) -> bool:
     """Whether there is a controller; the machine's lets no user look at its lock, who could take it."""
     if not where.machine_wide:
         return controller_lives(where.lock)
+    import socket  # which other runs need not pay for
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
