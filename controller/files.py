@@ -17,10 +17,15 @@ def write_json(path: Path, content: dict[str, Any], *, durable: bool = True) -> 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace `path` by `text`; with `durable`, only once that is on the disk.
 
+    What is no file, as /dev/null or a pipe, is written to, and a link stays one.
     Raises GshareError, with the old file untouched, where it cannot be written.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
