@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gshare.cli.render import NOTHING, gpu, print_table
-from gshare.controller.replies import ShareWindow, TenantShare
+from gshare.controller.share_replies import ShareWindow, TenantShare
 from gshare.controller.units import format_compute
 
 HEADER = ("TENANT", "GPU", "ASKED", "MAY", "1S", "10S", "60S", "WAIT", "QUEUE", "LENT", "STATE")

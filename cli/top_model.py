@@ -9,7 +9,8 @@ from typing import NamedTuple
 from gshare.cli.options import LIMIT_NAMES, change
 from gshare.controller.errors import GshareError
 from gshare.controller.protocol import Change, Pause, Request, SetLimits
-from gshare.controller.replies import DeviceUse, TenantShare, Top, Unmanaged, Waiting
+from gshare.controller.replies import DeviceUse, Top, Unmanaged, Waiting
+from gshare.controller.share_replies import TenantShare
 from gshare.controller.units import FULL_PPM, MAX_WEIGHT, format_compute
 
 STEP_PPM = 50_000

@@ -11,7 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from gshare.controller.replies import DeviceUse, TenantShare, Top
+from gshare.controller.replies import DeviceUse, Top
+from gshare.controller.share_replies import TenantShare
 from gshare.controller.units import FULL_PPM
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -9,16 +9,8 @@ import msgspec
 from gshare.controller.processes import command, user
 from gshare.controller.reconcile import Stranger
 from gshare.controller.refusals import Refusals
-from gshare.controller.replies import (
-    Device,
-    DeviceUse,
-    RefusalCount,
-    Shares,
-    TenantShare,
-    Top,
-    Unmanaged,
-    Waiting,
-)
+from gshare.controller.replies import Device, DeviceUse, RefusalCount, Shares, Top, Unmanaged, Waiting
+from gshare.controller.share_replies import TenantShare
 
 SECONDS = 60
 WAITS = ("throttled", "yielding", "paused")

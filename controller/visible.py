@@ -22,10 +22,10 @@ from gshare.controller.replies import (
     Shares,
     Status,
     Stopping,
-    TenantShare,
     Top,
     WebAddress,
 )
+from gshare.controller.share_replies import TenantShare
 
 SOMEBODY = "(another user's)"
 """In the place of a tenant's name where one has to be told that there is somebody."""

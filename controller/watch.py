@@ -10,7 +10,8 @@ from gshare.controller.errors import GshareError
 from gshare.controller.history import WINDOWS_NS, History, Loan, Reading, Window, loans
 from gshare.controller.region import NO_DEVICE, TenantFiles, uuid_text
 from gshare.controller.registry import Registry
-from gshare.controller.replies import Shares, ShareWindow, TenantShare, Totals
+from gshare.controller.replies import Shares
+from gshare.controller.share_replies import ShareWindow, TenantShare, Totals
 from gshare.controller.shares import UNBOUNDED_PPM
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import DIRECTIONS, FULL_PPM

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gshare.controller.replies import Shares, ShareWindow, TenantShare, Top, Waiting
+from gshare.controller.replies import Shares, Top, Waiting
+from gshare.controller.share_replies import ShareWindow, TenantShare
 from gshare.controller.units import FULL_PPM, format_compute, format_percent, format_rates, format_size
 
 LATELY_NS = 60_000_000_000

@@ -19,7 +19,8 @@ from gshare.cli.top_view import bar, frame, sparkline
 from gshare.controller.errors import GshareError
 from gshare.controller.picture import device_use
 from gshare.controller.protocol import Change, Pause, SetLimits
-from gshare.controller.replies import Device, ShareWindow, TenantShare, Top, Unmanaged, Waiting
+from gshare.controller.replies import Device, Top, Unmanaged, Waiting
+from gshare.controller.share_replies import ShareWindow, TenantShare
 from gshare.controller.units import Memory
 from gshare.shim import sim
 

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gshare.controller.metrics import exposition
 from gshare.controller.picture import device_use
-from gshare.controller.replies import RefusalCount, Top, Totals, Unmanaged
+from gshare.controller.replies import RefusalCount, Top, Unmanaged
+from gshare.controller.share_replies import Totals
 
 from .test_picture import DEVICE, GIB, WAITING, share
 

@@ -12,7 +12,8 @@ import msgspec
 from gshare.controller.events import EventLog
 from gshare.controller.picture import device_use, picture
 from gshare.controller.refusals import Refusals
-from gshare.controller.replies import Device, RefusalCount, Shares, ShareWindow, TenantShare, Waiting
+from gshare.controller.replies import Device, RefusalCount, Shares, Waiting
+from gshare.controller.share_replies import ShareWindow, TenantShare
 
 GIB = 1 << 30
 WINDOW = ShareWindow(1, 1_000_000_000, 0, None, 0, 0, 0, 0, 0, 0, 0)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from gshare.controller import protocol, wire
 from gshare.controller.errors import OverCapacity
 from gshare.controller.protocol import Admit, Change, GetStatus, Limits, Pause, SetLimits, Simulated
-from gshare.controller.replies import Admitted, Fault, Granted, Shares, ShareWindow, TenantShare
+from gshare.controller.replies import Admitted, Fault, Granted, Shares
+from gshare.controller.share_replies import ShareWindow, TenantShare
 from gshare.controller.units import FULL_PPM, Memory
 from gshare.controller.wire import BadMessage
 from gshare.shim import abi

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gshare.controller.replies import RefusalCount, Shares, ShareWindow, TenantShare, Top, Totals, Waiting
+from gshare.controller.replies import RefusalCount, Shares, Top, Waiting
+from gshare.controller.share_replies import ShareWindow, TenantShare, Totals
 from gshare.controller.why import findings, lines, queued, refusals_of
 
 GIB = 1 << 30
