@@ -149,7 +149,7 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     uint64_t own_ns = load(&region->own->device[device->index].gpu_ns);
     others_ns = others_ns > own_ns ? others_ns - own_ns : 0;
     device->busy = busy;
-    gs_history_add(&context->history, now_ns, busy - light, others_ns);
+    gs_history_add(&context->history, now_ns, busy - light, light, others_ns);
 
     publish(device, ((now_ns + lease_ns(device, now_ns)) & ~(uint64_t)1) | gs_is_light(context));
 }

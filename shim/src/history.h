@@ -13,22 +13,23 @@ struct gs_history {
     uint32_t count;
     struct gs_look {
         uint64_t at_ns;
-        uint32_t busy;      /* contexts, ours included */
+        uint32_t busy;      /* contexts, ours included, and light ones not */
+        uint32_t light;     /* contexts */
         uint64_t others_ns; /* GPU time published so far by the other tenants */
     } look[GS_HISTORY];
 };
 
 /* Where looks are many and say the same, the newest stands for those just before it. */
-static inline void gs_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy,
+static inline void gs_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint32_t light,
                                   uint64_t others_ns)
 {
     struct gs_look *last = &history->look[(history->count - 1) % GS_HISTORY];
     const struct gs_look *before = &history->look[(history->count - 2) % GS_HISTORY];
 
-    if (history->count >= 2 && last->busy == busy && before->busy == busy &&
-        now_ns - before->at_ns < GS_LOOK_NS)
+    if (history->count >= 2 && last->busy == busy && before->busy == busy && last->light == light &&
+        before->light == light && now_ns - before->at_ns < GS_LOOK_NS)
         history->count--;
-    history->look[history->count++ % GS_HISTORY] = (struct gs_look){now_ns, busy, others_ns};
+    history->look[history->count++ % GS_HISTORY] = (struct gs_look){now_ns, busy, light, others_ns};
 }
 
 /* What a stretch of time was like. */
@@ -36,6 +37,7 @@ struct gs_busy {
     uint32_t milli;     /* mean of busy contexts, in thousandths */
     uint64_t alone_ns;  /* nobody else was */
     uint64_t part_ns;   /* of the rest, what each has where all have the same */
+    uint64_t light_ns;  /* a light neighbour was */
     uint64_t others_ns; /* published by the others */
 };
 
@@ -67,6 +69,7 @@ static inline struct gs_busy gs_history_busy(const struct gs_history *history, u
             busy.part_ns += (until - since) / look->busy;
         else
             busy.alone_ns += until - since;
+        busy.light_ns += look->light ? until - since : 0;
         until = since;
         if (since == from_ns)
             break;

@@ -73,13 +73,22 @@ static void note_session(struct gs_meter_context *context, struct gs_stream *str
         __atomic_add_fetch(&words->light_ns, own->ns + (begins ? 2 * GS_SWITCH_NS : 0), __ATOMIC_RELAXED);
 }
 
-/* Less what light neighbours took of a window.  What they said while nothing of ours ran was not ours to begin with. */
+/* Less what light neighbours took of a window that ended at `end_ns`.  Of what they have said since the one before only a
+ * part was in this one, where nothing of ours ran in between: as much as of the time that they were busy. */
 static uint64_t without_lights(struct gs_meter_context *context, const struct gs_window *window,
-                               uint64_t elapsed_ns)
+                               uint64_t light_ns, uint64_t end_ns, uint64_t elapsed_ns)
 {
-    if (window->contiguous)
-        context->lights_left_ns += context->lights_ns - context->lights_seen_ns;
+    uint64_t said = context->lights_ns - context->lights_seen_ns;
+
+    if (!window->contiguous) {
+        uint64_t since = gs_history_busy(&context->history, context->lights_seen_at_ns, end_ns).light_ns;
+
+        said = since > light_ns ? (uint64_t)((unsigned __int128)said * light_ns / since) : said;
+        said = said < light_ns ? said : light_ns;
+    }
+    context->lights_left_ns += said;
     context->lights_seen_ns = context->lights_ns;
+    context->lights_seen_at_ns = end_ns;
     return gs_take_lights(&context->lights_left_ns, elapsed_ns);
 }
 
@@ -118,7 +127,7 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
     uint64_t fresh = gs_union_add(&context->charged, from, to);
     struct gs_busy busy = gs_history_busy(&context->history, end - whole, end);
     struct gs_seen seen = {
-        .elapsed_ns = without_lights(context, window, whole),
+        .elapsed_ns = without_lights(context, window, busy.light_ns, end, whole),
         .learnt_ns = window->learnt_ns,
         .busy_milli = busy.milli,
         .alone_ns = busy.alone_ns,

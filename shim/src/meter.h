@@ -108,10 +108,11 @@ struct gs_meter_context {
     uint64_t running_ns;    /* charged of it, beyond what was prepaid */
     struct gs_union charged;
     struct gs_history history;
-    uint32_t lightness;      /* how many of the latest sessions were shorter than a slice */
-    uint64_t lights_ns;      /* what light neighbours have said in all, at the last look */
-    uint64_t lights_seen_ns; /* at the window before */
-    uint64_t lights_left_ns; /* not taken off any window yet */
+    uint32_t lightness;         /* how many of the latest sessions were shorter than a slice */
+    uint64_t lights_ns;         /* what light neighbours have said in all, at the last look */
+    uint64_t lights_seen_ns;    /* at the window before */
+    uint64_t lights_seen_at_ns; /* which ended then */
+    uint64_t lights_left_ns;    /* not taken off any window yet */
 };
 
 #define GS_LIGHT_MOST 16u

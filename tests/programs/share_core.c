@@ -84,9 +84,10 @@ uint64_t core_union_add(struct gs_union *all, int64_t from_ns, int64_t to_ns)
     return gs_union_add(all, from_ns, to_ns);
 }
 
-void core_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint64_t others_ns)
+void core_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint32_t light,
+                      uint64_t others_ns)
 {
-    gs_history_add(history, now_ns, busy, others_ns);
+    gs_history_add(history, now_ns, busy, light, others_ns);
 }
 
 void core_history_busy(const struct gs_history *history, uint64_t from_ns, uint64_t to_ns,

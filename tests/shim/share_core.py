@@ -147,7 +147,12 @@ class Union(ctypes.Structure):
 class Look(ctypes.Structure):
     """struct gs_look."""
 
-    _fields_ = (("at_ns", ctypes.c_uint64), ("busy", ctypes.c_uint32), ("others_ns", ctypes.c_uint64))
+    _fields_ = (
+        ("at_ns", ctypes.c_uint64),
+        ("busy", ctypes.c_uint32),
+        ("light", ctypes.c_uint32),
+        ("others_ns", ctypes.c_uint64),
+    )
 
 
 class History(ctypes.Structure):
@@ -163,6 +168,7 @@ class Busy(ctypes.Structure):
         ("milli", ctypes.c_uint32),
         ("alone_ns", ctypes.c_uint64),
         ("part_ns", ctypes.c_uint64),
+        ("light_ns", ctypes.c_uint64),
         ("others_ns", ctypes.c_uint64),
     )
 
@@ -213,6 +219,7 @@ def core() -> ctypes.CDLL:
     library.core_history_add.argtypes = [
         ctypes.POINTER(History),
         ctypes.c_uint64,
+        ctypes.c_uint32,
         ctypes.c_uint32,
         ctypes.c_uint64,
     ]

@@ -85,7 +85,7 @@ class Model:
     def look(self, tenant: Tenant) -> None:
         """What meter.c notes whenever it sets or reads a marker."""
         others = sum(t.published_ns for t in self.tenants if t is not tenant)
-        core().core_history_add(ctypes.byref(tenant.history), self.now, max(1, self.busy()), others)
+        core().core_history_add(ctypes.byref(tenant.history), self.now, max(1, self.busy()), 0, others)
 
     def gate(self, t: Tenant) -> int:
         """0 when a launch may go on, else when to ask again."""

@@ -165,11 +165,11 @@ def test_the_oldest_spans_are_forgotten_and_the_newest_kept() -> None:
     assert charged.count == 16
 
 
-def history_of(*looks: tuple[int, int, int]) -> History:
+def history_of(*looks: tuple[int, int, int], light: int = 0) -> History:
     """Of a time, how many were busy then, and what others had published, in microseconds."""
     history = History()
     for at, busy, published in looks:
-        core().core_history_add(history, at * US, busy, published * US)
+        core().core_history_add(history, at * US, busy, light, published * US)
     return history
 
 
@@ -188,6 +188,15 @@ def test_busy_contexts_are_averaged_over_time() -> None:
     assert seen_busy(history, 1400, 2600).part_ns == 200 * US
     assert seen_busy(history, 4000, 5000).milli == 1000
     assert seen_busy(history, 0, 1000).milli == 1000  # before the first look: as the first
+
+
+def test_light_neighbours_are_counted_apart() -> None:
+    history = history_of((1000, 2, 0), (2000, 2, 10))
+    core().core_history_add(history, 2500 * US, 2, 1, 20 * US)
+    core().core_history_add(history, 2700 * US, 2, 0, 30 * US)
+    assert seen_busy(history, 1500, 3000).light_ns == 200 * US
+    assert seen_busy(history, 2600, 2700).light_ns == 100 * US
+    assert seen_busy(history, 1500, 3000).milli == 2000
 
 
 def test_many_looks_that_say_the_same_do_not_push_out_the_others() -> None:

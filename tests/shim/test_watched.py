@@ -12,9 +12,7 @@ from gshare.controller.region import TenantFiles
 from gshare.controller.watch import reading
 
 SECONDS = 11
-POINTS_PPM = 32_000
-"""A capped tenant beside a light one is charged up to a tenth too much: what the other takes of the first
-window of a session is not taken off."""
+POINTS_PPM = 15_000
 
 
 def test_windows_tell_the_truth(make_virtual_device: Callable[..., Device]) -> None:
