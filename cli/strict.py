@@ -11,6 +11,7 @@ prepare() what is mounted on, become() the user, then confine().
 import os
 import pwd
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ LIBRARIES = "/run/gshare/lib"
 PRELOAD = "/etc/ld.so.preload"
 
 OPTION = "--strict"
+
+ASKING = ("socket", "gshare.controller.client")
 
 
 class User(NamedTuple):
@@ -91,7 +94,12 @@ def prepare(*, make: bool = True) -> None:
 
 
 def become(whom: User) -> None:
-    """Be the user from now on, and keep the right to mount for what is left to do."""
+    """Be the user from now on, and keep the right to mount for what is left to do.
+
+    What asks the controller is loaded before: Python's own files may be out of the user's reach.
+    """
+    for module in ASKING:
+        import_module(module)
     kernel.keep_capabilities()
     os.setgroups(whom.groups)
     os.setresgid(whom.gid, whom.gid, whom.gid)

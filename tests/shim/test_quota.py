@@ -10,7 +10,10 @@ import pytest
 
 from gshare.shim import abi
 
-SHIM = [f"../../shim/src/{name}.c" for name in ("quota", "region", "slot", "trace", "lock", "log")]
+SHIM = [
+    f"../../shim/src/{name}.c"
+    for name in ("quota", "region", "handover", "preloaded", "self", "slot", "trace", "lock", "log")
+]
 
 
 @pytest.fixture
