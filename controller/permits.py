@@ -7,7 +7,7 @@ import msgspec
 from gshare.controller import authority
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.identity import Peer
-from gshare.controller.processes import start_ticks
+from gshare.controller.processes import is_own_child, start_ticks
 from gshare.controller.protocol import (
     Admit,
     GetDevices,
@@ -42,7 +42,8 @@ def permitted(who: Peer, request: Request, registry: Registry) -> Request:
     if isinstance(request, Admit):
         if request.simulated:
             _check_machine(request.simulated.machine)
-        return msgspec.structs.replace(request, pid=who.pid, start_ticks=_started(who))
+        pid = request.pid if is_own_child(who.pid, request.pid) else who.pid
+        return msgspec.structs.replace(request, pid=pid, start_ticks=_started(pid))
     if isinstance(request, OpenWeb):
         return request  # where it is, everybody is told; server.py has an administrator open it
     if isinstance(request, GetDevices):
@@ -73,9 +74,9 @@ def _check_machine(machine: str) -> None:
         )
 
 
-def _started(who: Peer) -> int:
-    """When the process at the other end was started: it is the one that becomes the program."""
-    ticks = start_ticks(who.pid) if who.pid else None
+def _started(pid: int) -> int:
+    """When the process was started that becomes the program, or a shell that goes on as the tenant's."""
+    ticks = start_ticks(pid) if pid else None
     if ticks is None:
-        raise GshareError("run", f"process {who.pid} cannot be seen", "run it where the controller is")
+        raise GshareError("run", f"process {pid} cannot be seen", "run it where the controller is")
     return ticks

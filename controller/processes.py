@@ -31,6 +31,22 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def is_own_child(pid: int, parent: int) -> bool:
+    """Whether a process was started by the other one, and both are the same user's throughout."""
+    words = _status(pid)
+    return bool(words) and words["PPid"] == [str(parent)] and words["Uid"] == _status(parent).get("Uid")
+
+
+def _status(pid: int) -> dict[str, list[str]]:
+    """/proc/PID/status, each line's words by its name; empty where the process has ended."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            lines = (line.partition(":") for line in file)
+            return {name: words.split() for name, _, words in lines}
+    except OSError:
+        return {}
+
+
 def host_pid(slot: abi.SlotUsage) -> int:
     """The number, outside its PID namespace, of the process that has the slot.
 

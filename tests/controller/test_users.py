@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
-from machine_wide import GIB, Everybodys, everybodys
+from machine_wide import GIB, Everybodys, ask, everybodys
 from users import ALICE, BOB, CAROL, User, needs_root, users
 
 from gshare.controller import wire
@@ -63,6 +64,33 @@ def test_a_run_is_of_who_asks_whatever_the_message_says(machine: Everybodys, two
     rows = machine.ask(GetProcesses(), alice).processes
     assert [(row.tenant, row.pid) for row in rows] == [(f"train@{ALICE}", alice.pid)]
     assert machine.ask(machine.admission("train"), bob).tenant == f"train@{BOB}"
+
+
+def ask_from_a_child(directory: str, request: Admit) -> str:
+    """What tenant a child of the caller's is let into with it."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.write(writing, ask(directory, request).tenant.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as answer:
+        tenant = answer.read()
+    os.wait()
+    return tenant
+
+
+def test_a_shell_has_its_child_ask(machine: Everybodys, two: tuple[User, User]) -> None:
+    """As `gshare env` does; it is believed of the child's own parent only, who is the same user."""
+    alice, bob = two
+    where = str(machine.runtime.directory)
+    for named in (bob.pid, alice.pid):
+        request = msgspec.structs.replace(machine.admission("shell"), pid=named)
+        assert bob.call(ask_from_a_child, where, request) == f"shell@{BOB}"
+        rows = machine.ask(GetProcesses(), bob).processes
+        assert [row.pid for row in rows] == [bob.pid]
+    assert [row.pid for row in machine.ask(GetProcesses(), alice).processes] == [alice.pid]
 
 
 def test_owners_change_their_own(machine: Everybodys, two: tuple[User, User]) -> None:
