@@ -166,7 +166,7 @@ static inline struct gs_own gs_own_varied(const struct gs_slices *slices, const 
     uint64_t slice = slices->slice_ns, each = slice + GS_SWITCH_NS, part = seen->part_ns,
              elapsed = seen->elapsed_ns;
     uint64_t contended = elapsed > seen->alone_ns ? elapsed - seen->alone_ns : 0;
-    uint64_t round = part != 0 ? contended * each / part : each, gap = round > slice ? round - slice : 0;
+    uint64_t round = part != 0 && contended > part ? contended * each / part : each, gap = round - slice;
     uint64_t rounds = (contended + (phase->known ? phase->used_ns + gap / 2 : round / 2)) / round;
     uint64_t count = (rounds * (round - each) + each / 2) / each,
              foreign = count * each + rounds * GS_SWITCH_NS;

@@ -41,19 +41,22 @@ def test_rounds_are_read_off_the_elapsed_time(contexts: int, rounds: int, part: 
     assert own(kernel_ns + foreign_ns, busy_milli=contexts * 1000) == kernel_ns
 
 
+TIMES = st.integers(0, 10**10)
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 20_000)), max_size=20),
+    st.lists(st.tuples(TIMES, st.integers(0, 20_000), TIMES, TIMES), max_size=20),
     st.integers(0, 10**9),
     st.integers(1, 4 * 10**6),
 )
 def test_nobody_is_charged_for_more_than_the_elapsed_time(
-    windows: list[tuple[int, int]], learnt_ns: int, slice_ns: int
+    windows: list[tuple[int, int, int, int]], learnt_ns: int, slice_ns: int
 ) -> None:
-    """Whatever the windows before were: what is known never stands for more than was measured."""
+    """Whatever the windows before were, and looks at neighbours, which are of other times than markers."""
     slices, phase = new_slices(), Phase()
     core().core_slices_adopt(slices, slice_ns)
-    for elapsed_ns, busy_milli in windows:
-        found = measure(Seen(elapsed_ns, learnt_ns, busy_milli), slices, phase)
+    for elapsed_ns, busy_milli, alone_ns, part_ns in windows:
+        found = measure(Seen(elapsed_ns, learnt_ns, busy_milli, alone_ns, part_ns), slices, phase)
         assert 0 <= found.ns <= elapsed_ns
         assert found.rounds == 0 or elapsed_ns > found.ns
 
