@@ -74,17 +74,20 @@ static void note_session(struct gs_meter_context *context, struct gs_stream *str
 }
 
 /* Less what light neighbours took of a window that ended at `end_ns`.  Of what they have said since the one before only a
- * part was in this one, where nothing of ours ran in between: as much as of the time that they were busy. */
+ * part was in this one, where nothing of ours ran in between: as much as of the time that they were busy, and no more than
+ * our kernels are not known to take. */
 static uint64_t without_lights(struct gs_meter_context *context, const struct gs_window *window,
                                uint64_t light_ns, uint64_t end_ns, uint64_t elapsed_ns)
 {
     uint64_t said = context->lights_ns - context->lights_seen_ns;
+    uint64_t beyond = elapsed_ns > window->learnt_ns ? elapsed_ns - window->learnt_ns : 0;
 
     if (!window->contiguous) {
         uint64_t since = gs_history_busy(&context->history, context->lights_seen_at_ns, end_ns).light_ns;
 
         said = since > light_ns ? (uint64_t)((unsigned __int128)said * light_ns / since) : said;
         said = said < light_ns ? said : light_ns;
+        said = said < beyond ? said : beyond;
     }
     context->lights_left_ns += said;
     context->lights_seen_ns = context->lights_ns;
