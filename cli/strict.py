@@ -11,7 +11,6 @@ prepare() what is mounted on, become() the user, then confine().
 import os
 import pwd
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +29,6 @@ LIBRARIES = "/run/gshare/lib"
 PRELOAD = "/etc/ld.so.preload"
 
 OPTION = "--strict"
-
-ASKING = ("socket", "gshare.controller.client")
 
 
 class User(NamedTuple):
@@ -94,16 +91,15 @@ def prepare(*, make: bool = True) -> None:
 
 
 def become(whom: User) -> None:
-    """Be the user from now on, and keep the right to mount for what is left to do.
+    """Be the user from now on, and keep what is needed for what is left to do.
 
-    What asks the controller is loaded before: Python's own files may be out of the user's reach.
+    That is the right to mount, and to read Python's own files, which may be out of the user's reach.
     """
-    for module in ASKING:
-        import_module(module)
     kernel.keep_capabilities()
     os.setgroups(whom.groups)
     os.setresgid(whom.gid, whom.gid, whom.gid)
     os.setresuid(whom.uid, whom.uid, whom.uid)
+    kernel.use_capabilities()
     kernel.be_seen()
 
 

@@ -220,7 +220,7 @@ for i in range(20):
 out(codes)
 """
     assert set(finish(device.python(0, code))) == {0}
-    assert device.charged_ns(0) > 50 * MS
+    assert device.charged_ns(0) > 40 * MS
 
 
 def test_contexts_of_one_thread_are_told_apart(make_virtual_device: Make) -> None:

@@ -257,6 +257,7 @@ from pathlib import Path
 start(); chance, folder, own, opened = random.Random(SEED), Path(FOLDER), {}, []
 mark = event(6)
 for turn in range(1_000_000):
+    if turn == 20: out(1)
     what = chance.randrange(6)
     if what == 0 and len(own) < 8:
         c, p = alloc(chance.randrange(1, 4 * MIB)); own[p] = folder / f"{os.getpid()}.{turn}"
@@ -278,7 +279,6 @@ for turn in range(1_000_000):
     elif what == 5:
         handle = ctypes.create_string_buffer(64); must("cuIpcGetEventHandle", handle, mark); record(mark)
         must("cuEventDestroy_v2", mark); mark = event(6)
-    if turn == 20: out(1)
 """
 
 
