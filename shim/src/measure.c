@@ -2,7 +2,9 @@
  * and what is learnt from it. */
 #include "meter.h"
 
-#define GUESSES      16 /* windows of less than a slice are not interrupted so many times in a row */
+#define GUESSES 16 /* windows of less than a slice are not interrupted so many times in a row */
+#define LIGHTS_MOST_NS                                                                                       \
+    10000000 /* that light neighbours, of less than a slice each, can have had: they may say anything */
 #define NOTHING_PART 64 /* of a window: less of it was decoded wrongly, and nobody should reckon with that */
 
 bool gs_elapsed(CUevent from, CUevent to, int64_t *elapsed_ns)
@@ -79,7 +81,8 @@ static void note_session(struct gs_meter_context *context, struct gs_stream *str
 static uint64_t without_lights(struct gs_meter_context *context, const struct gs_window *window,
                                uint64_t light_ns, uint64_t end_ns, uint64_t elapsed_ns)
 {
-    uint64_t said = context->lights_ns - context->lights_seen_ns;
+    uint64_t said =
+        context->lights_ns > context->lights_seen_ns ? context->lights_ns - context->lights_seen_ns : 0;
     uint64_t beyond = elapsed_ns > window->learnt_ns ? elapsed_ns - window->learnt_ns : 0;
 
     if (!window->contiguous) {
@@ -89,7 +92,8 @@ static uint64_t without_lights(struct gs_meter_context *context, const struct gs
         said = said < light_ns ? said : light_ns;
         said = said < beyond ? said : beyond;
     }
-    context->lights_left_ns += said;
+    said += context->lights_left_ns;
+    context->lights_left_ns = said < LIGHTS_MOST_NS ? said : LIGHTS_MOST_NS;
     context->lights_seen_ns = context->lights_ns;
     context->lights_seen_at_ns = end_ns;
     return gs_take_lights(&context->lights_left_ns, elapsed_ns);

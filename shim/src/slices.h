@@ -43,14 +43,15 @@ static inline void gs_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
 }
 
 /* What those on a device have found: the mean of all but those far above others, for which kernels of one length that
- * come one at a time can be blamed. */
+ * come one at a time can be blamed.  A neighbour may say anything. */
 struct gs_slices_said {
     uint64_t sum_ns, count;
 };
 
 static inline void gs_slices_hear(struct gs_slices_said *said, uint64_t slice_ns)
 {
-    if (slice_ns == 0 || (said->count != 0 && slice_ns * said->count > said->sum_ns / 4 * 5))
+    if (slice_ns < GS_SLICE_LEAST_NS || slice_ns > GS_SLICE_MOST_NS ||
+        (said->count != 0 && slice_ns * said->count > said->sum_ns / 4 * 5))
         return;
     if (slice_ns * said->count < said->sum_ns / 4 * 3)
         *said = (struct gs_slices_said){0};
@@ -66,7 +67,7 @@ static inline void gs_slices_hear(struct gs_slices_said *said, uint64_t slice_ns
 #define GS_NO_FIT    (-24)
 #define GS_FIRST_FIT 32 /* stamps */
 #define GS_NEXT_FIT  16
-#define GS_CHECK_FIT 512 /* once one was found */
+#define GS_CHECK_FIT 512 /* once one was found, or after so many in vain */
 
 /* A stamp in our slice speaks for a length, one elsewhere against it, and one before a first slice of that length would
  * have ended says nothing. */
@@ -123,7 +124,8 @@ static inline void gs_slices_stamp(struct gs_slices *slices, const struct gs_sta
     if (slices->count < GS_FIRST_FIT || slices->count < slices->due)
         return;
     uint64_t slice_ns = gs_slices_find(slices, &fit);
-    slices->due = slices->count + (slices->found_ns != 0 ? GS_CHECK_FIT : GS_NEXT_FIT);
+    slices->due =
+        slices->count + (slices->found_ns != 0 || slices->count > GS_CHECK_FIT ? GS_CHECK_FIT : GS_NEXT_FIT);
     bool near = slice_ns > slices->slice_ns / 4 * 3 && slice_ns < slices->slice_ns / 4 * 5;
     if (slice_ns == 0 ||
         (slices->known && !near && (fit < GS_FITS_WELL || gs_slices_fit(slices, slices->slice_ns) > 0)))

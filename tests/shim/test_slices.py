@@ -85,6 +85,15 @@ def test_what_is_known_is_changed_only_where_stamps_contradict_it() -> None:
     assert slices.slice_ns == pytest.approx(2 * MS, rel=0.05)
 
 
+@pytest.mark.parametrize("lie", [1, US, 5 * MS, 2**63, 2**64 - 1, 2**64 - SWITCH_NS])
+def test_what_cannot_be_a_slice_is_not_heard(lie: int) -> None:
+    """Else a neighbour would have us divide by nothing."""
+    said = Said()
+    for slice_ns in (lie, MS, lie):
+        core().core_slices_hear(ctypes.byref(said), slice_ns)
+    assert (said.sum_ns, said.count) == (MS, 1)
+
+
 def test_of_what_others_say_the_longest_are_left_out() -> None:
     for order in ([MS, 980 * US, 4 * MS], [4 * MS, MS, 980 * US], [980 * US, 4 * MS, MS, 0]):
         said = Said()
