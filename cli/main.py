@@ -102,12 +102,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(RUN_REFUSED if is_run else error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except OSError as error:  # stdout on a full disk, or a file that goes meanwhile
+        click.echo(f"gshare: {_failed(given, error)}", err=True)
+        sys.exit(RUN_REFUSED if is_run else GshareError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _usage_error(given: Sequence[str], error: click.ClickException) -> UsageError:
     """What click says, as one line of ours."""
-    command = " ".join(["gshare", *(word for word in given[:1] if word in COMMANDS)])
-    return UsageError(
-        command.removeprefix("gshare ") or "gshare", error.format_message(), f"{command} --help"
-    )
+    command = _command(given)
+    shown = command if command == "gshare" else f"gshare {command}"
+    return UsageError(command, error.format_message(), f"{shown} --help")
+
+
+def _failed(given: Sequence[str], error: OSError) -> GshareError:
+    """What the system says, as one line of ours."""
+    of = "" if error.filename is None else f" {error.filename}"
+    return GshareError(f"{_command(given)}{of}", error.strerror or str(error))
+
+
+def _command(given: Sequence[str]) -> str:
+    return given[0] if given[:1] and given[0] in COMMANDS else "gshare"

@@ -20,7 +20,7 @@ from gshare.controller.errors import GshareError, UsageError
 from gshare.controller.protocol import GetTop, Pause, Request, SetLimits
 from gshare.controller.replies import Top
 
-LEAST_INTERVAL_S = 0.1
+LEAST_INTERVAL_S, MOST_INTERVAL_S = 0.1, 3600.0
 PLAIN_SIZE = (80, 24)
 ELSEWHERE = "--once prints one picture, --json a line for each look"
 
@@ -35,8 +35,9 @@ def top(once: bool, interval: float, as_json: bool) -> None:
     q quits, s sorts, / filters, j and k (or arrows) select a tenant, p pauses it or lets it go on, + and -
     change its share or its weight, e its limits as they are then typed: mem 8G compute 30%..60%.
     """
-    if not interval >= LEAST_INTERVAL_S:
-        raise UsageError(f"--interval {interval:g}", "too often", f"{LEAST_INTERVAL_S:g} at least")
+    if not LEAST_INTERVAL_S <= interval <= MOST_INTERVAL_S:
+        allowed = f"{LEAST_INTERVAL_S:g} to {MOST_INTERVAL_S:g}"
+        raise UsageError(f"--interval {interval:g}", "too often, or too seldom", allowed)
     if as_json:
         _stream(once, interval)
     elif once:

@@ -197,6 +197,6 @@ def parse_port(text: str, option: str) -> int:
         raise UsageError(
             f"{option} {text}", "only loopback can be served", "as 9445; ssh -L brings it elsewhere"
         )
-    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 1 << 16):
         raise UsageError(f"{option} {text}", "not a port", f"as {PORT}")
     return int(port)

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -119,6 +121,15 @@ def test_other_commands_refuse_with_their_code(
     assert result.stderr.startswith(f"gshare: {line}")
     assert result.stderr.count("\n") == 1
     assert home.written() == set()
+
+
+def test_a_full_disk_for_what_is_printed_is_one_line(home: Home) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "gshare.cli", "schema"], check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, env=home.environment,
+        )  # fmt: skip
+    assert (result.returncode, result.stderr) == (1, "gshare: schema: No space left on device\n")
 
 
 def test_without_a_gpu_a_limit_is_refused_and_sim_is_named(home: Home) -> None:

@@ -326,8 +326,10 @@ def test_elsewhere_than_on_a_terminal_it_says_so_in_one_line(home: Home) -> None
     result = home.gshare("top")
     hint = "--once prints one picture, --json a line for each look"
     assert (result.returncode, result.stderr) == (2, f"gshare: top: not on a terminal ({hint})\n")
-    result = home.gshare("top", "--interval", "0")
-    assert (result.returncode, result.stderr) == (2, "gshare: --interval 0: too often (0.1 at least)\n")
+    for interval, said in (("0", "0"), ("nan", "nan"), ("1e30", "1e+30")):
+        result = home.gshare("top", "--interval", interval)
+        line = f"gshare: --interval {said}: too often, or too seldom (0.1 to 3600)\n"
+        assert (result.returncode, result.stderr) == (2, line)
 
 
 def test_one_picture_and_a_stream_go_anywhere(home: Home) -> None:

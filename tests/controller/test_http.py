@@ -181,6 +181,6 @@ def test_ports() -> None:
         80,
         80,
     ]
-    for text in ("", "x", "-1", "65536", "0.0.0.0:80", "1.2.3.4:80", "::1", "٣"):
+    for text in ("", "x", "-1", "65536", "0.0.0.0:80", "1.2.3.4:80", "::1", "٣", "9" * 5000):
         with pytest.raises(UsageError):
             parse_port(text, "--port")
