@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import random
+import struct
 from collections.abc import Callable
 
 import pytest
-from share_core import US
+from share_core import MS, US
 from sharing import Device, near
+
+from gshare.shim import layout
 
 Make = Callable[..., Device]
 START_S = 2
@@ -121,3 +126,35 @@ def test_kernels_of_200_ms_at_one_percent(make_virtual_device: Make) -> None:
     program = device.start(0, "kernel", 200_000 * US, seconds=300)
     device.wait(60)
     assert near(device.shares([program], 200), [1], 0.2)
+
+
+WORDS = 8 + 56
+"""Of struct gs_device_activity."""
+
+
+@pytest.mark.parametrize("mode", ["overlap", "turns"])
+def test_a_neighbour_says_anything(make_virtual_device: Make, mode: str) -> None:
+    """It may mislead others about their time, and neither ends nor stops them."""
+    device = make_virtual_device(60, 30)
+    if mode == "turns":
+        for limits in device.limits:
+            limits.set_turns(0, 20 * MS, [(0, 0), (10 * MS, 1)])
+    program = device.start(0, "kernel", 200 * US)
+    path = device.folders[1] / "activity"
+    record_bytes = path.stat().st_size // layout.MAX_TENANTS
+    chance = random.Random(1)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as words:
+        at = record_bytes + mmap.PAGESIZE
+        for _ in range(200):
+            said = [
+                chance.choice((0, 1, 2**63, 2**64 - 1, device.now_ns() + MS, chance.getrandbits(64)))
+                for _ in range(WORDS)
+            ]
+            words[at : at + 8 * WORDS] = struct.pack(f"{WORDS}Q", *said)
+            device.wait(0.01)
+        words[at : at + 8 * WORDS] = bytes(8 * WORDS)
+    assert program.poll() is None
+    device.wait(0.5)
+    (share,) = device.shares([program], 1)
+    print(mode, share)
+    assert near([share], [60], 2)
