@@ -97,18 +97,18 @@ static inline int64_t gs_owed_due(const struct gs_turns *turns, uint32_t own, ui
 static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
                                 const struct gs_turn_part *part, int64_t need_ns)
 {
-    int64_t beyond_ns = owed->owed_ns - owed->due_ns;
+    __int128 beyond_ns = owed->owed_ns - owed->due_ns; /* others say of their time what they like */
 
     if (!owed->known) /* who slept has saved nothing, and its debts stay */
         beyond_ns = beyond_ns < 0 ? beyond_ns : 0;
     else
         beyond_ns += owed->due_ns - due_ns - (int64_t)(own_ns - owed->own_ns) +
-                     (int64_t)((__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns /
-                               (int64_t)part->wanted_ns);
+                     (__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns /
+                         (int64_t)part->wanted_ns;
     const int64_t most_ns = GS_MOST_OWED + need_ns;
 
     beyond_ns = beyond_ns > most_ns ? most_ns : beyond_ns < -most_ns ? -most_ns : beyond_ns;
-    *owed = (struct gs_owed){own_ns, all_ns, due_ns + beyond_ns, due_ns, true};
+    *owed = (struct gs_owed){own_ns, all_ns, due_ns + (int64_t)beyond_ns, due_ns, true};
 }
 
 /* How much work may be in flight in a turn that has `left_ns` to go by the table, of which `remaining_ns` of what is in
