@@ -54,7 +54,7 @@ def select(devices: Iterable[Capacity], wanted: Iterable[str], option: str = "--
     chosen: list[Capacity] = []
     for name in wanted:
         if name.isdigit():
-            fitting = [device for device in known if device.index == int(name)]
+            fitting = [device for device in known if str(device.index) == name]
         else:
             fitting = [device for device in known if device.uuid.lower().startswith(name.lower())]
         if len(fitting) != 1:

@@ -226,7 +226,7 @@ class Registry:
             raise self.tenants.unusable[target]
         if target.isdigit():
             for name, pids in self.tenants.processes().items():
-                if int(target) in pids and name in self.tenants.by_name:
+                if target in map(str, pids) and name in self.tenants.by_name:
                     return self.tenants.by_name[name]
             raise NoSuchThing(f"{command} {target}", "no process of a tenant has this pid", "see gshare ps")
         raise NoSuchThing(f"{command} {target}", "no tenant of this name runs", "see gshare ps")

@@ -26,7 +26,15 @@ def test_a_device_has_an_index_and_a_uuid(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("2", "there is 0, 1"), ("GPU-bb", "no such"), ("GPU-aa", "several")]
+    ("name", "words"),
+    [
+        ("2", "there is 0, 1"),
+        ("GPU-bb", "no such"),
+        ("GPU-aa", "several"),
+        ("\u00b2", "no such"),
+        ("9" * 5000, "no such"),
+    ],
+    ids=["index", "uuid", "beginning", "superscript", "endless"],
 )
 def test_an_unknown_device_is_refused(name: str, words: str) -> None:
     with pytest.raises(NoSuchThing, match=words):

@@ -224,8 +224,11 @@ def test_a_change_finds_the_tenant_by_pid(house: House) -> None:
         assert house.registry.set_limits(SetLimits(str(pid), Change(compute_ppm=1))).tenant == admitted.tenant
 
 
-@pytest.mark.parametrize("target", ["nobody", "1"])
+@pytest.mark.parametrize(
+    "target", ["nobody", "1", "\u00b2", "9" * 5000], ids=["name", "pid", "superscript", "endless"]
+)
 def test_a_change_of_nobody_is_refused(house: House, target: str) -> None:
+    house.registry.admit(house.request(FOUR))
     with pytest.raises(NoSuchThing, match=f"set {target}"):
         house.registry.set_limits(SetLimits(target, Change(compute_ppm=1)))
 
