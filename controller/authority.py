@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from gshare.controller.errors import NotPermitted
+from gshare.controller.errors import NotPermitted, UsageError
 from gshare.controller.identity import Peer
+from gshare.controller.units import MOST_IN_NAME, parse_tenant
 
 OWN = "@"
 """A tenant that a user names is NAME@UID: nobody can take a name that is, or will be, somebody else's."""
@@ -70,13 +71,21 @@ def sees_event(who: Peer, event: dict[str, Any]) -> bool:
 
 
 def own_name(who: Peer, name: str) -> str:
-    """What a user's new tenant is called in full; an administrator's is called as it is named."""
-    suffix = f"{OWN}{who.uid}"
-    if who.administrator or not name or name.endswith(suffix):
+    """What a user's new tenant is called in full; an administrator's is called as it is named.
+
+    Raises UsageError for what is no name: it will be a folder's, which root makes and removes.
+    """
+    if not name:
         return name
-    if OWN in name:
+    short, own, uid = name.partition(OWN)
+    parse_tenant(short)
+    if own and uid != str(who.uid) and not (who.administrator and uid.isascii() and uid.isdecimal()):
         raise NotPermitted(f"--tenant {name}", f"is not a name of uid {who.uid}'s")
-    return name + suffix
+    full = name if own or who.administrator else f"{name}{OWN}{who.uid}"
+    if len(full) > MOST_IN_NAME:
+        most = MOST_IN_NAME - len(full) + len(short)
+        raise UsageError(f"--tenant {name}", "is too long", f"{most} characters at most")
+    return full
 
 
 def _not_theirs(what: str) -> NotPermitted:

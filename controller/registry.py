@@ -21,6 +21,7 @@ from gshare.controller.replies import Admitted, Changed, LimitsSet, Paused, Quot
 from gshare.controller.settings import Settings
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenant, Tenants
+from gshare.controller.units import parse_tenant
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Registry:
 
     def set_quota(self, request: SetQuota) -> Quotas:
         """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
+        parse_tenant(request.tenant, "quota set")
         before = self.permanents.all().get(request.tenant, Permanent(NOTHING_ASKED))
         limits = policy.changed(before.limits, request.change)
         if limits == NOTHING_ASKED:

@@ -28,7 +28,10 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _WEIGHT = re.compile(r"\d{1,9}", re.ASCII)
 _GPU_INDEX = re.compile(r"\d{1,3}", re.ASCII)
 _GPU_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Fa-f-]{4,36}", re.ASCII)
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+
+MOST_IN_NAME = 63
+"""Characters of a tenant's: so many the ABI holds."""
 
 
 class Memory(NamedTuple):
@@ -259,12 +262,12 @@ def parse_gpus(text: str, option: str = "--gpu") -> list[str]:
 
 
 def parse_tenant(text: str, option: str = "--tenant") -> str:
-    """Check a tenant's name: it is also the name of a folder, and 63 characters is what the ABI holds."""
-    if not _TENANT.fullmatch(text):
+    """Check a tenant's name: it is also the name of a folder."""
+    if not _TENANT.fullmatch(text) or len(text) > MOST_IN_NAME:
         raise UsageError(
             f"{option} {text}",
             "not a tenant's name",
-            "letters, digits, '.', '_' and '-', at most 63, as team-a",
+            f"letters, digits, '.', '_' and '-', at most {MOST_IN_NAME}, as team-a",
         )
     return text
 

@@ -15,7 +15,7 @@ from users import ALICE, BOB, CAROL, User, needs_root, users
 
 from gshare.controller import wire
 from gshare.controller.client import Client
-from gshare.controller.errors import NoSuchThing, NotPermitted
+from gshare.controller.errors import NoSuchThing, NotPermitted, UsageError
 from gshare.controller.launch import start_controller
 from gshare.controller.paths import Runtime
 from gshare.controller.protocol import (
@@ -99,6 +99,37 @@ def test_owners_change_their_own(machine: Everybodys, two: tuple[User, User]) ->
     assert changed.devices[0].new_memory_bytes == 2 * GIB
     assert machine.ask(Pause(str(alice.pid), True), alice).paused
     assert not machine.ask(Pause("train", False), alice).paused
+
+
+LONGEST = "x" * (63 - len(f"@{ALICE}"))
+
+NO_NAMES = {
+    "beside": "./../evil",
+    "above": "./../../evil",
+    "someone's": f"x@/./../evil@{ALICE}",
+    "parent": "..",
+    "folder": "a/b",
+    "two words": "a b",
+    "zero": "x\0y",
+    "colours": "\x1b[31mred",
+    "long": LONGEST + "x",
+    "endless": f"x@{'9' * 5000}",
+}
+
+
+def test_a_name_is_no_path(machine: Everybodys, two: tuple[User, User]) -> None:
+    """Whoever speaks to the socket without our command: the folder is root's to make, and to remove."""
+    alice, _ = two
+    folder = machine.runtime.directory
+    before = {entry for place in (folder.parent, folder) for entry in place.iterdir()}
+    for which, name in NO_NAMES.items():
+        for who in (alice, None) if which != "long" else (alice,):
+            with pytest.raises((UsageError, NotPermitted)):
+                machine.ask(machine.admission(name), who)
+        with pytest.raises((UsageError, NotPermitted)):
+            machine.ask(SetQuota(name + "/", MORE))
+    assert {entry for place in (folder.parent, folder) for entry in place.iterdir()} == before
+    assert machine.ask(machine.admission(LONGEST), alice).tenant == f"{LONGEST}@{ALICE}"
 
 
 def forbidden_requests(machine: Everybodys, alice: User) -> list[Any]:
