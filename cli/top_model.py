@@ -87,6 +87,11 @@ class Model:
             return self._act(key)
         return None
 
+    def select(self, at: int) -> None:
+        """The tenant at this place of the table, as it was last asked for."""
+        if self._order:
+            self._selected = self._order[max(0, min(at, len(self._order) - 1))]
+
     def selected(self) -> TenantShare | None:
         """The tenant that keys are for."""
         return next((row.share for row in self.tenants() if row.selected), None)
@@ -134,8 +139,7 @@ class Model:
     def _move(self, by: int) -> None:
         self.tenants()
         if self._order and self._selected is not None:
-            at = self._order.index(self._selected) + by
-            self._selected = self._order[max(0, min(at, len(self._order) - 1))]
+            self.select(self._order.index(self._selected) + by)
 
     def _all(self) -> list[TenantShare]:
         return [] if self.top is None else self.top.tenants

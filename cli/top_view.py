@@ -10,6 +10,7 @@ from gshare.cli.render import NOTHING, gpu, printable
 from gshare.cli.share_table import asked, duration, percent, shortened
 from gshare.cli.top_model import Model, TenantRow
 from gshare.controller.replies import DeviceUse, Unmanaged, Waiting
+from gshare.controller.share_replies import TenantShare
 from gshare.controller.units import FULL_PPM, format_percent, format_size
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -27,19 +28,30 @@ COLUMNS = (("TENANT", 14), ("GPU", 6), ("MEM", 11), ("ASKED", 9), ("GOT", GOT_WI
            ("WAIT", 5), ("STATE", 9))  # fmt: skip
 
 
+SORTED_BY = {"TENANT": "name", "MEM": "memory", "GOT": "compute", "1S": "compute", "WAIT": "waiting"}
+"""What a column's head sorts by."""
+
+NAMED_WIDTH = sum(size + 1 for _, size in COLUMNS[:4])
+"""The columns that say who a tenant is and what it has: what is shown of the selected one."""
+
+
 def frame(model: Model, width: int, height: int) -> list[Text]:
     """As many lines as there are rows, none wider than the terminal."""
-    head = [_title(model)]
+    above, below = around(model, width, height)
+    body = above + _tenants(model.tenants(), height - len(above) - len(below) - 1)
+    body += [Text()] * (height - 1 - len(body) - len(below)) + below
+    for line in (lines := [*body[: max(height - 1, 0)], status(model)]):
+        line.truncate(width)
+    return lines
+
+
+def around(model: Model, width: int, height: int) -> tuple[list[Text], list[Text]]:
+    """What is above the table of tenants, and below it."""
     now_ns = model.top.now_ns if model.top else 0
     below = _some(_queue(model.queue(), now_ns), "who wait")
     below += _some(_unmanaged(model.unmanaged()), "unmanaged processes")
-    devices = _devices(model.devices(), width, height - len(head) - len(below) - 1 - LEAST_TENANTS)
-    tenants = _tenants(model.tenants(), height - len(head) - len(devices) - len(below) - 1)
-    body = [*head, *devices, *tenants]
-    body += [Text()] * (height - 1 - len(body) - len(below)) + below
-    for line in (lines := [*body[: max(height - 1, 0)], _status(model)]):
-        line.truncate(width)
-    return lines
+    devices = _devices(model.devices(), width, height - len(below) - 2 - LEAST_TENANTS)
+    return [_title(model), *devices], below
 
 
 def _title(model: Model) -> Text:
@@ -147,29 +159,37 @@ def _tenants(rows: Sequence[TenantRow], height: int) -> list[Text]:
 
 
 def _tenant(row: TenantRow) -> Text:
-    share, last = row.share, row.share.windows[0] if row.share.windows else None
+    line = Text(" ").join(cells(row.share))
+    if row.selected:
+        line.stylize("reverse", 0, NAMED_WIDTH)
+    return line
+
+
+def cells(share: TenantShare) -> list[Text]:
+    """What the table says of a tenant, as wide as its columns."""
+    last = share.windows[0] if share.windows else None
     limit = NOTHING if share.memory_limit_bytes is None else format_size(share.memory_limit_bytes)
-    got = NOTHING if last is None else percent(last.share_ppm)
-    over = NOTHING if last is None else percent(share.windows[-1].share_ppm)
-    wait = NOTHING if last is None else percent(max(last.throttled_ppm, last.copy_waited_ppm))
-    if last is not None and last.throttled_ppm == 0 and last.queue_wait_ns:
-        wait = duration(last.queue_wait_ns)
-    cells = (
+    named = (
         shortened(share.tenant, COLUMNS[0][1]),
         NOTHING if share.index is None else gpu(share.index, share.simulated),
         f"{format_size(share.used_bytes)}/{limit}",
         asked(share),
     )
-    line = Text()
-    for cell, (_, size) in zip(cells, COLUMNS, strict=False):
-        line.append(cell[:size].ljust(size) + " ", "reverse" if row.selected else "")
-    line.append_text(bar(last.share_ppm if last else 0, FULL_PPM, GOT_WIDTH, mark=share.granted_ppm))
-    line.append(f" {got:4} {over:4} {wait:5} ")
-    line.append(share.state, STYLES.get(share.state, ""))
-    return line
+    wait = NOTHING if last is None else percent(max(last.throttled_ppm, last.copy_waited_ppm))
+    if last is not None and last.throttled_ppm == 0 and last.queue_wait_ns:
+        wait = duration(last.queue_wait_ns)
+    return [
+        *(Text(cell[:size].ljust(size)) for cell, (_, size) in zip(named, COLUMNS, strict=False)),
+        bar(last.share_ppm if last else 0, FULL_PPM, GOT_WIDTH, mark=share.granted_ppm),
+        Text(f"{NOTHING if last is None else percent(last.share_ppm):4}"),
+        Text(f"{NOTHING if last is None else percent(share.windows[-1].share_ppm):4}"),
+        Text(f"{wait:5}"),
+        Text(share.state, STYLES.get(share.state, "")),
+    ]
 
 
-def _status(model: Model) -> Text:
+def status(model: Model) -> Text:
+    """The last line: what is being typed, what came of it, or the keys."""
     chosen = model.selected()
     if model.edit is not None and chosen is not None:
         return Text(f"limits of {chosen.tenant}, as mem 8G compute 30%: {model.edit}█", "bold")
