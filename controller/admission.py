@@ -14,6 +14,7 @@ from gshare.controller.capacities import Capacities, Known, alone, machine_of
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.identity import Peer
+from gshare.controller.permanent import Permanent, check_readable
 from gshare.controller.policy import Grant
 from gshare.controller.processes import Run
 from gshare.controller.protocol import Admit, Limits
@@ -97,6 +98,7 @@ class Admission:
 
         Raises GshareError where it could never be let in.
         """
+        check_readable(Permanent(request.limits), "run")
         request = msgspec.structs.replace(request, tenant=self.permanents.called(who, request.tenant))
         owned = self.permanents.ownership(request.tenant)
         if owned:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from gshare.controller.errors import UsageError
 from gshare.controller.protocol import Limits
 from gshare.controller.units import DIRECTIONS, FULL_PPM, MAX_BYTES, MAX_WEIGHT, MODES, PRIORITIES, Memory
 
@@ -23,6 +24,14 @@ class Permanent(msgspec.Struct, frozen=True):
 
 class Damaged(Exception):
     """Not a row that was ever written."""
+
+
+def check_readable(tenant: Permanent, what: str) -> None:
+    """Raise UsageError for what could not be read again, as only a client that is not ours asks for."""
+    try:
+        of_row(to_row(tenant))
+    except Damaged as damage:
+        raise UsageError(what, f"nobody can have {damage}") from None
 
 
 def to_row(tenant: Permanent) -> str:

@@ -2,7 +2,7 @@
 
 import os
 
-from gshare.controller import authority, identity
+from gshare.controller import authority, identity, policy
 from gshare.controller.answers import no_quota, quota_row
 from gshare.controller.authority import Ownership
 from gshare.controller.errors import GshareError
@@ -41,11 +41,11 @@ class PermanentTenants:
         """The tenant that a user means: a permanent one, or their own of that name."""
         return name if name in self.all() else authority.own_name(who, name)
 
-    def changed(self, request: SetQuota, limits: Limits) -> Permanent:
-        """A permanent tenant with other limits, and what else a request changes."""
+    def changed(self, request: SetQuota) -> Permanent:
+        """A permanent tenant, which need not be there yet, as a request changes it."""
         before = self.all().get(request.tenant, NOTHING)
         return Permanent(
-            limits,
+            policy.changed(before.limits, request.change),
             before.owner_uid if request.owner_uid is None else request.owner_uid,
             before.members if request.members is None else tuple(request.members),
             before.reserved if request.reserved is None else request.reserved,

@@ -12,7 +12,7 @@ from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import REAL, Inventory
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.identity import Peer, controller_itself
-from gshare.controller.permanent import Permanent
+from gshare.controller.permanent import Permanent, check_readable
 from gshare.controller.policy import Grant
 from gshare.controller.processes import Run
 from gshare.controller.protocol import Admit, GetQuotas, Limits, Pause, RemoveQuota, SetLimits, SetQuota
@@ -77,15 +77,13 @@ class Registry:
     def set_quota(self, request: SetQuota) -> Quotas:
         """Check that a permanent quota can hold, write it down, and give it to the tenant if it runs."""
         parse_tenant(request.tenant, "quota set")
-        before = self.permanents.all().get(request.tenant, Permanent(NOTHING_ASKED))
-        limits = policy.changed(before.limits, request.change)
-        if limits == NOTHING_ASKED:
+        permanent = self.permanents.changed(request)
+        if permanent.limits == NOTHING_ASKED:
             raise UsageError(
                 f"quota set {request.tenant}",
                 "would leave no limit",
                 f"gshare quota rm {request.tenant} forgets it",
             )
-        permanent = self.permanents.changed(request, limits)
         plan = self._plan_permanent(request.tenant, permanent)
         self.permanents.put(request.tenant, permanent)
         if plan:
@@ -140,7 +138,7 @@ class Registry:
                 tenant.runs.remove(run)
 
     def _plan(self, tenant: Tenant, limits: Limits, who: Peer | None = None) -> Plan:
-        _check(limits)
+        _check(Permanent(limits))
         asker = who or controller_itself()
         known, subjects = self._known(tenant), self.admission.subjects(asker, tenant.name)
         books.check_priority(limits, subjects)
@@ -163,7 +161,7 @@ class Registry:
 
     def _plan_permanent(self, name: str, permanent: Permanent) -> Plan | None:
         """What a permanent tenant's limits come to where it runs, else None: only whether they can be."""
-        _check(permanent.limits)
+        _check(permanent)
         running = self.tenants.by_name.get(name)
         if running:
             return self._plan(running, policy.on_devices(permanent.limits, alone(self._known(running))))
@@ -254,8 +252,10 @@ class Registry:
         return self.capacities.known(tenant.machine)
 
 
-def _check(limits: Limits) -> None:
-    """Raise GshareError for limits that no tenant can have."""
+def _check(permanent: Permanent) -> None:
+    """Raise GshareError for what no tenant can have."""
+    check_readable(permanent, "limits")
+    limits = permanent.limits
     policy.check_host(limits, host.memory_bytes())
     policy.check_weight(limits)
     policy.check_rates(limits)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -394,3 +395,38 @@ def test_amounts_for_devices_outlive_the_controller(house: House) -> None:
         device(0).uuid: Memory(6 * GIB, None),
         device(1).uuid: on["1"],
     }
+
+
+NONSENSE: dict[str, dict[str, Any]] = {
+    "less than none": {"memory": Memory(-GIB, None)},
+    "more than a word holds": {"memory": Memory(1 << 63, None)},
+    "more than the device": {"compute_ppm": 1_000_001},
+    "a ceiling below": {"compute_ppm": 500_000, "ceiling_ppm": 400_000},
+    "of some device": {"memory_on": {"0": Memory(0, 0)}},
+    "no pinned memory": {"host_memory_bytes": 0},
+    "no weight": {"weight": 0},
+    "no such priority": {"priority": "highest"},
+    "no such mode": {"mode": "alone"},
+    "no such direction": {"copy_bytes_per_s": {"sideways": GIB}},
+}
+
+
+@pytest.mark.parametrize("asked", NONSENSE.values(), ids=list(NONSENSE))
+def test_what_could_not_be_read_again_is_refused(house: House, asked: dict[str, Any]) -> None:
+    """As no command of ours asks: one row that is damaged would make all of them unreadable."""
+    registry = house.registry
+    registry.set_quota(SetQuota("a", Change(memory=Memory(GIB, None))))
+    registry.admit(house.request(FOUR, tenant="b"))
+    with pytest.raises(GshareError):
+        registry.admit(house.request(Limits(**asked)))
+    for request in (SetQuota("a", Change(**asked)), SetQuota("b", Change(**asked))):
+        with pytest.raises(GshareError):
+            registry.set_quota(request)
+    with pytest.raises(GshareError):
+        registry.set_limits(SetLimits("b", Change(**asked)))
+    for more in ({"members": [""]}, {"owner_uid": -1}, {"owner_uid": 1 << 32}):
+        with pytest.raises(GshareError):
+            registry.set_quota(SetQuota("a", Change(), **more))  # type: ignore[arg-type]
+    house.restart()
+    assert [quota.tenant for quota in house.registry.quotas(GetQuotas()).quotas] == ["a"]
+    assert house.registry.tenants.adopt("b").limits == FOUR
