@@ -24,6 +24,9 @@ HOSTS = {LOOPBACK, "localhost"}
 
 MOST_HEADER_BYTES = 8192
 MOST_CONNECTIONS = 64
+MOST_EACH = 16
+"""Connections of one user: who keeps them open, and says nothing, keeps nobody else from the page."""
+
 PATIENCE_S = 5.0
 CLOSE_S = 1.0
 
@@ -77,6 +80,8 @@ class Site:
         """Requests that were answered."""
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._users: dict[asyncio.StreamWriter, int] = {}
+        """Whose the connections are."""
 
     async def open(self, port: int | None) -> None:
         """Listen, unless that is done; without `port` on PORT, or where that is taken on any.
@@ -131,20 +136,24 @@ class Site:
                 writer.close()
                 await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
         finally:
+            self._users.pop(writer, None)
             writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         try:
             if len(self._connections) > MOST_CONNECTIONS:
                 raise Refused(503, "too many connections")
-            method, path = await read_request(reader)
-            page = self.pages.get(path)
-            if page is None:
-                raise Refused(404, "no such page")
             ends = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
             credentials = await asyncio.to_thread(peer_credentials, *ends)
             if credentials is None:
                 raise Refused(403, "the kernel does not say who asks")
+            self._users[writer] = credentials.uid
+            if list(self._users.values()).count(credentials.uid) > MOST_EACH:
+                raise Refused(503, "too many connections of yours")
+            method, path = await read_request(reader)
+            page = self.pages.get(path)
+            if page is None:
+                raise Refused(404, "no such page")
             kind, body = page(credentials)
             self.asked += 1
             whole = body if isinstance(body, bytes) else await asyncio.to_thread(body)

@@ -130,6 +130,25 @@ def test_too_many_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     served(use)
 
 
+def test_who_keeps_many_open_keeps_nobody_else_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = peer_credentials
+    monkeypatch.setattr(http, "peer_credentials", lambda *ends: own(*ends) and Credentials(users[-1], 0, 1))
+    users = [NOBODY]
+
+    async def use(site: Site) -> None:
+        hostile = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(http.MOST_EACH)]
+        while len(site._users) < http.MOST_EACH:
+            await asyncio.sleep(0.01)
+        for _ in range(http.MOST_CONNECTIONS):
+            assert (await ask(site, REQUESTS["a page"][0]))[0] == 503
+        users.append(os.geteuid())
+        assert (await ask(site, REQUESTS["a page"][0]))[0] == 200
+        for _, writer in hostile:
+            writer.close()
+
+    served(use)
+
+
 def test_the_kernel_says_whose_a_connection_is() -> None:
     with socket.create_server((http.LOOPBACK, 0)) as listening:
         client = socket.create_connection(listening.getsockname())
