@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -35,6 +38,11 @@ TOP = Top(
     [WAITING],
 )
 UNITS = ("bytes", "seconds", "ratio", "total", "info", "processes", "tenants", "state", "length")
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, of Debian's prometheus")
+FILLED_IN = {"$__rate_interval": "5m", "$gpu": ".*", "$tenant": ".*"}
+"""What Grafana puts in the place of its variables."""
+
 DASHBOARD = json.loads((files("gshare.cli") / "grafana.json").read_text())
 
 
@@ -72,6 +80,37 @@ def test_names_are_as_prometheus_wants_them() -> None:
             assert re.fullmatch(r"gshare_(controller|queue|device|tenant)(_[a-z]+)+", sample.name)
             assert sample.name.endswith(UNITS)
             assert sample.name.endswith("_total") == (family.type == "counter")
+
+
+def promtool(what: str, given: bytes, *more: str) -> str:
+    """What it complains of."""
+    assert PROMTOOL
+    told = subprocess.run(
+        [PROMTOOL, "check", what, *more], input=given, capture_output=True, check=False, timeout=30
+    )
+    return "" if told.returncode == 0 else (told.stdout + told.stderr).decode()
+
+
+@needs_promtool
+def test_prometheus_has_no_complaint_about_them() -> None:
+    text = exposition(TOP)
+    assert promtool("metrics", text) == ""
+    assert "counter metrics should have" in promtool("metrics", text.replace(b"seconds_total", b"seconds"))
+
+
+@needs_promtool
+def test_prometheus_reads_each_query_of_the_dashboard(tmp_path: Path) -> None:
+    def rules(expressions: list[str]) -> str:
+        file = tmp_path / "rules.json"
+        named = [{"record": f"query{at}", "expr": text} for at, text in enumerate(expressions)]
+        file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": named}]}))
+        return promtool("rules", b"", str(file))
+
+    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    for variable, value in FILLED_IN.items():
+        expressions = [text.replace(variable, value) for text in expressions]
+    assert rules(expressions) == ""
+    assert "could not parse expression" in rules([*expressions, "rate(gshare_tenant_gpu_seconds_total)"])
 
 
 def test_a_hostile_name_stays_a_label() -> None:
