@@ -170,6 +170,9 @@ static void make_graph(void)
     unsigned grid = (unsigned)blocks;
     handle captured;
 
+    /* As programs do that capture: some libraries give way to nobody who has not run a kernel yet. */
+    check(cuLaunchKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, params, NULL), "launch");
+    check(cuCtxSynchronize(), "cuCtxSynchronize");
     check(cuStreamBeginCapture_v2(stream, 0), "begin capture");
     for (int i = 0; i < GRAPH_KERNELS; i++)
         check(cuLaunchKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, params, NULL),
