@@ -18,9 +18,8 @@
 #include "self.h"
 #include "slot.h"
 
-#define SELF_DIR                                                                                             \
-    "/run/gshare/self" /* mounted there by whoever confines the process: nobody's environment   \
-                                     */
+/* Mounted there by whoever confines the process: nobody's environment. */
+#define SELF_DIR   "/run/gshare/self"
 #define PATH_BYTES 4096
 #define WAY_OUT    "start the program again with gshare run"
 
@@ -315,6 +314,7 @@ const struct gs_region *gs_region_open(void)
     pthread_mutex_lock(&lock);
     if (gs_region_mapped == &gs_region_unknown) {
         look();
+        let_go(); /* the slot's locks are on a file opened anew: what is mapped lives on in a forked child */
         result = NULL;
         if (state == MAPPED && claim_slot())
             result = &region;

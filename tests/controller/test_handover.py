@@ -273,6 +273,23 @@ def test_a_program_of_the_owners_has_its_limit_and_one_of_anothers_has_nothing(
 
 
 @needs_root
+def test_what_the_dead_held_comes_back_while_their_children_live(
+    machine: Everybodys, alice: tuple[User, str]
+) -> None:
+    """A forked child has what its parent mapped, and with it nothing that says its parent lives."""
+    _, path = alice
+    command, children = machine.program("orphan.c"), []
+    try:
+        for _ in range(2):  # of 300 MiB and a context each, within 1 GiB
+            ((code, child),), errors = run_as(ALICE, machine, str(Path(path).parent), command)
+            children.append(child)
+            assert code == 0, errors
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+
+
+@needs_root
 def test_a_program_starts_while_there_is_no_controller(
     machine: Everybodys, alice: tuple[User, str], program: list[str]
 ) -> None:
