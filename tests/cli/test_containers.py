@@ -13,6 +13,7 @@ import pytest
 from gshare.shim import LIBRARY
 
 from .conftest import GSHARE, TIMEOUT_S, Home
+from .guide import AUDIT, commands
 
 MIB = 1 << 20
 NOT_PERMITTED = 800
@@ -103,13 +104,18 @@ def test_a_container_is_limited_whatever_it_does_with_its_environment(home: Home
     specification = Path("/etc/cdi") / f"gshare-test-{os.getpid()}.json"
     name = f"t{os.getpid()}"
     assert home.gshare("sim", "start").returncode == 0
+    assert home.gshare("quota", "set", name, "--mem", "2G").returncode == 0
+    (line,) = [words for words, _ in commands(AUDIT) if "podman" in words]
+    *words, _, device, image, command = [word.replace("team-a", name) for word in line]
+    assert words == f"gshare run --tenant {name} podman run --device nvidia.com/gpu=all".split()
+    assert (image, command) == ("IMAGE", "COMMAND")
     podman = [
         "podman", "--runtime", "runc", "run", "--rm", "--network", "none",
         "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
     ]  # fmt: skip
 
-    def contained(device: list[str], script: str) -> subprocess.CompletedProcess[str]:
-        run = ["run", "--sim", "--mem", "2G", "--tenant", name, "--", *podman, *device]
+    def contained(options: list[str], script: str) -> subprocess.CompletedProcess[str]:
+        run = ["run", "--sim", "--tenant", name, "--", *podman, *options]
         return home.gshare(*run, "--rootfs", str(root), "sh", "-c", script)
 
     told = home.gshare("cdi", "generate", "--sim", "--output", str(specification), name)
@@ -118,7 +124,7 @@ def test_a_container_is_limited_whatever_it_does_with_its_environment(home: Home
         edits = json.loads(specification.read_text())["containerEdits"]
         variables = " ".join(edits["env"])
         script = f"look; unset LD_PRELOAD; look; env -i {variables} /bin/look; : 2>&- >>/etc/ld.so.preload"
-        told = contained(["--device", f"gshare.dev/gpu={name}", "--cap-drop", "ALL"], script)
+        told = contained(["--device", device, "--cap-drop", "ALL"], script)
         assert [json.loads(line) for line in told.stdout.splitlines()] == [[0, 2048 * MIB]] * 3, told
         assert told.returncode != 0, "what names the library cannot be written"
         mounts = [
@@ -133,7 +139,7 @@ def test_a_container_is_limited_whatever_it_does_with_its_environment(home: Home
         assert json.loads(told.stdout)[0] == NOT_PERMITTED, "the library and nobody's name"
         assert "no tenant is mounted" in told.stderr
         missing = subprocess.run(
-            [*podman, "--device", f"gshare.dev/gpu={name}", "--rootfs", str(root), "look"],
+            [*podman, "--device", device, "--rootfs", str(root), "look"],
             capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
         assert missing.returncode in (126, 127), "the tenant does not run: nothing starts"
