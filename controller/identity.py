@@ -3,6 +3,8 @@
 import grp
 import os
 import pwd
+import socket
+import struct
 import time
 from collections.abc import Collection
 from functools import lru_cache
@@ -10,6 +12,9 @@ from typing import NamedTuple
 
 ADMINISTRATORS = "gshare-admin"
 """Who is in this group may do everything, where there is one."""
+
+
+_CREDENTIALS = struct.Struct("iII")
 
 
 class Credentials(NamedTuple):
@@ -29,6 +34,13 @@ class Peer(NamedTuple):
     pid: int
     groups: frozenset[int]
     administrator: bool
+
+
+def socket_peer(connection: socket.socket) -> Credentials:
+    """Who connected to a unix socket; raise OSError for what is none."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(data)
+    return Credentials(uid, gid, pid)
 
 
 def controller_itself() -> Peer:

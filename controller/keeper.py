@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from gshare.controller.identity import socket_peer
 from gshare.shim import layout
 
 MOST_BYTES = 1 << 16
@@ -23,7 +24,6 @@ LOOK_S = 2.0
 TENANT, SEGMENT = "tenant/", "segment/"
 """What keys begin with: a tenant's name, with its listening socket, limits and usage; a segment's number."""
 
-_CREDENTIALS = struct.Struct("iII")
 _PEER_GROUPS = 59
 _MOST_GROUPS = 65536
 
@@ -61,7 +61,7 @@ class Keeper:
     def _meet(self) -> None:
         """A controller: the one before has ended, or is about to."""
         connection, _ = self._listener.accept()
-        if _credentials(connection)[1] not in (0, os.geteuid()):
+        if socket_peer(connection).uid not in (0, os.geteuid()):
             connection.close()
             return
         self._part()
@@ -127,7 +127,7 @@ class Keeper:
             connection, _ = listener.accept()
             with connection:
                 connection.setblocking(False)
-                pid, uid, gid = _credentials(connection)
+                uid, gid, pid = socket_peer(connection)
                 if not _may_have(kept.meta, uid, {gid, *_groups(connection)}):
                     refused = {"refused": key.removeprefix(TENANT), "uid": uid, "gid": gid, "pid": pid}
                     self._tell(refused, flags=socket.MSG_DONTWAIT)  # nobody waits for a controller
@@ -156,14 +156,6 @@ class Keeper:
 def _may_have(meta: dict[str, Any], uid: int, groups: set[int]) -> bool:
     allowed = uid in (0, meta["owner"]) or uid in meta["members"]
     return allowed or not groups.isdisjoint(meta["groups"])
-
-
-def _credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """Pid, uid and gid of who connected, as the kernel noted them then."""
-    pid, uid, gid = _CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    )
-    return pid, uid, gid
 
 
 def _groups(connection: socket.socket) -> list[int]:

@@ -12,10 +12,11 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from gshare.controller import authority, identity, remote, views, web, wire
+from gshare.controller import authority, identity, protocol, remote, views, web, wire
 from gshare.controller.charges import charges
 from gshare.controller.config import Config
 from gshare.controller.configured import Configured
+from gshare.controller.connections import Connections
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
@@ -25,26 +26,6 @@ from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
 from gshare.controller.permits import permitted
 from gshare.controller.picture import picture
-from gshare.controller.protocol import (
-    Admit,
-    GetDevices,
-    GetEvents,
-    GetMemory,
-    GetProcesses,
-    GetQueue,
-    GetQuotas,
-    GetShares,
-    GetStatus,
-    GetTop,
-    OpenWeb,
-    Pause,
-    Reload,
-    RemoveQuota,
-    Request,
-    SetLimits,
-    SetQuota,
-    Stop,
-)
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
@@ -119,11 +100,14 @@ class Server:
         events = zmq.Socket(context, zmq.PUB)
         door = remote.door(self.runtime)
         gatekeeper = Gatekeeper(context, self._admits, door.knows)
+        held: list[Connections] = []
         try:
             requests, for_all = bounded(context.socket(zmq.ROUTER), REQUESTS), self.runtime.machine_wide
             bind(requests, str(self.runtime.socket), for_all=for_all)
             self._followers = bind(bounded(events, EVENTS), str(self.runtime.events), for_all=for_all)
             self.events.on_event = self._publish
+            for one, name in ((requests, REQUESTS), (self._followers, EVENTS)):
+                held.append(Connections(one, name, self._too_many))
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.registry.settings.reload)
@@ -157,6 +141,8 @@ class Server:
             notify(STOPPING)
             signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
             self.site.close()
+            for connections in held:
+                connections.close()
             events.close()  # not the context's own kind of socket: it would wait for it for ever
             context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()
@@ -171,6 +157,11 @@ class Server:
         who = identity.peer(credentials, *self.administrators)
         why = f"tenant {tenant}: uid {who.uid} may not run in it"
         self.forbidden.note(who, "handover", why, now_ns())
+
+    def _too_many(self, credentials: Credentials) -> None:
+        """A user holds as many connections as one may."""
+        who = Peer(*credentials, frozenset(), False)
+        self.forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
 
     def _local(self, frame: zmq.Frame) -> Peer | None:
         credentials = sender(frame)
@@ -233,36 +224,36 @@ class Server:
 
         return only_visible(reply, sees)
 
-    async def _carry_out(self, request: Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
+    async def _carry_out(self, request: protocol.Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         registry = self.registry
         request = permitted(who, request, registry)
-        if isinstance(request, Admit):
+        if isinstance(request, protocol.Admit):
             return await self._admit(request, who, go_on)
-        if isinstance(request, SetLimits | SetQuota):
+        if isinstance(request, protocol.SetLimits | protocol.SetQuota):
             if request.change.memory is not None or request.change.memory_on:
                 await registry.capacities.measure(registry.machine_of(request))
             self.waiting.pump_soon()
             return (
                 registry.set_limits(request, who)
-                if isinstance(request, SetLimits)
+                if isinstance(request, protocol.SetLimits)
                 else registry.set_quota(request)
             )
-        if isinstance(request, Pause):
+        if isinstance(request, protocol.Pause):
             return registry.pause(request)
-        if isinstance(request, GetProcesses):
+        if isinstance(request, protocol.GetProcesses):
             return views.processes(registry, self.sampler)
-        if isinstance(request, GetShares):
+        if isinstance(request, protocol.GetShares):
             return self.watch.shares(now_ns())
-        if isinstance(request, GetTop):
+        if isinstance(request, protocol.GetTop):
             return self.top(who)
-        if isinstance(request, OpenWeb):
+        if isinstance(request, protocol.OpenWeb):
             if not self.site.address:
                 authority.check_administrator(who, "web page")
             await self.site.open(request.port)
             return WebAddress(self.site.address)
-        if isinstance(request, GetMemory):
+        if isinstance(request, protocol.GetMemory):
             return charges(registry)
-        if isinstance(request, GetEvents):
+        if isinstance(request, protocol.GetEvents):
             self._collect()
             most = max(0, min(request.most, MOST_EVENTS))
             return Events(
@@ -270,21 +261,21 @@ class Server:
                     most, request.tenant, request.after, lambda event: authority.sees_event(who, event)
                 )
             )
-        if isinstance(request, GetStatus):
+        if isinstance(request, protocol.GetStatus):
             return views.status(registry, self._started_ns, self.site.address)
-        if isinstance(request, GetDevices):
+        if isinstance(request, protocol.GetDevices):
             return views.devices(registry, request.machine)
-        if isinstance(request, GetQuotas):
+        if isinstance(request, protocol.GetQuotas):
             return registry.quotas(request)
-        if isinstance(request, RemoveQuota):
+        if isinstance(request, protocol.RemoveQuota):
             self.waiting.pump_soon()
             return registry.remove_quota(request)
-        if isinstance(request, GetQueue):
+        if isinstance(request, protocol.GetQueue):
             return self.waiting.shown(who)
-        if isinstance(request, Reload):
+        if isinstance(request, protocol.Reload):
             wrong = registry.settings.reload()
             return Configuration(str(registry.settings.file), not any(one.fatal for one in wrong), wrong)
-        assert isinstance(request, Stop)
+        assert isinstance(request, protocol.Stop)
         return Stopping(os.getpid())
 
     def _configured(self, config: Config) -> None:
@@ -323,7 +314,7 @@ class Server:
         assert isinstance(shown, Top)
         return msgspec.structs.replace(shown, queue=self.waiting.shown(who).waiting)
 
-    async def _admit(self, request: Admit, who: Peer, go_on: asyncio.Future[None]) -> Reply:
+    async def _admit(self, request: protocol.Admit, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         await self.registry.capacities.prepare(request)
         if request.dry_run:
             return self.registry.admit(request, who)

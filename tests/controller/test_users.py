@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,6 +18,7 @@ from users import ALICE, BOB, CAROL, User, needs_root, users
 
 from gshare.controller import wire
 from gshare.controller.client import Client
+from gshare.controller.connections import MOST_EACH
 from gshare.controller.errors import NoSuchThing, NotPermitted, UsageError
 from gshare.controller.launch import start_controller
 from gshare.controller.paths import Runtime
@@ -258,8 +262,62 @@ def test_a_users_own_controller_hears_nobody_else(monkeypatch: pytest.MonkeyPatc
 
 def answered(path: str) -> bool:
     """Whether a controller answers to whoever calls this."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(f"ipc://{path}")
-        socket.send(wire.pack(1, GetStatus()))
-        return bool(socket.poll(1000))
+    with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
+        asking.setsockopt(zmq.LINGER, 0)
+        asking.connect(f"ipc://{path}")
+        asking.send(wire.pack(1, GetStatus()))
+        return bool(asking.poll(1000))
+
+
+EXCESS = 200
+PATIENCE_S = 20.0
+
+held: list[socket.socket] = []
+
+
+def hoard(path: str, count: int) -> int:
+    """Open so many, and say nothing; how many of all the other side has let go of."""
+    for _ in range(count):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].connect(path)
+        held[-1].setblocking(False)
+    return sum(map(ended, held))
+
+
+def ended(connection: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        while connection.recv(100):  # a greeting, and then perhaps the end
+            continue
+        return True
+    return False
+
+
+def let_go() -> None:
+    while held:
+        held.pop().close()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_who_holds_too_many_connections_loses_the_last_and_others_none(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    alice, bob = two
+    where, files = str(machine.runtime.socket), f"/proc/{machine.process.pid}/fd"
+    before = len(os.listdir(files))
+    bob.call(hoard, where, MOST_EACH + EXCESS)
+    until(lambda: bob.call(hoard, where, 0) >= EXCESS)
+    until(lambda: len(os.listdir(files)) <= before + MOST_EACH)
+    (row,) = machine.ask(GetProcesses(), alice).processes
+    assert row.pid == alice.pid
+    assert f"uid {BOB} has too many connections open" in {
+        event["why"] for event in machine.events("forbidden")
+    }
+    bob.call(let_go)
+    until(lambda: len(os.listdir(files)) <= before)
+    assert machine.ask(GetProcesses(), bob).processes == []
