@@ -112,7 +112,6 @@ class Stage:
         *,
         turns: bool = False,
         slice_ns: int = 0,
-        mps: bool = False,
     ) -> None:
         self.place = place
         self.tenants = tenants
@@ -123,7 +122,7 @@ class Stage:
         self._boards: list[list[Board]] = [[] for _ in tenants]
         if place.simulated:
             settings = {"SIMGPU_SLICE_NS": str(slice_ns)} if slice_ns else {}
-            self._make_machine(settings | ({"SIMGPU_MPS": "1"} if mps else {}))
+            self._make_machine(settings)
         self.device = _device(self._machine)
         abi.create_activity(self._folder / "activity")
         self.activity = abi.Activity(self._folder / "activity")

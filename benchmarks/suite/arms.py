@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from gshare.benchmarks.suite.rivals import RIVALS, Ask, Rival
+from gshare.benchmarks.suite.rivals import MPS, RIVALS, Ask, Rival
 from gshare.controller.errors import UsageError
 from gshare.controller.protocol import Limits
 from gshare.controller.units import FULL_PPM
@@ -39,28 +39,13 @@ class Arm:
         return self.name == "gshare"
 
     @property
-    def is_mps(self) -> bool:
-        return self.name == "mps"
-
-    @property
     def is_control(self) -> bool:
         """Whether it has no limits, so that whatever measures isolation must fail."""
         return self.name in ("native", "timeslice")
 
     def environment(self, ask: Ask, folder: Path, uuid: str) -> Mapping[str, str]:
         """What a tenant's program is started with, gshare's apart."""
-        if self.rival:
-            return self.rival.environment(self.library, ask, folder, uuid)
-        return mps_environment(ask) if self.is_mps else {}
-
-
-def mps_environment(ask: Ask) -> dict[str, str]:
-    environ = {}
-    if ask.percent:
-        environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{ask.percent:g}"
-    if ask.memory_bytes:
-        environ["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={ask.memory_bytes >> 20}M"
-    return environ
+        return self.rival.environment(self.library, ask, folder, uuid) if self.rival else {}
 
 
 def limits(ask: Ask) -> Limits:
@@ -88,7 +73,7 @@ BUILT_IN = {
     "native": NATIVE,
     "gshare": Arm("gshare", ALL),
     "timeslice": Arm("timeslice"),
-    "mps": Arm("mps", frozenset({MEMORY, COMPUTE})),
+    "mps": Arm("mps", MPS.offers, MPS),
 }
 
 
@@ -101,7 +86,7 @@ def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
     for name in dict.fromkeys(names):
         if name not in BUILT_IN:
             raise UsageError("gshare bench", f"there is no arm {name}", ", ".join(BUILT_IN))
-        found.append(_mps(simulated) if name == "mps" else BUILT_IN[name])
+        found.append(_mps(simulated) if name == MPS.name else BUILT_IN[name])
     for text in rivals:
         name, equals, path = text.partition("=")
         if name not in RIVALS or not equals:
@@ -113,10 +98,11 @@ def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
 
 
 def _mps(simulated: bool) -> Arm:
-    arm = BUILT_IN["mps"]
-    if simulated or shutil.which("nvidia-cuda-mps-control"):
-        return arm
-    return replace(arm, missing="nvidia-cuda-mps-control is not installed")
+    daemon = shutil.which(MPS.daemon[0])
+    missing = "" if daemon else f"{MPS.daemon[0]} is not installed"
+    if simulated:
+        missing = "not applicable: its limits are its daemon's, which needs a GPU"
+    return Arm(MPS.name, MPS.offers, MPS, Path(daemon or ""), missing)
 
 
 def plain_environment() -> dict[str, str]:

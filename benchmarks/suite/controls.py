@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
-from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, NATIVE, Arm
+from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, NATIVE, PRIORITY, Arm
 from gshare.benchmarks.suite.ground import GIB, Ground
+from gshare.benchmarks.suite.metrics import Probe
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.steady import US, Effort, got
+from gshare.benchmarks.suite.steady import US, Effort, got, is_virtual
 from gshare.benchmarks.suite.within import within
 from gshare.controller.errors import GshareError
 from gshare.shim import sim
 
 QUOTA = 2 * GIB
 CAP = 30.0
-CONTROL_S = 60.0
+CONTROL_S = 120.0
+PROBE_S, PROBE_S_REAL = 60, 15
+PROBE_STEP_S = 0.5
+PREFERRED = 80.0
+"""Of two that could use all there is, who has priority gets so many percent."""
 THROTTLED = 0.8
 """Who is held gets at most this part of what it gets without limits."""
 TOTAL_OFF = 0.01
@@ -30,17 +37,21 @@ class Control(NamedTuple):
     details: dict[str, Any]
 
 
-def control(ground: Ground, arm: Arm) -> list[Control]:
-    """One for each limit that the arm offers; all arms must be able to run at all."""
-    found = []
-    for what, run in ((MEMORY, _memory), (COMPUTE, _compute)):
-        if what in arm.offers:
+def control(ground: Ground, arm: Arm, probes: Iterable[Probe]) -> Iterator[Control]:
+    """One for each limit that the arm offers, and for each load that a cap of its must hold."""
+    runs: list[tuple[str, str, Callable[[Ground, Arm], Control]]] = [
+        (MEMORY, MEMORY, _memory),
+        (COMPUTE, COMPUTE, _compute),
+        (PRIORITY, PRIORITY, _priority),
+        *((COMPUTE, probe.what, partial(_held, probe=probe)) for probe in probes),
+    ]
+    for offered, what, run in runs:
+        if offered in arm.offers:
             try:
                 with within(CONTROL_S):
-                    found.append(run(ground, arm))
+                    yield run(ground, arm)
             except (GshareError, RuntimeError, OSError, sim.SimulationError) as error:
-                found.append(Control(arm.name, what, False, str(error), {}))
-    return found
+                yield Control(arm.name, what, False, str(error), {})
 
 
 def _memory(ground: Ground, arm: Arm) -> Control:
@@ -69,6 +80,40 @@ def _compute(ground: Ground, arm: Arm) -> Control:
         else f"a probe at {CAP:g} % gets {limited:.1f} %, {bare:.1f} without"
     )
     return Control(arm.name, COMPUTE, not why, why, {"without": bare, "with": limited})
+
+
+def _held(ground: Ground, arm: Arm, probe: Probe) -> Control:
+    """Alone at its cap: some time it must be held.  How long that takes is kept, and waited for later."""
+    seconds = PROBE_S if is_virtual(ground, arm) else PROBE_S_REAL
+    with ground.stage(arm, [({"ns": probe.ns}, Ask(percent=probe.percent))], 0) as stage:
+        stage.go()
+        stage.wait(1)
+        after_s, share = 0.0, 100.0
+        while after_s < seconds:
+            share = got(stage.watch(PROBE_STEP_S, PROBE_STEP_S))[0]
+            if share <= 100 * THROTTLED:
+                break
+            after_s += PROBE_STEP_S
+    in_effect = after_s < seconds
+    if in_effect:
+        ground.held_after_s[arm.name, probe] = after_s
+    why = (
+        ""
+        if in_effect
+        else f"kernels of {probe.ns / 1e6:g} ms at {probe.percent:g} % run unheld for {seconds} s"
+    )
+    return Control(arm.name, probe.what, in_effect, why, {"after_s": after_s, "percent": share})
+
+
+def _priority(ground: Ground, arm: Arm) -> Control:
+    how = Effort(1, 4)
+    tenants = [({"ns": 200 * US}, Ask(priority=level)) for level in ("high", "low")]
+    with ground.stage(arm, tenants, 0) as stage:
+        stage.go()
+        stage.wait(how.settle_s)
+        high, low = got(stage.watch(how.seconds, 1.0))
+    why = "" if high >= PREFERRED else f"who has priority gets {high:.1f} %, the other {low:.1f} %"
+    return Control(arm.name, PRIORITY, not why, why, {"high": high, "low": low})
 
 
 def lacking(controls: list[Control], needs: frozenset[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from gshare.benchmarks.share_stage import Place, Stage, Tenant
 from gshare.benchmarks.suite import arms as arms_
 from gshare.benchmarks.suite.arms import Arm
+from gshare.benchmarks.suite.metrics import Probe
 from gshare.benchmarks.suite.rivals import Ask, daemon
 from gshare.cli.sandbox import GSHARE, Sandbox
 from gshare.controller.devices import Found as Device
@@ -45,6 +46,8 @@ class Ground:
     device: Device
     quick: bool
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    held_after_s: dict[tuple[str, Probe], float] = field(default_factory=dict)
+    """By arm: how long it lets a probe run as it likes before it holds it."""
     _context: int | None = None
 
     @property
@@ -61,7 +64,7 @@ class Ground:
             place = replace(place, virtual=False)
         found = [self._tenant(arm, load, ask, 100 * block + i + 1) for i, (load, ask) in enumerate(tenants)]
         turns = arm.is_gshare and _prefer_turns(tenants)
-        with daemon(arm.rival, arm.library), Stage(place, found, turns=turns, mps=arm.is_mps) as stage:
+        with daemon(arm.rival, arm.library), Stage(place, found, turns=turns) as stage:
             yield stage
 
     def _tenant(self, arm: Arm, load: Load, ask: Ask, seed: int) -> Tenant:
@@ -96,16 +99,15 @@ class Ground:
             command = self.sandbox.run([*arms_.options(ask), *named], command)
             environ = dict(self.sandbox.environment)
         elif self.simulated:
-            environ |= sim.environment(machine=self.machine(arm), profile=self.sandbox.profile or None)
-            environ |= {"SIMGPU_MPS": "1"} if arm.is_mps else {}
+            environ |= sim.environment(machine=self.machine, profile=self.sandbox.profile or None)
         if not arm.is_gshare:
             environ |= arm.environment(ask, folder, self.device.uuid)
         return subprocess.Popen(command, env=environ, **options)
 
-    def machine(self, arm: Arm) -> str:
-        """The simulated one's file; under MPS it is another."""
-        own = self.sandbox.environment["SIMGPU_MACHINE"]
-        return own + "-mps" if arm.is_mps else own
+    @property
+    def machine(self) -> str:
+        """The simulated one's file."""
+        return self.sandbox.environment["SIMGPU_MACHINE"]
 
     def ask(self, arm: Arm, ask: Ask, *case: str) -> dict[str, Any]:
         """Run the worker to its end; what it said last."""
@@ -131,7 +133,7 @@ class Ground:
             with self.start(arms_.NATIVE, NO_LIMITS, ["hold", "0"], self.folder()) as program:
                 assert program.stdout is not None
                 program.stdout.readline()
-                self._context = self.taken_bytes(arms_.NATIVE, program.pid)
+                self._context = self.taken_bytes(program.pid)
                 program.kill()
         return self._context
 
@@ -146,10 +148,10 @@ class Ground:
             timeout=TIMEOUT_S,
         )
 
-    def taken_bytes(self, arm: Arm, pid: int) -> int:
+    def taken_bytes(self, pid: int) -> int:
         """The most that a process has had on the device, by the simulated GPU; what it has, by NVML."""
         if self.simulated:
-            processes = sim.stat(self.machine(arm))["devices"][0]["processes"]
+            processes = sim.stat(self.machine)["devices"][0]["processes"]
             return max((p["peak_bytes"] for p in processes if p["pid"] == pid), default=0)
         import pynvml
 

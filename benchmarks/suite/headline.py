@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 from gshare.benchmarks.suite.record import ArmValues, MetricResult, Result, load
-from gshare.benchmarks.suite.table import number
+from gshare.benchmarks.suite.table import NO_NUMBER, number
 
 ROWS = (
     ("a launch, ns", "overhead.launch"),
     ("an allocation of 1 MiB and its release, ns", "overhead.alloc_free"),
     ("the same of 4 KiB beside 2000 live ones, ns", "overhead.alloc_free_live"),
     ("30 % alone, kernels of 100 us: off on average, points", "shares.alone_30_100us_mean"),
-    ("30/70, kernels of 1 ms: off in the worst second, points", "shares.pair_30_70_1ms"),
+    ("30/70, kernels of 1 ms: off on average, points", "shares.pair_30_70_1ms_mean"),
+    ("the same: off in the worst second, points", "shares.pair_30_70_1ms"),
     ("10/20/30/40, kernels of 1 ms: Jain's index", "fairness.unequal"),
     ("p99 of requests beside kernels of 0.2 ms, to alone", "priority.200us"),
     ("p99 of requests beside kernels of 2 ms, to alone", "priority.2ms"),
@@ -52,10 +53,7 @@ def _of(metric: MetricResult, column: str) -> ArmValues:
 
 def _cell(found: ArmValues) -> str:
     if found.median is None or found.low is None or found.high is None:
-        for short in ("not offered", "not in effect"):
-            if found.skipped.startswith(short):
-                return short
-        return "none"
+        return next((short for short in NO_NUMBER if found.skipped.startswith(short)), "none")
     middle, low, high = (number(value) for value in (found.median, found.low, found.high))
     return middle if low == high == middle else f"{middle} ({low} to {high})"
 

@@ -36,6 +36,17 @@ class Metric:
         return value <= self.must if self.better == LOWER else value >= self.must
 
 
+class Probe(NamedTuple):
+    """A load that a cap must be seen to hold, alone on the device, before a trial with it counts."""
+
+    ns: int
+    percent: float
+
+    @property
+    def what(self) -> str:
+        return f"compute, kernels of {self.ns / 1e6:g} ms at {self.percent:g} %"
+
+
 class Found(NamedTuple):
     """What one run of a trial found: a value for each metric, and what it was made of."""
 
@@ -56,12 +67,12 @@ class Trial:
     """Several tenants at once: what runs there without limits is time-sliced."""
     once: bool = False
     """It comes out the same every time: in the first block only."""
-    virtual: bool = True
-    """Its programs can be on the virtual clock, where there is one."""
-    only_gshare: str = ""
-    """Why no other arm can have it."""
+    uses: frozenset[str] = frozenset()
+    """What must have been seen to act of an arm that offers it, and may be lacking."""
+    probe: Probe | None = None
+    """Of its loads, the one with the lowest cap."""
     seconds: float = 1.0
-    """About how long it takes, for the time left that is shown at first."""
+    """About how long it takes, for the time that is left."""
     unfit: Callable[[Ground], str] = lambda ground: ""
     """Why it cannot be run here under any arm."""
 
@@ -76,4 +87,9 @@ class Trial:
         lacks = sorted(self.needs - arm.offers)
         if lacks:
             return "not offered: " + ", ".join(lacks)
-        return "" if arm.is_gshare else self.only_gshare
+        return arm.rival.one_tenant if arm.rival and self.several else ""
+
+    def shown_by(self, arm: Arm) -> frozenset[str]:
+        """The controls that the arm must have passed."""
+        probes = {self.probe.what} if self.probe and "compute" in arm.offers else set()
+        return self.needs | self.uses & arm.offers | probes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gshare.controller.errors import GshareError
@@ -33,8 +34,11 @@ class Rival:
     """Of the library, what is asked for, a folder of the tenant's own, and the device's UUID."""
     missing: Callable[[Path], str] = lambda library: ""
     """Why it cannot run here."""
-    daemon: str = ""
-    """A program beside the library that must run."""
+    one_tenant: str = ""
+    """Why several tenants cannot be measured."""
+    daemon: Sequence[str] = ()
+    """A program beside the library that must run, and its arguments."""
+    daemon_environ: Mapping[str, str] = field(default_factory=dict)
     socket: Path = Path()
     """Where it says that it does."""
     on_virtual_clock: bool = True
@@ -129,13 +133,19 @@ RIVALS = {
     rival.name: rival
     for rival in (
         Rival("hami", frozenset({"memory", "compute", "tenants"}), _hami),
-        Rival("vgpu-manager", frozenset({"memory", "compute"}), _vgpu, _vgpu_missing),
+        Rival(
+            "vgpu-manager",
+            frozenset({"memory", "compute"}),
+            _vgpu,
+            _vgpu_missing,
+            one_tenant="not applicable: it knows tenants by their containers, and none are started here",
+        ),
         Rival(
             "nvshare",
             frozenset(),
             _nvshare,
             _nvshare_missing,
-            daemon="nvshare-scheduler",
+            daemon=("nvshare-scheduler",),
             socket=NVSHARE_SOCKET,
             on_virtual_clock=False,
         ),
@@ -144,11 +154,35 @@ RIVALS = {
             frozenset({"priority"}),
             _xsched,
             _xsched_missing,
-            daemon="xserver",
+            daemon=("xserver", "HPF", "50000"),
             on_virtual_clock=False,
         ),
     )
 }
+
+MPS_FOLDER = Path(tempfile.gettempdir(), f"gshare-bench-mps-{os.getpid()}")
+"""A daemon of its own, so that nobody else's is touched."""
+MPS_ENVIRON = {f"CUDA_MPS_{what}_DIRECTORY": str(MPS_FOLDER) for what in ("PIPE", "LOG")}
+
+
+def _mps(library: Path, ask: Ask, folder: Path, uuid: str) -> dict[str, str]:
+    found = dict(MPS_ENVIRON)
+    if ask.percent:
+        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{ask.percent:g}"
+    if ask.memory_bytes:
+        found["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={ask.memory_bytes >> 20}M"
+    return found
+
+
+MPS = Rival(
+    "mps",
+    frozenset({"memory", "compute"}),
+    _mps,
+    daemon=("nvidia-cuda-mps-control", "-f"),
+    daemon_environ=MPS_ENVIRON,
+    socket=MPS_FOLDER / "control",
+)
+"""NVIDIA's: what is called its library is its daemon."""
 
 
 @contextmanager
@@ -157,10 +191,17 @@ def daemon(rival: Rival | None, library: Path) -> Iterator[None]:
     if rival is None or not rival.daemon:
         yield
         return
-    path = library.with_name(rival.daemon)
-    path = path if path.exists() else library.parent.parent / "bin" / rival.daemon
+    name, *arguments = rival.daemon
+    path = library.with_name(name)
+    path = path if path.exists() else library.parent.parent / "bin" / name
+    if rival.daemon_environ:
+        rival.socket.parent.mkdir(mode=0o700, exist_ok=True)
     with subprocess.Popen(
-        [str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(path), *arguments],
+        env={**os.environ, **rival.daemon_environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as running:
         try:
             give_up = time.monotonic() + START_S

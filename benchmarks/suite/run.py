@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gshare.benchmarks.suite import record
 from gshare.benchmarks.suite.arms import NATIVE, Arm
 from gshare.benchmarks.suite.controls import Control, control, lacking
 from gshare.benchmarks.suite.ground import NO_LIMITS, Ground
-from gshare.benchmarks.suite.metrics import Trial
+from gshare.benchmarks.suite.metrics import Probe, Trial
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import Run, trial_key
 from gshare.benchmarks.suite.within import within
@@ -92,9 +92,12 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
         talk.print(f"Going on from {len(journal.runs)} runs that are done.")
     arms = list(wanted.arms)
     talk.print("Do the limits of each arm act?")
-    controls = [found for arm in arms if not arm.missing for found in control(ground, arm)]
-    for found in controls:
-        talk.print(f"  {found.arm}, {found.what}: {'yes' if found.in_effect else found.why}", highlight=False)
+    controls = []
+    for arm in arms:
+        for found in () if arm.missing else control(ground, arm, _probes(ground, chosen, arm)):
+            controls.append(found)
+            said = "yes" if found.in_effect else found.why
+            talk.print(f"  {found.arm}, {found.what}: {said}", highlight=False)
     skipped = _skipped(ground, chosen, arms, controls)
     by_name = {trial_key(trial): trial for trial in chosen}
     wanted_steps = steps(
@@ -102,11 +105,13 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
     )
     to_do = [step for step in wanted_steps if (step.trial, step.arm) not in skipped]
     left = [step for step in to_do if step not in journal.done]
-    with _progress(talk, len(to_do), len(to_do) - len(left)) as advance:
+    all_s, left_s = (sum(by_name[step.trial].seconds for step in some) for some in (to_do, left))
+    with _progress(talk, all_s, all_s - left_s) as show:
         for step in left:
-            advance(step)
-            arm = next(arm for arm in arms if arm.name == step.arm)
-            journal.add(_one(ground, by_name[step.trial], arm, step))
+            trial, arm = by_name[step.trial], next(arm for arm in arms if arm.name == step.arm)
+            show(f"{step.trial}, {step.arm}", 0)
+            journal.add(_one(ground, trial, arm, step))
+            show("", trial.seconds)
     gpu["after"] = {} if ground.simulated else record.clocks(ground.device.uuid)
     about = ground.ask(NATIVE, NO_LIMITS, "device")
     return record.result(
@@ -131,6 +136,12 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
     )
 
 
+def _probes(ground: Ground, chosen: Sequence[Trial], arm: Arm) -> list[Probe]:
+    """Of the trials that the arm would run, each once."""
+    found = [trial.probe for trial in chosen if not trial.skipped(arm) and not trial.unfit(ground)]
+    return list(dict.fromkeys(probe for probe in found if probe))
+
+
 def _skipped(
     ground: Ground, chosen: Sequence[Trial], arms: Sequence[Arm], controls: Sequence[Control]
 ) -> dict[tuple[str, str], str]:
@@ -139,7 +150,7 @@ def _skipped(
     for trial in chosen:
         for arm in arms:
             why = arm.missing or trial.skipped(arm) or trial.unfit(ground)
-            why = why or lacking([c for c in controls if c.arm == arm.name], trial.needs)
+            why = why or lacking([c for c in controls if c.arm == arm.name], trial.shown_by(arm))
             if why:
                 found[trial_key(trial), arm.name] = why
     return found
@@ -168,21 +179,14 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
 
 
 @contextmanager
-def _progress(talk: Console, total: int, done: int) -> Iterator[Callable[[Step], None]]:
-    """What is called before each step."""
+def _progress(talk: Console, all_s: float, done_s: float) -> Iterator[Callable[[str, float], None]]:
+    """What is called with what is done now, and about how long what is done took."""
     columns = (
         TextColumn("{task.description:<34}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as progress:
-        task = progress.add_task("", total=total, completed=done)
-        is_first = True
-
-        def advance(step: Step) -> None:
-            nonlocal is_first
-            progress.update(task, advance=0 if is_first else 1, description=f"{step.trial}, {step.arm}")
-            is_first = False
-
-        yield advance
+        task = progress.add_task("", total=all_s, completed=round(done_s))
+        yield lambda what, seconds: progress.update(task, description=what, advance=seconds)

@@ -11,10 +11,14 @@ from gshare.benchmarks.share_stage import Stage
 from gshare.benchmarks.share_stats import Sample
 from gshare.benchmarks.suite.arms import Arm
 from gshare.benchmarks.suite.ground import Ground, Load
+from gshare.benchmarks.suite.metrics import Probe
 from gshare.benchmarks.suite.rivals import Ask
 
 US, MS = 1_000, 1_000_000
 STEP_S = 0.1
+SETTLED = 4
+"""Times what an arm lets pass before it holds a probe, for each tenant: then it has been at work a while."""
+MOST_S, MOST_S_REAL = 60, 10
 
 
 class Effort(NamedTuple):
@@ -29,15 +33,27 @@ def is_virtual(ground: Ground, arm: Arm) -> bool:
     return ground.place.virtual and not (arm.rival and not arm.rival.on_virtual_clock)
 
 
-def effort(ground: Ground, arm: Arm) -> Effort:
-    if is_virtual(ground, arm):
-        return Effort(1, 4) if ground.quick else Effort(2, 8)
-    return Effort(0.5, 2) if ground.quick else Effort(1, 5)
+def effort(ground: Ground, arm: Arm, probe: Probe | None = None, tenants: int = 1) -> Effort:
+    """Longer where the arm's limits begin to act late, so that it is seen at its work."""
+    virtual = is_virtual(ground, arm)
+    if virtual:
+        least = Effort(1, 4) if ground.quick else Effort(2, 8)
+    else:
+        least = Effort(0.5, 2) if ground.quick else Effort(1, 5)
+    after_s = ground.held_after_s.get((arm.name, probe), 0) if probe else 0
+    settle_s = min(SETTLED * tenants * after_s, MOST_S if virtual else MOST_S_REAL)
+    return Effort(max(least.settle_s, settle_s), max(least.seconds, 2 * settle_s))
 
 
-def watched(ground: Ground, arm: Arm, tenants: Sequence[tuple[Load, Ask]], block: int) -> list[Sample]:
+def watched(
+    ground: Ground,
+    arm: Arm,
+    tenants: Sequence[tuple[Load, Ask]],
+    block: int,
+    probe: Probe | None = None,
+) -> list[Sample]:
     """What it looks like when all have been there for a while."""
-    how = effort(ground, arm)
+    how = effort(ground, arm, probe, len(tenants))
     with ground.stage(arm, tenants, block) as stage:
         stage.go()
         stage.wait(how.settle_s)

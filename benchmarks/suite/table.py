@@ -9,6 +9,9 @@ from rich.table import Table
 from gshare.benchmarks.suite.record import ArmValues, MetricResult, Result
 from gshare.benchmarks.suite.stats import BETTER, WORSE
 
+ANOTHER_ARM = ("one program", "several programs")
+NO_NUMBER = ("not offered", "not in effect", "not applicable", *ANOTHER_ARM)
+"""How reasons begin that are no failures."""
 MARK = {BETTER: "[green]better[/]", WORSE: "[red]worse[/]"}
 
 
@@ -23,11 +26,8 @@ def number(value: float) -> str:
 def cell(found: ArmValues) -> str:
     """The median, and its interval where there is one."""
     if found.median is None or found.low is None or found.high is None:
-        why = found.skipped
-        for short in ("not offered", "not in effect", "one program", "several programs"):
-            if why.startswith(short):
-                return "[dim]" + ("-" if short in ("one program", "several programs") else short) + "[/]"
-        return "[dim]failed[/]"
+        why = next((short for short in NO_NUMBER if found.skipped.startswith(short)), "failed")
+        return f"[dim]{'-' if why in ANOTHER_ARM else why}[/]"
     text = number(found.median)
     if len(found.values) > 1 and (found.low, found.high) != (found.median, found.median):
         text += f" [dim]\\[{number(found.low)}, {number(found.high)}][/]"
@@ -74,8 +74,6 @@ def reasons(result: Result) -> list[str]:
     found: dict[str, list[str]] = {}
     for metric in result.metrics:
         for arm, values in metric.arms.items():
-            if values.skipped and not values.skipped.startswith(
-                ("one program", "several programs", "not in effect")
-            ):
+            if values.skipped and not values.skipped.startswith((*ANOTHER_ARM, "not in effect")):
                 found.setdefault(f"{arm}: {values.skipped}", []).append(metric.id)
     return [f"{why} ({', '.join(ids[:4])}{', …' if len(ids) > 4 else ''})" for why, ids in found.items()]

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,11 +16,13 @@ import pytest
 from gshare.benchmarks.suite import arms, compare, record, rivals, stats
 from gshare.benchmarks.suite.arms import BUILT_IN, Arm
 from gshare.benchmarks.suite.controls import Control, lacking
-from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Trial
+from gshare.benchmarks.suite.ground import Ground
+from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import ArmValues, Run
 from gshare.benchmarks.suite.rivals import Ask
 from gshare.benchmarks.suite.run import GROUPS, trials
+from gshare.benchmarks.suite.steady import effort
 from gshare.benchmarks.suite.within import within
 from gshare.controller.errors import UsageError
 
@@ -133,6 +136,56 @@ def test_limits_that_do_not_act_are_no_numbers() -> None:
     ]
     assert lacking(found, frozenset({"memory"})) == ""
     assert lacking(found, frozenset({"compute"})) == "not in effect: a probe gets 100 %"
+
+
+def test_a_load_counts_only_where_its_own_cap_was_seen_to_hold() -> None:
+    probe = Probe(ns=20_000_000, percent=30)
+    capped = replace(trial(), needs=frozenset({"compute"}), probe=probe)
+    hami = Arm("hami", frozenset({"compute"}))
+    short, long = Control("hami", "compute", True, "", {}), Control("hami", probe.what, False, "unheld", {})
+    assert lacking([short, long], capped.shown_by(hami)) == "not in effect: unheld"
+    assert lacking([short, long], replace(capped, probe=Probe(100_000, 30)).shown_by(hami)) == ""
+    assert replace(capped, needs=frozenset()).shown_by(Arm("nvshare")) == frozenset()
+
+
+def test_who_offers_priority_must_have_shown_it_and_who_does_not_is_measured_without() -> None:
+    requests = replace(trial(), uses=frozenset({"priority"}))
+    assert requests.shown_by(Arm("xsched", frozenset({"priority"}))) == {"priority"}
+    assert requests.shown_by(Arm("nvshare")) == frozenset()
+
+
+def test_a_library_that_cannot_tell_tenants_apart_has_no_number_of_several() -> None:
+    vgpu = Arm("vgpu-manager", rival=rivals.RIVALS["vgpu-manager"])
+    assert replace(trial(), several=True).skipped(vgpu).startswith("not applicable")
+    assert not trial().skipped(vgpu)
+
+
+def test_what_acts_late_is_watched_when_it_acts() -> None:
+    place = SimpleNamespace(virtual=True, simulated=True)
+    probe, hami = Probe(1_000_000, 30), Arm("hami")
+    ground = Ground(None, place, None, quick=True, held_after_s={("hami", probe): 2.0})  # type: ignore[arg-type]
+    least = effort(ground, hami)
+    assert effort(ground, Arm("gshare"), probe) == least
+    late = effort(ground, hami, probe, tenants=2)
+    assert least.settle_s < 2 * 2.0 < late.settle_s < late.seconds
+
+
+def test_mps_needs_its_daemon_which_the_simulated_gpu_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (arm,) = arms.arms(["mps"], [], simulated=False)
+    assert "is not installed" in arm.missing
+    daemon = tmp_path / "nvidia-cuda-mps-control"
+    daemon.write_text('#!/bin/sh\necho "$1" >"$CUDA_MPS_PIPE_DIRECTORY/control"\nexec /bin/sleep 60\n')
+    daemon.chmod(0o755)
+    (simulated,), (arm,) = (arms.arms(["mps"], [], simulated) for simulated in (True, False))
+    assert simulated.missing.startswith("not applicable")
+    environ = arm.environment(Ask(memory_bytes=1 << 30, percent=30), tmp_path, "GPU-1")
+    assert environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "30"
+    assert arm.rival
+    with rivals.daemon(arm.rival, arm.library):
+        assert Path(environ["CUDA_MPS_PIPE_DIRECTORY"], "control").read_text() == "-f\n"
 
 
 def trial(metrics: tuple[Metric, ...] = (ERROR,)) -> Trial:

@@ -29,7 +29,8 @@ def test_limits_hold_and_what_runs_without_them_fails(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = record.load(tmp_path / "result.json")
     assert all(control.in_effect for control in found.controls)
-    assert {control.what for control in found.controls} == {"memory", "compute"}
+    assert {control.what.partition(",")[0] for control in found.controls} == {"memory", "compute", "priority"}
+    assert "compute, kernels of 20 ms at 30 %" in {control.what for control in found.controls}
     isolation = [metric for metric in found.metrics if metric.must is not None]
     assert len(isolation) > 8
     for metric in isolation:

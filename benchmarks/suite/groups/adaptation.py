@@ -9,10 +9,11 @@ from gshare.benchmarks.share_stage import Stage
 from gshare.benchmarks.suite import arms
 from gshare.benchmarks.suite.arms import CHANGE, COMPUTE, Arm
 from gshare.benchmarks.suite.ground import Ground
-from gshare.benchmarks.suite.metrics import DIFFERENCE, Found, Metric, Trial
+from gshare.benchmarks.suite.metrics import DIFFERENCE, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.steady import MS, course
+from gshare.benchmarks.suite.steady import US, course
 
+LOAD_NS = 200 * US
 STEP_S = 0.02
 WATCHED_S = 2.0
 NEVER_MS = WATCHED_S * 1000
@@ -42,9 +43,10 @@ def _trial(
         f"adaptation.{name}", f"{what}: until shares are right and stay so", "ms", compared=DIFFERENCE
     )
 
+    probe = Probe(LOAD_NS, asks[0].percent) if asks[0].percent else None
+
     def run(ground: Ground, arm: Arm, block: int) -> Found:
-        load = {"ns": MS // 5}
-        with ground.stage(arm, [(load, ask) for ask in asks], block) as stage:
+        with ground.stage(arm, [({"ns": LOAD_NS}, ask) for ask in asks], block) as stage:
             stage.go(*begin)
             stage.wait(1)
             before = stage.watch(0.5, STEP_S)
@@ -54,7 +56,7 @@ def _trial(
         details = {"never": taken is None, "course": course([*before, *after[1:]])}
         return Found({settled.id: NEVER_MS if taken is None else taken}, details)
 
-    return Trial(name, "adaptation", (settled,), run, needs, several=True, seconds=0.8)
+    return Trial(name, "adaptation", (settled,), run, needs, several=True, probe=probe, seconds=0.8)
 
 
 HALF = Ask(percent=50)

@@ -72,7 +72,7 @@ def _doors(ground: Ground, arm: Arm, block: int) -> Found:
         assert program.stdin is not None
         for said in _lines(program):
             name = said["name"]
-            taken = ground.taken_bytes(arm, said["pid"])
+            taken = ground.taken_bytes(said["pid"])
             truths[name] = round(taken / QUOTA, 3)
             program.stdin.write("\n")
             program.stdin.flush()
@@ -155,7 +155,6 @@ TRIALS = [
         _doors,
         frozenset({MEMORY}),
         once=True,
-        virtual=False,
         seconds=6.0,
     ),
     Trial(
@@ -165,7 +164,6 @@ TRIALS = [
         _lookups,
         frozenset({MEMORY}),
         once=True,
-        virtual=False,
         seconds=2.0,
     ),
     Trial("launches", "coverage", (LAUNCHES_HELD,), _launches, frozenset({COMPUTE}), once=True, seconds=1.0),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gshare.benchmarks import share_stats as stats
 from gshare.benchmarks.suite.arms import COMPUTE, Arm
 from gshare.benchmarks.suite.ground import Ground
-from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Trial
+from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.rivals import Ask
 from gshare.benchmarks.suite.steady import MS, US, course, effort, got
 
@@ -22,8 +22,10 @@ def _trial(
     )
     wait = Metric(f"fairness.{name}_wait", f"{what}: the longest time without any", "ms", compared=DIFFERENCE)
 
+    probe = Probe(ns[0], caps[0])
+
     def run(ground: Ground, arm: Arm, block: int) -> Found:
-        how = effort(ground, arm)
+        how = effort(ground, arm, probe, len(caps))
         tenants = [({"ns": length}, Ask(percent=cap)) for cap, length in zip(caps, ns, strict=True)]
         with ground.stage(arm, tenants, block) as stage:
             stage.go()
@@ -34,7 +36,7 @@ def _trial(
         values = {index.id: stats.jain(parts), wait.id: max(stats.longest_wait_ms(samples))}
         return Found(values, {"asked": list(caps), "got": found, "course": course(samples)})
 
-    return Trial(name, "fairness", (index, wait), run, needs, several=True, seconds=0.8)
+    return Trial(name, "fairness", (index, wait), run, needs, several=True, probe=probe, seconds=0.8)
 
 
 TRIALS = [

@@ -45,8 +45,6 @@ def _race(ground: Ground, arm: Arm, block: int) -> Found:
 
 
 TRIALS = [
-    Trial(
-        "accuracy", "memory", (OVER, GOT, TOTAL), _accuracy, frozenset({MEMORY}), virtual=False, seconds=0.8
-    ),
-    Trial("race", "memory", (RACE,), _race, frozenset({MEMORY, TENANTS}), virtual=False, seconds=0.8),
+    Trial("accuracy", "memory", (OVER, GOT, TOTAL), _accuracy, frozenset({MEMORY}), seconds=0.8),
+    Trial("race", "memory", (RACE,), _race, frozenset({MEMORY, TENANTS}), seconds=0.8),
 ]

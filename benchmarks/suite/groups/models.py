@@ -39,7 +39,7 @@ def _trial(name: str, what: str) -> Trial:
         said = ground.ask(arm, Ask(memory_bytes=QUOTA), "model", name, "3" if ground.quick else "8")
         return Found({rate.id: said["per_second"]}, said)
 
-    return Trial(name, "models", (rate,), run, virtual=False, unfit=_unfit, seconds=15)
+    return Trial(name, "models", (rate,), run, unfit=_unfit, seconds=15)
 
 
 TRIALS = [_trial(name, what) for name, what in MODELS.items()]

@@ -40,4 +40,4 @@ def _calls(ground: Ground, arm: Arm, block: int) -> Found:
     return Found(values, {"ns": rounded})
 
 
-TRIALS = [Trial("calls", "overhead", tuple(CALLS.values()), _calls, virtual=False, seconds=1.5)]
+TRIALS = [Trial("calls", "overhead", tuple(CALLS.values()), _calls, seconds=1.5)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from gshare.benchmarks import share_stats as stats
-from gshare.benchmarks.suite.arms import NATIVE, Arm
+from gshare.benchmarks.suite.arms import COMPUTE, NATIVE, PRIORITY, Arm
 from gshare.benchmarks.suite.ground import Ground
-from gshare.benchmarks.suite.metrics import HIGHER, Found, Metric, Trial
+from gshare.benchmarks.suite.metrics import HIGHER, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.rivals import Ask
 from gshare.benchmarks.suite.steady import MS, US, effort, got, is_virtual, request_latencies_ms
 
 REQUESTS = {"ns": 200 * US, "batch": 25, "period_us": 20_000}
 """Of 5 ms, one every 20 ms: they keep up even with half of the GPU."""
 HIGH, LOW = Ask(percent=None, priority="high"), Ask(percent=None, priority="low")
-CAPPED_LOW = Ask(percent=70)
+CAP = 70.0
+CAPPED_LOW = Ask(percent=CAP)
 """Where there are caps and no priorities: what the requests leave, and a little less."""
 LATENCIES_KEPT = 400
 
@@ -28,10 +29,13 @@ def _trial(name: str, low_ns: int) -> Trial:
         f"priority.{name}_left", f"what the neighbour with kernels of {name} gets of the rest", "%", HIGHER
     )
 
+    probe = Probe(low_ns, CAP)
+
     def run(ground: Ground, arm: Arm, block: int) -> Found:
-        how = effort(ground, arm)
+        capped = PRIORITY not in arm.offers and COMPUTE in arm.offers
+        how = effort(ground, arm, probe if capped else None, 2)
         seconds = 2 * how.seconds if is_virtual(ground, arm) else how.seconds
-        low = LOW if "priority" in arm.offers or "compute" not in arm.offers else CAPPED_LOW
+        low = CAPPED_LOW if capped else LOW
         load = {"ns": low_ns}
         with ground.stage(NATIVE, [(REQUESTS, Ask())], block) as stage:
             alone, _ = request_latencies_ms(stage, seconds, how.settle_s)
@@ -54,7 +58,16 @@ def _trial(name: str, low_ns: int) -> Trial:
             },
         )
 
-    return Trial(name, "priority", (p99, left), run, several=True, seconds=1.0)
+    return Trial(
+        name,
+        "priority",
+        (p99, left),
+        run,
+        several=True,
+        uses=frozenset({PRIORITY}),
+        probe=probe,
+        seconds=1.0,
+    )
 
 
 TRIALS = [_trial("200us", 200 * US), _trial("2ms", 2 * MS)]

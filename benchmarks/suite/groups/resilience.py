@@ -112,8 +112,6 @@ def _kill_controller(ground: Ground) -> None:
 
 
 TRIALS = [
-    Trial(
-        "kill", "resilience", (BACK, LEAK), _kill_9, frozenset({MEMORY, TENANTS}), virtual=False, seconds=4.0
-    ),
-    Trial("orphan", "resilience", (ORPHAN,), _orphan, frozenset({MEMORY}), virtual=False, seconds=6.0),
+    Trial("kill", "resilience", (BACK, LEAK), _kill_9, frozenset({MEMORY, TENANTS}), seconds=4.0),
+    Trial("orphan", "resilience", (ORPHAN,), _orphan, frozenset({MEMORY}), seconds=6.0),
 ]

@@ -40,5 +40,5 @@ def _start(ground: Ground, arm: Arm, block: int) -> Found:
 
 TRIALS = [
     Trial("tenants", "scale", (TOTAL, JAIN), _tenants, several=True, seconds=2.0),
-    Trial("start", "scale", (START,), _start, virtual=False, seconds=1.0),
+    Trial("start", "scale", (START,), _start, seconds=1.0),
 ]

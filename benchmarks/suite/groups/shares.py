@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gshare.benchmarks import share_stats as stats
 from gshare.benchmarks.suite.arms import COMPUTE, Arm
 from gshare.benchmarks.suite.ground import Ground
-from gshare.benchmarks.suite.metrics import DIFFERENCE, Found, Metric, Trial
+from gshare.benchmarks.suite.metrics import DIFFERENCE, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.rivals import Ask
 from gshare.benchmarks.suite.steady import MS, US, course, got, watched
 
@@ -27,16 +27,25 @@ def _trial(name: str, what: str, caps: Sequence[float], ns: Sequence[int], gvb: 
     )
     mean = Metric(f"shares.{name}_mean", f"{what}: off on average", "points", compared=DIFFERENCE)
 
+    probe = Probe(ns[0], caps[0])
+
     def run(ground: Ground, arm: Arm, block: int) -> Found:
         tenants = [({"ns": length}, Ask(percent=cap)) for cap, length in zip(caps, ns, strict=True)]
-        samples = watched(ground, arm, tenants, block)
+        samples = watched(ground, arm, tenants, block, probe)
         found = got(samples)
         off = max(abs(share - cap) for share, cap in zip(found, caps, strict=True))
         details = {"asked": list(caps), "got": found, "course": course(samples)}
         return Found({metric.id: stats.points_off(samples, list(caps)), mean.id: off}, details)
 
     return Trial(
-        name, "shares", (metric, mean), run, frozenset({COMPUTE}), several=len(caps) > 1, seconds=0.5
+        name,
+        "shares",
+        (metric, mean),
+        run,
+        frozenset({COMPUTE}),
+        several=len(caps) > 1,
+        probe=probe,
+        seconds=0.5,
     )
 
 
