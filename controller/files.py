@@ -39,6 +39,14 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         raise cannot_write(path, error) from None
 
 
+def open_log(path: Path) -> int:
+    """A descriptor that appends to a file that only its user reads; raise GshareError where it cannot."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the content, empty where there is no file; raise GshareError for one that cannot be used."""
     try:

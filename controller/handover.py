@@ -19,7 +19,7 @@ from typing import Any
 
 from gshare.controller.authority import Ownership
 from gshare.controller.errors import GshareError, OverCapacity
-from gshare.controller.files import cannot_write
+from gshare.controller.files import cannot_write, open_log
 from gshare.controller.identity import Credentials
 from gshare.controller.keeper import MOST_BYTES, PATIENCE_S, SEGMENT, TENANT, Kept
 from gshare.controller.launch import controller_environment
@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 class Keeping:
     """What is kept for the tenants of one runtime directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: Path) -> None:
+        """`log` is what the keeper writes to: it outlives whoever waits for our own output's end."""
         self._path = path
+        self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self.kept: dict[str, Kept] = {}
         self.on_refusal: Callable[[str, Credentials], None] = lambda tenant, who: None
@@ -219,13 +221,17 @@ class Keeping:
             except OSError as error:
                 raise cannot_write(self._path, error) from None
             listener.listen()
+            errors = open_log(self._log)
             subprocess.Popen(
                 [sys.executable, "-m", "gshare.controller.keeper"],
                 stdin=listener.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
                 start_new_session=True,
                 env=controller_environment(dict(os.environ)),
                 cwd="/",
             )
+            os.close(errors)
         connection = self._reach()
         if connection is None:
             raise GshareError("keeper", "does not start")

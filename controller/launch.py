@@ -5,7 +5,7 @@ import select
 import sys
 
 from gshare.controller.errors import ControllerUnreachable
-from gshare.controller.files import cannot_write
+from gshare.controller.files import open_log
 from gshare.controller.paths import Runtime
 from gshare.shim import LIBRARY, TENANT_DIR_VARIABLE
 
@@ -18,10 +18,7 @@ def start_controller(where: Runtime, *options: str) -> None:
     Raises ControllerUnreachable, with the controller's own words, where it does not come up.
     """
     where.create()
-    try:
-        log = os.open(where.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise cannot_write(where.log, error) from None
+    log = open_log(where.log)
     reading, writing = os.pipe()
     # Not a child of ours: `gshare run` becomes the program, which must not find a child it never made.
     child = os.fork()

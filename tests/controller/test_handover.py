@@ -186,7 +186,7 @@ def test_another_version_of_shared_memory_has_segments_of_its_own(
     folders = {}
     for version in (abi.VERSION, abi.VERSION + 1):
         monkeypatch.setattr(abi, "VERSION", version)
-        keeping = Keeping(tmp_path / "keeper")
+        keeping = Keeping(tmp_path / "keeper", tmp_path / "log")
         folders[version] = folder = tmp_path / str(version)
         folder.mkdir()
         for part in ("limits", "usage"):
@@ -201,7 +201,7 @@ def test_another_version_of_shared_memory_has_segments_of_its_own(
     old, new = ({(os.fstat(fd).st_ino) for fd in fds[2:]} for fds in found)
     assert len(old) == len(new) == abi.SEGMENTS
     assert not old & new
-    last = Keeping(tmp_path / "keeper")
+    last = Keeping(tmp_path / "keeper", tmp_path / "log")
     assert sorted(last.names()) == sorted(f"t{version}" for version in folders)
     for name in last.names():
         last.drop(name)
@@ -314,3 +314,12 @@ def test_nobody_waits_long_for_a_keeper_that_does_not_answer(
         os.kill(keeper, signal.SIGCONT)
     assert told[0] == [NOT_PERMITTED, ALICE, -1, -1, 0]
     assert "the machine's gshare does not answer" in errors
+
+
+def test_the_keeper_holds_nothing_that_its_parent_writes_to(machine: Everybodys) -> None:
+    """Else `$(gshare controller ...)` would wait for the end of a process that stays."""
+    (keeper,) = machine.keepers()
+    theirs, ours = (
+        [os.stat(f"/proc/{pid}/fd/{number}") for number in (1, 2)] for pid in (keeper, machine.process.pid)
+    )
+    assert not any(os.path.samestat(one, other) for one in theirs for other in ours)
