@@ -16,8 +16,7 @@ source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 install() { "${PYTHON:-python3}" -m pip install --quiet --no-index --no-cache-dir --target "$site" "$@"; }
 if [ -d "$wheels" ]; then
-    install --find-links "$wheels" setuptools cython cffi click msgspec nvidia-ml-py psutil pyzmq rich \
-        pytest pytest-timeout hypothesis
+    install --find-links "$wheels" -r tests/gpu/requirements.txt
 fi
 # shellcheck disable=SC2086
 cp -r $parts "$source"

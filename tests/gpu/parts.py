@@ -1,4 +1,4 @@
-"""What tests/gpu/run.sh runs, in order of value, in three stages that fit into ten minutes each.
+"""What tests/gpu/run.sh runs, in order of value, in four stages that fit into ten minutes each.
 
 Eight files at most come of a stage.  Needs nothing but Python itself: gshare is built by the first part.
 """
@@ -14,7 +14,12 @@ from runner import Part
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-STAGES = {1: "the driver, tests, overhead", 2: "frameworks and memory", 3: "frameworks and compute"}
+STAGES = {
+    1: "the driver, tests, overhead",
+    2: "frameworks and memory",
+    3: "frameworks and compute",
+    4: "the benchmark suite",
+}
 TESTS = ("test_memory.py", "test_share.py", "test_roads.py", "test_probes.py")
 SHARES = ("alone_30", "mix_30_70", "short_long", "kind_graph", "light")
 SHARES_REHEARSED = ("alone_30_1ms", "mix_30_70_200us_concurrent")
@@ -34,6 +39,8 @@ class Setup:
     recorder: Path
     """That of tests/golden, as it was brought along."""
     simulated: bool
+    rivals: tuple[str, ...] = ()
+    """NAME=PATH of each library that the suite compares with."""
 
 
 def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
@@ -105,3 +112,11 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
             forgiven=forgiven,
         ),
     )
+
+    suite = (
+        *(*gshare, "bench", *(sim or ("--gpu",)), "--no-report", "--output", str(setup.out / "suite")),
+        *(f"--rival={rival}" for rival in setup.rivals),
+        *(("--quick",) if setup.simulated else ()),
+    )
+    what = "the suite, beside no limits, time slices and rivals"
+    yield 4, Part("suite", what, 485, suite, results="suite/result.json", after=built)

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stage", type=int, action="append", choices=STAGES, help="only this stage (may be repeated)")
     add("--only", action="append", default=[], metavar="PART", help="only this part (may be repeated)")
     add("--within", type=float, metavar="SECONDS", help="time for all; what does not fit is not begun")
+    add("--rival", action="append", default=[], metavar="NAME=PATH", help="of the suite (may be repeated)")
     add("--list", action="store_true", help="list the parts with their stages and time limits")
     return options
 
@@ -119,6 +120,7 @@ def main() -> int:
         wheels=Path(os.environ.get("WHEELS") or ROOT / "wheels").resolve(),
         recorder=Path(os.environ.get("RECORDER") or ROOT / "recorder").resolve(),
         simulated=options.sim,
+        rivals=tuple(options.rival),
     )
     try:
         if options.list:

@@ -2,7 +2,7 @@
 # run.sh -- all that needs a GPU, in one command and without a network: build gshare, test, measure, keep the results.
 #
 #   tests/gpu/run.sh [--sim] [OUT]         results go to OUT, else to $OUT, else to ./gpu-results
-#   tests/gpu/run.sh --stage 2 --site DIR --within 580 [OUT]        one of three stages, each under ten minutes
+#   tests/gpu/run.sh --stage 2 --site DIR --within 580 [OUT]        one of four stages, each under ten minutes
 #   tests/gpu/run.sh --list                what there is
 #
 # --sim rehearses on the simulated GPU.  Each part has a time limit; one that fails does not stop the next; a table at
@@ -12,8 +12,7 @@
 # Python packages that the machine lacks are taken from ./wheels (or $WHEELS), filled beforehand by
 #
 #   pip download --python-version 3.12 --only-binary=:all: --platform manylinux_2_28_x86_64 \
-#       --platform manylinux2014_x86_64 -d wheels setuptools cython cffi click msgspec nvidia-ml-py \
-#       psutil pyzmq rich pytest pytest-timeout hypothesis
+#       --platform manylinux2014_x86_64 -d wheels -r tests/gpu/requirements.txt
 #
 # Where the machine has no C compiler, the recorder of tests/golden is taken from ./recorder (or $RECORDER):
 #
