@@ -13,6 +13,7 @@ from gshare.cli.complete import files, tenants
 from gshare.cli.options import json_option, limit_options, limits
 from gshare.controller.client import Client, own_start_ticks
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
+from gshare.controller.mounts import confined
 from gshare.controller.protocol import Admit, Limits, Simulated
 from gshare.controller.replies import Admitted
 from gshare.controller.units import PLACEMENTS, parse_choice, parse_gpus, parse_tenant, parse_wait
@@ -26,10 +27,6 @@ from gshare.shim import (
 
 SH = "/bin/sh"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-CONFINED = "/run/gshare/self/limits"
-"""There for who runs in strict mode, or in a container that has a tenant."""
-
 
 MAY_STAND_ALONE = ("--sim", "--wait")
 """Or be `--sim=PROFILE`, `--wait=SEC`."""
@@ -110,7 +107,7 @@ def run(
     restricted = bool(asked != Limits() or gpus or tenant or placement or strict)
     traced = {} if trace_memory is None else {TRACE_VARIABLE: _ledger(trace_memory, make=not dry_run)}
     environment = own_environment()
-    if os.path.exists(CONFINED):
+    if confined():
         if restricted or sim is not None or traced:
             raise GshareError("run", "this program is confined to a tenant already", "which limits it")
         become(program.path, command, environment)

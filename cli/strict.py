@@ -17,11 +17,8 @@ from typing import NamedTuple
 from gshare.cli import kernel
 from gshare.cli.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
 from gshare.controller.errors import GshareError, UsageError
+from gshare.controller.mounts import SELF, confined
 from gshare.shim import LIBRARY
-from gshare.shim.layout import HANDOVER_SOCKET
-
-SELF = "/run/gshare/self"
-"""Where a confined program finds its tenant's directory."""
 
 LIBRARIES = "/run/gshare/lib"
 """And the library: a copy, which the owner of the installed one cannot change under it."""
@@ -44,11 +41,6 @@ class User(NamedTuple):
     def environment(self) -> dict[str, str]:
         """What a login would set, where the user is known by name."""
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name} if self.name else {}
-
-
-def confined() -> bool:
-    """Whether this process is in strict mode already."""
-    return any(os.path.exists(f"{SELF}/{name}") for name in ("limits", HANDOVER_SOCKET))
 
 
 def user(named: str | None) -> User | None:

@@ -1,9 +1,10 @@
-"""Whose a process is: the tenant that it, or what it descends from, was started in."""
+"""Whose a process is: the tenant that it, or what it descends from, was started in, or is confined to."""
 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gshare.controller.mounts import confined_to
 from gshare.controller.processes import TENANT_DIR_VARIABLE
 
 MOST_ANCESTORS = 64
@@ -24,8 +25,10 @@ def owner(
     """The tenant's name, NOBODY or OTHERS; `runs` are the processes that `gshare run` became.
 
     A process says itself whose it is, and is not believed where it may not be that tenant's.
-    Who has dropped the variable that names the tenant's folder is known by its ancestors.
+    Who has dropped the variable that names the tenant's folder is known by its ancestors, and, where these
+    have ended, by its mounts in strict mode.
     """
+    first = pid
     for _ in range(MOST_ANCESTORS):
         if pid == os.getpid():
             return OTHERS
@@ -39,7 +42,8 @@ def owner(
         pid = _parent(pid)
         if pid <= 1:
             break
-    return NOBODY
+    confined = confined_to(first, tenants)
+    return confined if confined and may_be_in(confined, first) else NOBODY
 
 
 def _tenant_folder(pid: int) -> Path | None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gshare.controller import mounts
 from gshare.controller.owners import NOBODY, OTHERS, owner
+from gshare.shim.layout import HANDOVER_SOCKET
 
 TENANTS = Path("/run/test/tenants")
 OUTSIDE = "import sys; print(flush=True); sys.stdin.read()"
@@ -105,3 +107,39 @@ def test_who_may_not_be_in_the_tenant_it_names_is_nobodys(start: Start) -> None:
     pid, _ = start(tenant_dir=str(TENANTS / "team"))
     assert owner(pid, TENANTS, {}, lambda tenant, pid: tenant != "team") in (NOBODY, OTHERS)
     assert owner(pid, TENANTS, {}) == "team"
+
+
+ORPHAN = """
+mount -t tmpfs none /run
+mkdir -p /run/gshare/self
+mount --bind "$1" /run/gshare/self
+exec 3<&0
+env -i "$2" -c 'import os; print(os.getpid(), flush=True); os.read(3, 1)' &
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0,
+    reason="needs root, and the right to mount",
+)
+def test_who_is_confined_and_dropped_all_else_is_known_by_its_mounts(tmp_path: Path) -> None:
+    """As `gshare run --strict sh -c 'env -i python x.py &'` leaves it."""
+    tenants = tmp_path / "tenants"
+    (tenants / "a").mkdir(parents=True)
+    command = ["unshare", "-m", "sh", "-ec", ORPHAN, "sh", str(tenants / "a"), sys.executable]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+        assert shell.wait() == 0
+        assert owner(pid, tenants, {}) == "a"
+        assert owner(pid, tmp_path / "others", {}) == NOBODY
+        assert owner(pid, tenants, {}, lambda tenant, pid: False) == NOBODY
+
+
+@pytest.mark.parametrize("entry", ["limits", HANDOVER_SOCKET])
+def test_who_is_confined_sees_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    """To a tenant of one's own controller, or of the machine's, whose memory has no names."""
+    monkeypatch.setattr(mounts, "SELF", str(tmp_path))
+    assert not mounts.confined()
+    (tmp_path / entry).touch()
+    assert mounts.confined()
