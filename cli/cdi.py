@@ -15,10 +15,11 @@ from typing import Any
 import click
 
 from gshare.cli.render import print_json
-from gshare.cli.strict import PRELOAD, SELF
+from gshare.cli.strict import PRELOAD
 from gshare.controller.client import Client
 from gshare.controller.errors import GshareError, UsageError
 from gshare.controller.files import cannot_write, write_text
+from gshare.controller.mounts import SELF
 from gshare.controller.paths import Runtime, runtime, state_directory
 from gshare.controller.protocol import GetQuotas
 from gshare.controller.replies import Quotas

@@ -67,7 +67,7 @@ async def serve(said_idle_exit_s: float | None, ready: Callable[[], None], *, ma
             ready()  # another one is, or is about to be, what the client waits for
             return
         state = state_directory(machine_wide=machine_wide)
-        keeping = Keeping(where.keeper, where.log) if machine_wide else None
+        keeping = Keeping(where.keeper) if machine_wide else None
         tenants, machines, events = Tenants(where, keeping), Machines(), EventLog(where.event_log)
         refusals = Refusals(events, machines)
 

@@ -37,10 +37,8 @@ log = logging.getLogger(__name__)
 class Keeping:
     """What is kept for the tenants of one runtime directory."""
 
-    def __init__(self, path: Path, log: Path) -> None:
-        """`log` is what the keeper writes to: it outlives whoever waits for our own output's end."""
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self.kept: dict[str, Kept] = {}
         self.on_refusal: Callable[[str, Credentials], None] = lambda tenant, who: None
@@ -221,7 +219,7 @@ class Keeping:
             except OSError as error:
                 raise cannot_write(self._path, error) from None
             listener.listen()
-            errors = open_log(self._log)
+            errors = open_log(self._path.with_suffix(".log"))  # not ours: it outlives who waits for their end
             subprocess.Popen(
                 [sys.executable, "-m", "gshare.controller.keeper"],
                 stdin=listener.fileno(),

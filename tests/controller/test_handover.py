@@ -186,7 +186,7 @@ def test_another_version_of_shared_memory_has_segments_of_its_own(
     folders = {}
     for version in (abi.VERSION, abi.VERSION + 1):
         monkeypatch.setattr(abi, "VERSION", version)
-        keeping = Keeping(tmp_path / "keeper", tmp_path / "log")
+        keeping = Keeping(tmp_path / "keeper")
         folders[version] = folder = tmp_path / str(version)
         folder.mkdir()
         for part in ("limits", "usage"):
@@ -201,7 +201,7 @@ def test_another_version_of_shared_memory_has_segments_of_its_own(
     old, new = ({(os.fstat(fd).st_ino) for fd in fds[2:]} for fds in found)
     assert len(old) == len(new) == abi.SEGMENTS
     assert not old & new
-    last = Keeping(tmp_path / "keeper", tmp_path / "log")
+    last = Keeping(tmp_path / "keeper")
     assert sorted(last.names()) == sorted(f"t{version}" for version in folders)
     for name in last.names():
         last.drop(name)
