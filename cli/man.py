@@ -118,4 +118,7 @@ def _exit_codes(name: str) -> list[tuple[str, str]]:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m gshare.cli.man DIRECTORY")
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except OSError as error:
+        sys.exit(f"gshare: {error.filename}: {error.strerror}")

@@ -37,7 +37,7 @@ def upgrade() -> None:
         _replace(where)
     after = _status(where)
     if after is None:
-        raise ControllerUnreachable("controller", "does not answer after the upgrade", f"see {where.log}")
+        raise ControllerUnreachable("controller", "does not answer after the upgrade", f"see {where.logged}")
     old = f"{before.controller.version}, pid {before.controller.pid}" if before else "another version"
     new = f"{after.controller.version}, pid {after.controller.pid}"
     click.echo(f"controller upgraded: {old} → {new}; {after.tenants} tenants go on")

@@ -55,7 +55,7 @@ class Client:
                 raise wire.error_of(reply)
             if reply is not None:
                 return reply
-        raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.log}")
+        raise ControllerUnreachable("controller", "ends before it answers", f"see {self.runtime.logged}")
 
     def _lives(self) -> bool:
         """Another machine's is asked as if it did: whether it does shows in its answer."""
@@ -112,7 +112,7 @@ class Client:
             )
         if self.runtime.machine_wide:
             raise ControllerUnreachable(
-                "the machine's controller", "does not answer", f"see {self.runtime.log}"
+                "the machine's controller", "does not answer", f"see {self.runtime.logged}"
             )
         pid = controller_pid(self.runtime.lock)
         raise ControllerUnreachable(

@@ -53,7 +53,8 @@ def commands(root: Path) -> list[list[str]]:
 def service(python: str) -> str:
     """The unit.
 
-    The keeper is not stopped with the controller: it holds the memory of tenants that go on running.  The
+    The keeper is not stopped with the controller: it holds the memory of tenants that go on running.  Nor
+    does systemd ever give up: without a controller no run would be let in until somebody came to look.  The
     capabilities are for what /proc tells of other users' processes, and to end one where that is configured.
     """
     return f"""# Written by `gshare controller install`; changes belong into {SERVICE}.d/*.conf.
@@ -61,13 +62,15 @@ def service(python: str) -> str:
 Description=gshare: GPUs shared under limits that hold
 Documentation=man:gshare(1)
 After=nvidia-persistenced.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStart={python} -m gshare.controller --machine-wide
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
-RestartSec=100ms
+RestartSec=500ms
 WatchdogSec={WATCHDOG_S}
 TimeoutStopSec=15
 KillMode=process

@@ -38,6 +38,11 @@ class Runtime:
         """Whether the controller here, running or not, is for all users."""
         return (self.directory / MACHINE_WIDE).exists()
 
+    @property
+    def logged(self) -> str:
+        """Where to read what the controller had to say: that of a service is systemd's."""
+        return "journalctl -u gshare" if self.machine_wide and not self.log.exists() else str(self.log)
+
     def check(self) -> None:
         """Refuse a directory of another user's, who would be taken for the machine's controller."""
         owner = os.stat(self.directory).st_uid if self.machine_wide else os.geteuid()

@@ -104,7 +104,7 @@ def status(registry: Registry, started_ns: int, web: str = "") -> Status:
             abi.VERSION,
             started_ns,
             str(runtime.socket),
-            str(runtime.log),
+            runtime.logged,
             web,
         ),
         devices(registry, REAL).devices,

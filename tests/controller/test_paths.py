@@ -80,3 +80,12 @@ def test_the_state_directory_follows_the_user(monkeypatch: pytest.MonkeyPatch, t
     assert paths.state_directory() == Path("/s/gshare")
     monkeypatch.setenv("GSHARE_STATE_DIR", "/t")
     assert paths.state_directory() == Path("/t")
+
+
+def test_what_a_service_has_to_say_is_in_the_journal(tmp_path: Path) -> None:
+    where = Runtime(tmp_path)
+    assert where.logged == str(where.log), "one's own controller has a log there, or none yet"
+    where.create(machine_wide=True)
+    assert where.logged == "journalctl -u gshare"
+    where.log.touch()
+    assert where.logged == str(where.log), "one for all that was started by hand"

@@ -1,0 +1,66 @@
+"""Each `gshare …` that the documentation names is a command, and has the options that it names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from gshare.cli.main import gshare
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+CODE = re.compile(r"^```\w*\n(.*?)^```$|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"(?<![./])\bgshare ([^\n|#&;>()\"]+)")
+
+
+def calls(text: str) -> set[str]:
+    """As they stand in code, up to what a shell would do with them."""
+    code = [re.sub(" # .*", "", match[1] or match[2]) for match in CODE.finditer(text.replace("\\|", "/"))]
+    return {
+        call.strip() for part in code for call in CALL.findall(part) if call[0].isalpha() or call[0] == "-"
+    }
+
+
+def wrong(call: str) -> str:
+    """What no command or option has that name; "" where all have."""
+    words = re.sub(r"[\[\],…]", " ", call).split()
+    command: click.Command = gshare
+    options: set[str] = set()
+    while True:
+        options |= {name for parameter in command.params for name in parameter.opts}
+        rest = [word for word in words if not word.startswith(("-", "tcp:"))]
+        if not isinstance(command, click.Group) or not rest:
+            break
+        following = [command.get_command(click.Context(command), name) for name in rest[0].split("/")]
+        if None in following:
+            return rest[0]
+        words.remove(rest[0])
+        command = following[0] or command
+    for word in words:
+        if word == "--" or (command.name == "run" and not word.startswith("-") and word[0].islower()):
+            break  # what follows is the program's
+        named = {name.split("=")[0] for name in word.split("/")} if word.startswith("-") else set()
+        if not named <= options | {"-h", "--help", "--version"}:
+            return word
+    return ""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_command_and_option_that_is_named_exists(document: Path) -> None:
+    assert {call: at for call in calls(document.read_text()) if (at := wrong(call))} == {}
+
+
+def test_what_does_not_exist_is_found() -> None:
+    """The control."""
+    assert calls("`gshare quota sett x` and\n```sh\nsudo gshare run --memm 8G true | cat\n```\n") == {
+        "quota sett x",
+        "run --memm 8G true",
+    }
+    assert wrong("quota sett x") == "sett"
+    assert wrong("run --memm 8G true") == "--memm"
+    assert wrong("run --mem 8G true --memm") == ""
+    assert wrong("pause/resume TENANT") == ""
+    assert wrong("pause/resum TENANT") == "pause/resum"
