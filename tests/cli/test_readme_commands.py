@@ -30,7 +30,9 @@ def wrong(call: str) -> str:
     command: click.Command = gshare
     options: set[str] = set()
     while True:
-        options |= {name for parameter in command.params for name in parameter.opts}
+        options |= {
+            name for parameter in command.params for name in parameter.opts + parameter.secondary_opts
+        }
         rest = [word for word in words if not word.startswith(("-", "tcp:"))]
         if not isinstance(command, click.Group) or not rest:
             break
