@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from gshare.controller.errors import GshareError, UsageError
 from gshare.shim import sim
 
 BLOCKS, BLOCKS_QUICK = 9, 3
+MOST_S, MOST_S_QUICK = 600.0, 120.0
+"""How long it takes if nobody says how many blocks."""
 FOLDER = "gshare-bench"
 
 
@@ -40,6 +43,7 @@ def main(options: argparse.Namespace) -> int:
         blocks=options.blocks or (BLOCKS_QUICK if options.quick else BLOCKS),
         quick=options.quick,
         folder=folder,
+        most_s=inf if options.blocks else MOST_S_QUICK if options.quick else MOST_S,
     )
     if options.report and not _pictures():
         raise GshareError("gshare bench", "the report needs matplotlib", "pip install 'gshare[bench]'")

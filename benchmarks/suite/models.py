@@ -1,7 +1,4 @@
-"""The models of group `models`, with random weights: `run(NAME, SECONDS)` returns steps a second.
-
-It runs in a tenant and needs torch and torchvision.
-"""
+"""The models of group `models`, with random weights: they run in a tenant, and need torch and torchvision."""
 
 from __future__ import annotations
 
@@ -12,20 +9,32 @@ from typing import Any
 WARM_UP = 5
 
 
-def run(name: str, seconds: float) -> float:
+def prepared(name: str) -> Callable[[], None]:
+    """One step of the model, to its end; it has had some."""
     import torch
 
+    torch.cuda.empty_cache()  # of the model before
     torch.manual_seed(0)
     step = _steps()[name](torch)
-    for _ in range(WARM_UP):
-        step()
-    torch.cuda.synchronize()
-    begin, done = time.perf_counter(), 0
-    while time.perf_counter() < begin + seconds:
+
+    def whole() -> None:
         step()
         torch.cuda.synchronize()
-        done += 1
-    return done / (time.perf_counter() - begin)
+
+    for _ in range(WARM_UP):
+        whole()
+    return whole
+
+
+def times_ms(step: Callable[[], None], seconds: float) -> list[float]:
+    """Of each step, over that time."""
+    found, at = [], time.perf_counter()
+    until = at + seconds
+    while at < until:
+        step()
+        before, at = at, time.perf_counter()
+        found.append(round((at - before) * 1e3, 3))
+    return found
 
 
 def _steps() -> dict[str, Callable[[Any], Callable[[], Any]]]:

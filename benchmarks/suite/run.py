@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ GROUPS = (
     "priority",
     "adaptation",
     "makespan",
+    "copies",
     "scale",
     "resilience",
     "coverage",
@@ -52,6 +54,8 @@ class Wanted:
     blocks: int
     quick: bool
     folder: Path
+    most_s: float = inf
+    """No block is begun that would not be done by then, but for the first."""
 
     def plan(self, ground: Ground) -> dict[str, Any]:
         """What must be the same for a run to go on from where another was stopped."""
@@ -107,7 +111,11 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
     left = [step for step in to_do if step not in journal.done]
     all_s, left_s = (sum(by_name[step.trial].seconds for step in some) for some in (to_do, left))
     with _progress(talk, all_s, all_s - left_s) as show:
+        clock = _Blocks(begin, wanted.most_s)
         for step in left:
+            if not clock.goes_on(step.block, time.monotonic()):
+                talk.print(f"Enough: {step.block} of {wanted.blocks} blocks are done (--blocks: no limit).")
+                break
             trial, arm = by_name[step.trial], next(arm for arm in arms if arm.name == step.arm)
             show(f"{step.trial}, {step.arm}", 0)
             journal.add(_one(ground, trial, arm, step))
@@ -125,7 +133,7 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
         options=record.Options(
             groups=list(wanted.groups),
             arms=[arm.name for arm in arms],
-            blocks=wanted.blocks,
+            blocks=len({run.block for run in journal.runs}),
             quick=wanted.quick,
             virtual_clock=ground.place.virtual,
             rivals=wanted.plan(ground)["libraries"],
@@ -176,6 +184,22 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
         done.failed = f"failed: {error}"
     done.seconds = round(time.monotonic() - begin, 3)
     return done
+
+
+class _Blocks:
+    """Whether there is time for another block, if it takes as long as the one before."""
+
+    def __init__(self, begin_s: float, most_s: float) -> None:
+        self.until_s = begin_s + most_s
+        self.block: int | None = None
+        self.begun_s = 0.0
+
+    def goes_on(self, block: int, now_s: float) -> bool:
+        if block == self.block:
+            return True
+        took_s = now_s - self.begun_s
+        is_first, self.block, self.begun_s = self.block is None, block, now_s
+        return is_first or now_s + took_s <= self.until_s
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def effort(ground: Ground, arm: Arm, probe: Probe | None = None, tenants: int = 
     if virtual:
         least = Effort(1, 4) if ground.quick else Effort(2, 8)
     else:
-        least = Effort(0.5, 2) if ground.quick else Effort(1, 5)
+        least = Effort(0.5, 2) if ground.quick else Effort(1, 3)
     after_s = ground.held_after_s.get((arm.name, probe), 0) if probe else 0
     settle_s = min(SETTLED * tenants * after_s, MOST_S if virtual else MOST_S_REAL)
     return Effort(max(least.settle_s, settle_s), max(least.seconds, 2 * settle_s))

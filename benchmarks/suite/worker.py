@@ -26,6 +26,7 @@ from gshare.benchmarks.suite.doors import (
 )
 
 STEP = 16 * MIB
+SMALL_COPIES = 200
 
 
 class Failed(Exception):
@@ -206,6 +207,40 @@ def _detach() -> None:
         os._exit(0)
 
 
+def copies(piece: str, pieces: str) -> None:
+    """GB a second of asynchronous copies by kind, and nanoseconds of one of 4 KiB that is waited for."""
+    doors, size, count = began(), int(piece), int(pieces)
+
+    def taken(name: str, *words: int) -> int:
+        code = doors.call(name, doors.first, *words)
+        if code:
+            raise Failed(f"{name}: {code}")
+        return doors.answer
+
+    here, there = taken("cuMemAlloc_v2", size), taken("cuMemAlloc_v2", size)
+    pinned, stream = taken("cuMemHostAlloc", size, 0), taken("cuStreamCreate", 1)
+
+    def timed(times: int, name: str, *words: int) -> float:
+        """Nanoseconds of so many calls and the wait for their end, after one that does not count."""
+        begin = 0
+        for i in range(times + 1):
+            code = doors.call(name, *words)
+            if i == 0:
+                code = code or doors.call("cuStreamSynchronize", stream)
+                begin = time.perf_counter_ns()
+            if code:
+                raise Failed(f"{name}: {code}")
+        doors.call("cuStreamSynchronize", stream)
+        return time.perf_counter_ns() - begin
+
+    say(
+        to_device=size * count / timed(count, "cuMemcpyHtoDAsync_v2", here, pinned, size, stream),
+        to_host=size * count / timed(count, "cuMemcpyDtoHAsync_v2", pinned, here, size, stream),
+        on_device=size * count / timed(count, "cuMemcpyDtoDAsync_v2", there, here, size, stream),
+        small=timed(SMALL_COPIES, "cuMemcpyHtoD_v2", here, pinned, 4096) / SMALL_COPIES,
+    )
+
+
 def hold(quota: str) -> None:
     """Take all there is, say so, and stay."""
     doors = began()
@@ -229,11 +264,15 @@ def wait_for(bytes_: str, seconds: str) -> None:
             doors.call("cuMemFree_v2", doors.answer)
 
 
-def model(name: str, seconds: str) -> None:
-    """Steps a second of a model."""
+def model(seconds: str, *names: str) -> None:
+    """Milliseconds of each model's steps, one after another; each begins when it is told to."""
     from gshare.benchmarks.suite import models
 
-    say(per_second=models.run(name, float(seconds)))
+    for name in names:
+        step = models.prepared(name)
+        say(ready=True)
+        if heard():
+            say(ms=models.times_ms(step, float(seconds)))
 
 
 CASES: dict[str, Callable[..., None]] = {
@@ -241,6 +280,7 @@ CASES: dict[str, Callable[..., None]] = {
     "device": device,
     "init": init,
     "control": control,
+    "copies": copies,
     "race": race,
     "door": door,
     "lookup": lookup,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -21,7 +23,7 @@ from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, P
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import ArmValues, Run
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.run import GROUPS, trials
+from gshare.benchmarks.suite.run import GROUPS, _Blocks, trials
 from gshare.benchmarks.suite.steady import effort
 from gshare.benchmarks.suite.within import within
 from gshare.controller.errors import UsageError
@@ -288,6 +290,55 @@ def test_every_group_has_trials_with_names_of_their_own() -> None:
     ids = [metric.id for one in found for metric in one.metrics]
     assert len(set(ids)) == len(ids)
     assert all(metric.id.startswith(one.group + ".") for one in found for metric in one.metrics)
+
+
+PROGRAM = """
+import json, sys
+*names, ms = sys.argv[1:]
+for name in names:
+    print(json.dumps({"ready": True}), flush=True)
+    if sys.stdin.readline():
+        print(json.dumps({"ms": json.loads(ms)}), flush=True)
+"""
+
+
+def test_models_are_begun_together_and_read_one_after_another(tmp_path: Path) -> None:
+    """With programs that say what they are told to."""
+
+    class Scripted:
+        quick = True
+
+        def folder(self) -> Path:
+            return tmp_path
+
+        def start(self, arm: Arm, ask: Ask, case: list[str], folder: Path) -> subprocess.Popen[str]:
+            _, _, *names = case
+            ms = {30.0: [10.0] * 30, 70.0: [5.0] * 70}.get(
+                ask.percent or 0, [2.0 if ask.priority else 1.0] * 10
+            )
+            command = [sys.executable, "-S", "-c", PROGRAM, *names, json.dumps(ms)]
+            pipe = subprocess.PIPE
+            return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    by_name = {one.name: one for one in trials(["models"])}
+    scripted, gshare = cast(Ground, Scripted()), BUILT_IN["gshare"]
+    values = {**by_name["matmul_30_70"].run(scripted, gshare, 0).values}
+    assert values == {"models.matmul_30_70": 0}
+    assert by_name["beside"].run(scripted, gshare, 0).values == {
+        "models.beside": 2,
+        "models.beside_left": 100,
+    }
+    alone = by_name["alone"].run(scripted, gshare, 0).values
+    assert alone == {metric.id: 1000 for metric in by_name["alone"].metrics}
+
+
+def test_no_block_is_begun_that_would_end_too_late() -> None:
+    clock = _Blocks(begin_s=100, most_s=60)
+    assert clock.goes_on(0, 150), "the first is always done"
+    assert clock.goes_on(0, 155)
+    assert not clock.goes_on(1, 156)
+    roomy = _Blocks(begin_s=100, most_s=60)
+    assert [roomy.goes_on(block, 110 + 15 * block) for block in range(4)] == [True, True, True, False]
 
 
 def test_rivals_are_given_by_path(tmp_path: Path) -> None:
