@@ -51,9 +51,11 @@ static void *help(void *unused)
 void sim_helper_expect(uint64_t at_ns)
 {
     uint64_t wakes_at = atomic_load(&wakes_at_ns);
-    if (wakes_at == 0)
+    if (wakes_at == 0) {
         atomic_fetch_add(&self()->kick, 1);
-    else if (at_ns < wakes_at)
+        wakes_at = atomic_load(&wakes_at_ns); /* it may have gone to sleep before it could see that */
+    }
+    if (at_ns < wakes_at)
         sim_wake(&self()->kick);
 }
 
