@@ -152,7 +152,8 @@ class Admission:
         for uuid, grant in needed.items():
             try:
                 books.check(budgets[uuid], grant, self.sees(wish.who))
-                policy.check_mode(capacities[uuid], wish.limits.mode, self.tenants.modes(uuid))
+                modes = self.tenants.modes(uuid)
+                books.check_mode(capacities[uuid], wish.limits.mode, modes, self.sees(wish.who))
                 if uuid in kept and grant != Grant(None, None):
                     whose = kept[uuid].described(self.sees(wish.who))
                     why = f"GPU {capacities[uuid].index} is kept for {whose}"

@@ -185,6 +185,16 @@ def check_priority(limits: Limits, subjects: list[Subject]) -> None:
             )
 
 
+def check_mode(device: Capacity, mode: str | None, others: Mapping[str, str | None], sees: Sees) -> None:
+    """Raise NoRoom where another tenant on the device insists on the other mode: for as long as it runs."""
+    opposite = {"turns": "concurrent", "concurrent": "turns"}.get(mode or "")
+    opposed = [name for name, other in others.items() if opposite and other == opposite]
+    if opposed:
+        who = next((f"tenant {name}" for name in opposed if sees(name)), "another user's tenant")
+        why = f"{who} on GPU {device.index} asked for {opposite}"
+        raise NoRoom(f"--mode {mode}", why, "leave it out, change the other one's, or wait until it ends")
+
+
 def check(budgets: list[Budget], grant: Grant, sees: Sees) -> None:
     """Raise NoRoom, or what else is the matter, where a grant does not fit into one of them."""
     for budget in reversed(budgets):  # one's own ceiling says more than a device that is full besides

@@ -3,13 +3,13 @@
 No socket, file, clock or global here; the registry brings the facts and carries out the decision.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
-from gshare.controller.errors import GshareError, NoSuchThing, OverCapacity, UsageError
+from gshare.controller.errors import NoSuchThing, OverCapacity, UsageError
 from gshare.controller.protocol import Change, Limits
 from gshare.controller.units import (
     DIRECTIONS,
@@ -155,16 +155,6 @@ def check_rates(limits: Limits) -> None:
     for way, rate in limits.copy_bytes_per_s.items():
         if way not in DIRECTIONS or not LEAST_RATE <= rate <= MAX_BYTES:
             raise UsageError(f"--pcie {way}={rate}", "not a rate", "as h2d=4G/s,d2h=2G/s")
-
-
-def check_mode(device: Capacity, mode: str | None, others: Mapping[str, str | None]) -> None:
-    """Raise GshareError where another tenant on the device insists on the other mode."""
-    opposite = {"turns": "concurrent", "concurrent": "turns"}.get(mode or "")
-    if opposite:
-        for name, other in others.items():
-            if other == opposite:
-                why = f"tenant {name} on GPU {device.index} asked for {opposite}"
-                raise GshareError(f"--mode {mode}", why, "leave it out, or change the other one's")
 
 
 def changed(limits: Limits, change: Change) -> Limits:

@@ -152,7 +152,8 @@ class Registry:
             now.without(tenant.name)
             raised = _raised(grant, tenant.grants[capacity.uuid])
             books.check(budgets, raised, self.admission.sees(asker))
-            policy.check_mode(capacity, limits.mode, self.tenants.modes(capacity.uuid, but=tenant.name))
+            modes = self.tenants.modes(capacity.uuid, but=tenant.name)
+            books.check_mode(capacity, limits.mode, modes, self.admission.sees(asker))
         if not granted:
             raise GshareError(
                 f"tenant {tenant.name}", "none of its devices is there any more", "end its programs"

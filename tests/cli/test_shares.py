@@ -191,7 +191,7 @@ def test_turns_are_taken_where_they_are_asked_for(shares: Shares) -> None:
     assert device["mode"] == "turns"
     shares.hold("turns", both, lambda a, b: a < 42 and b > 1.3 * a)
     result = shares.home.gshare("set", "a", "--mode", "concurrent")
-    why = "tenant b on GPU 0 asked for turns (leave it out, or change the other one's)"
+    why = "tenant b on GPU 0 asked for turns (leave it out, change the other one's, or wait until it ends)"
     assert result.stderr == f"gshare: --mode concurrent: {why}\n"
     shares.set("b", "--mode", "concurrent")
     with shares.limits("a") as a:

@@ -51,6 +51,24 @@ def test_the_first_answer_tells_to_wait_and_the_next_one_waits(house: House) -> 
     in_room(house, does)
 
 
+def test_a_mode_that_somebody_else_is_against_is_waited_for(house: House) -> None:
+    async def does(room: WaitingRoom) -> None:
+        first = house.request(Limits(mode="concurrent", weight=1), tenant="first")
+        request = house.request(Limits(mode="turns", weight=1), wait_ms=5000)
+        assert isinstance(await room.admit(first, ROOT), Admitted)
+        told = await room.admit(request, ROOT)
+        assert isinstance(told, Queued)
+        assert (told.what, told.why) == ("--mode turns", "tenant first on GPU 0 asked for concurrent")
+        told = await room.admit(house.request(Limits(mode="turns", weight=1), wait_ms=5000), ALICE)
+        assert isinstance(told, Queued)
+        assert told.why == "another user's tenant on GPU 0 asked for concurrent"
+        house.end(first.pid)
+        room.pump_soon()
+        assert isinstance(await room.admit(request, ROOT), Admitted)
+
+    in_room(house, does)
+
+
 def test_a_new_question_takes_the_place_of_the_last(house: House) -> None:
     async def does(room: WaitingRoom) -> None:
         await room.admit(asks(house, 80), ROOT)
