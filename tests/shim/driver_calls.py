@@ -1,12 +1,31 @@
-"""The driver by ctypes, for the programs that tests run: short names, plain integers, codes returned."""
+"""The driver by ctypes, for the programs that tests run: short names, plain integers, codes returned.
+
+Thousands are started, so nothing is imported here that takes long and is rarely needed.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Lazy:
+    """A module that is imported when something of it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        __import__(self._name)
+        return getattr(sys.modules[self._name], attribute)
+
+
+json, signal, threading = Lazy("json"), Lazy("signal"), Lazy("threading")
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -17,9 +36,25 @@ u64 = ctypes.c_uint64
 size = ctypes.c_size_t
 
 
+def as_json(value: object) -> str:
+    """Return it as JSON, which takes longer to import than to write."""
+    if isinstance(value, str):
+        plain = (c if c >= " " and c not in '"\\' else f"\\u{ord(c):04x}" for c in value)
+        return '"' + "".join(plain) + '"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(as_json, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_json(str(key))}: {as_json(item)}" for key, item in value.items()) + "}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", False: "false", True: "true"}[value]
+    if isinstance(value, (int, float)):
+        return repr(value)
+    raise TypeError(f"{value!r}: no JSON")
+
+
 def out(value: object) -> None:
     """Tell the test: one line of JSON, in one piece, as a child may tell it something as well."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.write(as_json(value) + "\n")
     sys.stdout.flush()
 
 

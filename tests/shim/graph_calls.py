@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 from driver_calls import call, info, must, new, size, total, u64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MS = 1000
 """In microseconds."""

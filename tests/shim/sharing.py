@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import starting
 from share_core import MS
 
 from gshare.shim import abi, preload_environment, sim
@@ -25,10 +25,10 @@ START_S = 0.001
 """What a program takes until it launches: a few calls, on the virtual clock."""
 FULL = abi.FULL_PPM
 
-# What every Python program starts with: see driver_calls.py.
-PREAMBLE = """
-import json, os, signal, sys, threading, time
-from driver_calls import *
+# What every Python program starts with: see starting.py.
+PREAMBLE = (
+    starting.PREAMBLE
+    + """
 PTX = b".version 6.0\\n.target sm_50\\n.address_size 64\\n.visible .entry spin(.param .u64 ns) { ret; }\\n"
 MS = 1_000_000
 found = {}
@@ -45,6 +45,7 @@ def spin(ns, stream=0, name="cuLaunchKernel", threads=1):
 def sync():
     return call("cuCtxSynchronize")
 """
+)
 
 
 class Device:
@@ -67,7 +68,12 @@ class Device:
         self.program = program
         self.clock = VirtualClock(self.machine, "h200") if virtual else None
         sim.start(self.machine, "h200")
-        self.bare = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
+        self.bare = {
+            **environ,
+            **sim.environment(self.machine),
+            **starting.VARIABLES,
+            "PYTHONPATH": str(HERE),
+        }
         truth = self.truth()
         settings = {"burst_ns": 20 * MS, "resume_ns": 5 * MS, "in_flight_ns": 2 * MS, **limits}
         abi.create_activity(folder / "activity")
@@ -155,7 +161,7 @@ class Device:
 
     def python(self, tenant: int | None, code: str) -> subprocess.Popen[str]:
         """Start a Python program; see PREAMBLE."""
-        return self._start([sys.executable, "-c", PREAMBLE + code], tenant)
+        return self._start([*starting.PYTHON, PREAMBLE + code], tenant)
 
     def charged_ns(self, tenant: int) -> int:
         return self.activity.device(tenant, 0).gpu_ns

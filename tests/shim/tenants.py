@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -12,14 +11,16 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from starting import PREAMBLE, PYTHON, VARIABLES
+
 from gshare.shim import abi, preload_environment, sim
 
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
 GIB = 1 << 30
 
-# What every program below starts with: see driver_calls.py.
-PREAMBLE = "import json, os, sys, threading, time\nfrom driver_calls import *\n"
+CONTEXTS_BYTES: dict[str, list[int]] = {}
+"""By the machine's profile; see Tenant."""
 
 
 class Tenant:
@@ -37,8 +38,8 @@ class Tenant:
         self.folder = folder / "tenant"
         self.folder.mkdir()
         sim.start(self.machine, profile)
-        self.bare = {**environ, **sim.environment(self.machine), "PYTHONPATH": str(HERE)}
-        self.context_bytes = [self._context_bytes(i) for i in range(len(self.devices()))]
+        self.bare = {**environ, **sim.environment(self.machine), **VARIABLES, "PYTHONPATH": str(HERE)}
+        self.context_bytes = self._contexts_bytes(profile)
         self._make_files(limit_bytes)
 
     def _make_files(self, limit_bytes: int | Sequence[int]) -> None:
@@ -87,15 +88,22 @@ class Tenant:
         """What the limit of the first device leaves beside one context."""
         return self.limits.device(0).memory_limit_bytes - self.context_bytes[0]
 
+    def _contexts_bytes(self, profile: str) -> list[int]:
+        """What a context takes on each device: measured once, as it is the same on each such machine."""
+        if profile not in CONTEXTS_BYTES:
+            CONTEXTS_BYTES[profile] = [self._context_bytes(i) for i in range(len(self.devices()))]
+            sim.stop(self.machine)
+            sim.start(self.machine, profile)  # nothing has happened on it
+        return CONTEXTS_BYTES[profile]
+
     def _context_bytes(self, device: int) -> int:
-        """What a context takes on this machine."""
         self.run(f"start({device}); out(True)", limited=False, CUDA_DEVICE_ORDER="PCI_BUS_ID")
         return max(process["peak_bytes"] for process in self.devices()[device]["processes"])
 
     def start(self, code: str, *, limited: bool = True, **variables: str) -> subprocess.Popen[str]:
         """Start a Python program; `out(value)` in it writes one line of JSON."""
         return subprocess.Popen(
-            [sys.executable, "-c", PREAMBLE + code],
+            [*PYTHON, PREAMBLE + code],
             env={**(self.environ if limited else self.bare), **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

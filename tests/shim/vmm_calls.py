@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 
-from driver_calls import call, info, must, new, start, total, u64
+from driver_calls import Lazy, call, info, must, new, start, total, u64
 
-from gshare.shim import sim
-
+socket, sim = Lazy("socket"), Lazy("gshare.shim.sim")
 UINT = ctypes.c_uint
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 from device_work import Location, event, record
 from driver_calls import call, cuda, must, new, size, u64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INT = ctypes.c_int
 UINT = ctypes.c_uint

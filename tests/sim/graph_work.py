@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from device_work import MS, Location, elapsed_ns, event, function, record, spin
 from driver_calls import call, must, new, size, u64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 class Kernel(ctypes.Structure):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+import starting
 
 from gshare.shim import sim
 
 ROOT = Path(__file__).resolve().parents[2]
-PREAMBLE = "import json, os, sys, threading, time\nfrom driver_calls import *\nfrom device_work import *\n"
+PREAMBLE = starting.PREAMBLE + "from device_work import *\n"
 
 
 class Machine:
@@ -27,6 +28,7 @@ class Machine:
         self.environ = {
             **clean,
             **sim.environment(self.path, profile),
+            **starting.VARIABLES,
             "PYTHONPATH": os.pathsep.join(folders),
             **variables,
         }
@@ -34,7 +36,7 @@ class Machine:
     def start(self, code: str, **variables: str) -> subprocess.Popen[str]:
         """Start a program; `out(value)` in it writes a line of JSON, `wait()` waits for one from the test."""
         return subprocess.Popen(
-            [sys.executable, "-c", PREAMBLE + code],
+            [*starting.PYTHON, PREAMBLE + code],
             env={**self.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
