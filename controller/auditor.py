@@ -6,13 +6,17 @@ from typing import Any
 
 from gshare.controller import sanctions
 from gshare.controller.config import Audit
+from gshare.controller.errors import GshareError
 from gshare.controller.processes import command
 from gshare.controller.sanctions import PAUSE, STOP, WARN
 from gshare.controller.stopper import Stopper
 from gshare.controller.suspicion import Found, Suspect
-from gshare.controller.tenants import Tenants
+from gshare.controller.tenants import Tenant, Tenants
 
 log = logging.getLogger(__name__)
+
+FOUND_AGAIN_NS = 10_000_000_000
+"""Within that whatever is the matter is found: nobody whom an earlier controller paused goes on before."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -27,11 +31,12 @@ class Auditor:
         self._stopper = stopper
         self._since_ns: dict[Suspect, int] = {}
         self._warned: set[Suspect] = set()
-        self._paused: set[str] = set()
-        """Tenants that we have paused, and nobody else."""
+        self._began_ns: int | None = None
 
     def carry_out(self, found: Found, now_ns: int) -> None:
         """Go on with all who are found, and let go of who is not any more."""
+        if self._began_ns is None:
+            self._began_ns = now_ns
         self._since_ns = {suspect: self._since_ns.get(suspect, now_ns) for suspect in found}
         self._warned &= found.keys()
         rules = self._rules()
@@ -44,27 +49,42 @@ class Auditor:
                 self._warned.add(suspect)
                 self._note(suspect, found[suspect], "warned")
         self._pause({s.tenant: s for s, step in steps.items() if step >= PAUSE and s.tenant}, found)
+        if now_ns - self._began_ns >= FOUND_AGAIN_NS:
+            self._resume({s.tenant for s in found if sanctions.pauses(s, rules)})
         self._stop([suspect for suspect, step in steps.items() if step >= STOP], found, now_ns)
 
     def _pause(self, wanted: dict[str, Suspect], found: Found) -> None:
-        running = self._tenants.by_name
-        self._paused &= running.keys()
         for name, suspect in wanted.items():
-            if name in running and not running[name].files.limits.paused:
-                self._set_paused(name, paused=True)
-                if name not in self._paused:  # else somebody has let it go on: it does not
+            tenant = self._tenants.by_name.get(name)
+            if tenant and not tenant.files.limits.paused:
+                if not tenant.audit_paused:  # else somebody has let it go on: it does not
                     self._note(suspect, found[suspect], "paused")
-                self._paused.add(name)
-        for name in self._paused - wanted.keys():
-            self._set_paused(name, paused=False)
-        self._paused &= wanted.keys()
+                self._set_paused(tenant, paused=True)
 
-    def _set_paused(self, name: str, *, paused: bool) -> None:
-        limits = self._tenants.by_name[name].files.limits
+    def _resume(self, found: set[str]) -> None:
+        """Whom we have paused, or a controller before us, and about whom nothing is found any more."""
+        for name, tenant in self._tenants.by_name.items():
+            if tenant.audit_paused and name not in found:
+                self._set_paused(tenant, paused=False)
+
+    def _set_paused(self, tenant: Tenant, *, paused: bool) -> None:
+        """Of a controller that ends in between the next one knows whom it is to let go on."""
+        if paused:
+            self._remember(tenant, paused=True)
+        limits = tenant.files.limits
         if limits.paused != paused:
             limits.set_paused(paused)
             self._tenants.apportion()
-            self._tenants.on_change("paused" if paused else "resumed", name)
+            self._tenants.on_change("paused" if paused else "resumed", tenant.name)
+        if not paused:
+            self._remember(tenant, paused=False)
+
+    def _remember(self, tenant: Tenant, *, paused: bool) -> None:
+        try:
+            tenant.update(audit_paused=paused)
+        except GshareError as error:
+            log.warning("a later controller will not know of a pause: %s", error)
+            tenant.audit_paused = paused
 
     def _stop(self, suspects: list[Suspect], found: Found, now_ns: int) -> None:
         targets: dict[int, Suspect] = {}

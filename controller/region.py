@@ -57,6 +57,8 @@ class Note(msgspec.Struct, frozen=True):
     runs: list[Run] = []
     owner_uid: int | None = None
     """None: the user's whose controller this is."""
+    audit_paused: bool = False
+    """It is the audit that has paused it, and lets it go on."""
 
 
 class TenantFiles:

@@ -19,6 +19,11 @@ def wanted(suspect: Suspect, rules: Audit) -> str:
     }[suspect.what]
 
 
+def pauses(suspect: Suspect, rules: Audit) -> bool:
+    """Whether a tenant is paused for that, sooner or later."""
+    return bool(suspect.tenant) and wanted(suspect, rules) in ("pause", "stop")
+
+
 def step(suspect: Suspect, rules: Audit, since_ns: int, now_ns: int) -> int:
     """How far it has come with somebody who was found at `since_ns` and is still there.
 
@@ -31,6 +36,6 @@ def step(suspect: Suspect, rules: Audit, since_ns: int, now_ns: int) -> int:
     pause_s = rules.pause_after if suspect.tenant else 0.0
     if word == "stop" and passed_s >= pause_s + rules.stop_after:
         return STOP
-    if word in ("pause", "stop") and suspect.tenant and passed_s >= pause_s:
+    if pauses(suspect, rules) and passed_s >= pause_s:
         return PAUSE
     return WARN

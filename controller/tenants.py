@@ -37,18 +37,27 @@ class Tenant:
     owner_uid: int = field(default_factory=os.geteuid)
     grants: dict[str, Grant] = field(default_factory=dict)
     """What it is promised on each device that it may use."""
+    audit_paused: bool = False
+    """It is the audit that has paused it, and lets it go on."""
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """The row of each device that it may use, in its own files and in the activity."""
         return {uuid: row for uuid, row in self.files.rows().items() if uuid in self.grants}
 
-    def update(self, *, limits: Limits | None = None, runs: list[Run] | None = None) -> None:
+    def update(
+        self,
+        *,
+        limits: Limits | None = None,
+        runs: list[Run] | None = None,
+        audit_paused: bool | None = None,
+    ) -> None:
         """Change what is known about the tenant, written down first for a controller that may adopt it."""
         limits = self.limits if limits is None else limits
         runs = self.runs if runs is None else runs
-        self.files.write_note(Note(self.machine, self.gpus, limits, runs, self.owner_uid))
-        self.limits, self.runs = limits, runs
+        audit_paused = self.audit_paused if audit_paused is None else audit_paused
+        self.files.write_note(Note(self.machine, self.gpus, limits, runs, self.owner_uid, audit_paused))
+        self.limits, self.runs, self.audit_paused = limits, runs, audit_paused
 
 
 class DeviceTable:
@@ -158,7 +167,17 @@ class Tenants:
             copy_bytes_per_s=files.copy_rates(),
         )
         owner_uid = os.geteuid() if note.owner_uid is None else note.owner_uid
-        tenant = Tenant(name, note.machine, note.gpus, limits, files, note.runs, owner_uid, files.grants())
+        tenant = Tenant(
+            name,
+            note.machine,
+            note.gpus,
+            limits,
+            files,
+            note.runs,
+            owner_uid,
+            files.grants(),
+            note.audit_paused,
+        )
         self.by_name[name] = tenant
         self.owners[name] = owner_uid
         self._tell_bound()

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from gshare.controller import region
 from gshare.controller.auditor import Auditor
 from gshare.controller.config import Audit
+from gshare.controller.errors import GshareError
 from gshare.controller.stopper import GRACE_NS, Stopper
 from gshare.controller.suspicion import OVER_QUOTA, UNMANAGED, Suspect
 from gshare.controller.tenants import Tenant
@@ -81,6 +83,51 @@ def test_a_pause_of_somebody_elses_stays(house: House, tenant: Tenant) -> None:
     assert told.at(0, Suspect(OVER_QUOTA, tenant.name, UUID)) == [(OVER_QUOTA, "warned")]
     told.at(1)
     assert tenant.files.limits.paused
+
+
+def adopted(house: House, tenant: Tenant) -> Tenant:
+    """The tenant in the hands of the next controller."""
+    house.registry.tenants.close()
+    house.restart()
+    return house.registry.tenants.adopt(tenant.name)
+
+
+def test_who_was_paused_is_so_still_after_a_restart_and_goes_on_afterwards(
+    house: House, tenant: Tenant
+) -> None:
+    rules = Audit(over_quota="pause", pause_after=30)
+    suspect, told = Suspect(OVER_QUOTA, tenant.name, UUID), Told(house, rules)
+    told.at(0, suspect)
+    told.at(30, suspect)
+    tenant = adopted(house, tenant)
+    told = Told(house, rules)
+    told.at(100)
+    assert tenant.files.limits.paused, "it could not be found yet"
+    assert told.at(101, suspect) == [(OVER_QUOTA, "warned")]
+    told.at(120, suspect)
+    assert tenant.files.limits.paused, "nor has it mended its ways"
+    told.at(121)
+    assert not tenant.files.limits.paused
+    tenant.files.limits.set_paused(True)
+    tenant = adopted(house, tenant)
+    told = Told(house, rules)
+    for seconds in (200, 300):
+        told.at(seconds)
+    assert tenant.files.limits.paused, "this pause is somebody else's"
+
+
+def test_a_full_disk_keeps_nobody_from_being_paused(
+    house: House, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise GshareError("tenant.json", "cannot be written")
+
+    monkeypatch.setattr(region, "write_json", full)
+    told = Told(house, Audit(over_quota="pause", pause_after=0))
+    assert told.at(0, Suspect(OVER_QUOTA, tenant.name, UUID))[-1] == (OVER_QUOTA, "paused")
+    assert tenant.files.limits.paused
+    told.at(20)
+    assert not tenant.files.limits.paused
 
 
 def test_a_tenant_that_ends_meanwhile_is_no_error(house: House, tenant: Tenant) -> None:
