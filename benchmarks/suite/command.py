@@ -13,10 +13,11 @@ from rich.console import Console
 from gshare.benchmarks import shares
 from gshare.benchmarks.suite import arms, record, table
 from gshare.benchmarks.suite.ground import Ground
-from gshare.benchmarks.suite.run import GROUPS, Wanted, run
+from gshare.benchmarks.suite.run import GROUPS, PARTIAL, Wanted, run
 from gshare.cli.sandbox import Sandbox
 from gshare.controller.devices import real_devices, simulated_devices
 from gshare.controller.errors import GshareError, UsageError
+from gshare.controller.files import write_text
 from gshare.shim import sim
 
 BLOCKS, BLOCKS_QUICK = 9, 3
@@ -36,6 +37,14 @@ def main(options: argparse.Namespace) -> int:
         show(before, after, Console())
         return 0
     folder = Path(options.output or FOLDER)
+    try:
+        return _measured(options, folder, talk)
+    except OSError as error:
+        where, why = error.filename or folder, error.strerror or str(error)
+        raise GshareError("gshare bench", f"{where}: {why}", "the same command goes on from here") from None
+
+
+def _measured(options: argparse.Namespace, folder: Path, talk: Console) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = Wanted(
         groups=options.names or [group for group in GROUPS if group != "models" or not options.sim],
@@ -50,8 +59,7 @@ def main(options: argparse.Namespace) -> int:
     with Sandbox(simulated=options.sim, profile="h200" if options.sim else "") as sandbox:
         found = _ran(sandbox, wanted, talk, options.sim)
     text = msgspec.json.format(msgspec.json.encode(found), indent=1)
-    (folder / "result.json").write_bytes(text + b"\n")
-    (folder / "partial.jsonl").unlink(missing_ok=True)
+    write_text(folder / "result.json", text.decode() + "\n")
     if options.json:
         sys.stdout.buffer.write(text + b"\n")
     else:
@@ -60,6 +68,7 @@ def main(options: argparse.Namespace) -> int:
         from gshare.benchmarks.suite import report
 
         report.write(found, folder)
+    (folder / PARTIAL).unlink(missing_ok=True)
     talk.print(f"Written to {folder}/")
     return 0 if found.within_budget else 1
 

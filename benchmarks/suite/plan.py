@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gshare.benchmarks.suite.record import Run
+from gshare.controller.files import write_text
 
 
 class Step(NamedTuple):
@@ -35,33 +37,44 @@ def steps(trials: Sequence[tuple[str, bool]], arms: Sequence[str], blocks: int, 
 
 
 class Journal:
-    """What was done of a plan, one line of JSON a run, so that a run that was stopped goes on."""
+    """What was done of a plan, one line of JSON a run, so that a run that was stopped goes on.
+
+    Only ever added to: who is killed, or finds the disk full, loses the line that was being written.
+    """
 
     def __init__(self, path: Path, plan: dict[str, Any]) -> None:
         self.path = path
         self.runs: list[Run] = []
-        self._read(plan)
-        lines = [json.dumps(plan).encode(), *map(msgspec.json.encode, self.runs)]
-        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        first = json.dumps(plan) + "\n"
+        if size := self._read(first.encode()):
+            os.truncate(path, size)
+        else:
+            write_text(path, first)
 
-    def _read(self, plan: dict[str, Any]) -> None:
+    def _read(self, first: bytes) -> int:
+        """How many bytes are whole lines of this plan."""
         try:
-            first, *rest = self.path.read_text().splitlines()
-            if json.loads(first) != plan:
-                return
-            for line in rest:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError:
+            return 0
+        if lines[:1] != [first]:
+            return 0
+        size = len(first)
+        for line in lines[1:]:
+            if not line.endswith(b"\n"):
+                break
+            try:
                 self.runs.append(msgspec.json.decode(line, type=Run))
-        except (OSError, ValueError):
-            return  # the last line was being written
+            except msgspec.DecodeError:
+                break
+            size += len(line)
+        return size
 
     @property
     def done(self) -> set[Step]:
         return {Step(run.block, f"{run.group}.{run.trial}", run.arm) for run in self.runs}
 
     def add(self, run: Run) -> None:
-        self.runs.append(run)
         with self.path.open("ab") as file:
             file.write(msgspec.json.encode(run) + b"\n")
-
-    def finish(self) -> None:
-        self.path.unlink(missing_ok=True)
+        self.runs.append(run)

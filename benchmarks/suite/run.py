@@ -41,6 +41,8 @@ GROUPS = (
     "coverage",
     "models",
 )
+PARTIAL = "partial.jsonl"
+"""What is done so far, in the folder of the result."""
 SEED = 1
 TRIAL_S = 120.0
 
@@ -91,7 +93,7 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
     begin, load = time.monotonic(), os.getloadavg()
     gpu = {"before": {} if ground.simulated else record.clocks(ground.device.uuid)}
     chosen = trials(wanted.groups)
-    journal = Journal(wanted.folder / "partial.jsonl", wanted.plan(ground))
+    journal = Journal(wanted.folder / PARTIAL, wanted.plan(ground))
     if journal.runs:
         talk.print(f"Going on from {len(journal.runs)} runs that are done.")
     arms = list(wanted.arms)

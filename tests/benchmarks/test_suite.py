@@ -113,6 +113,19 @@ def test_a_stopped_run_goes_on_and_another_plan_begins_anew(tmp_path: Path) -> N
     assert Journal(path, {"blocks": 4}).runs == []
 
 
+def test_a_journal_on_a_full_disk_keeps_what_it_has(tmp_path: Path) -> None:
+    """Nothing is written anew when it is opened; half a line goes with the next one that opens it."""
+    path, plan = tmp_path / "partial", {"blocks": 3}
+    Journal(path, plan).add(Run("t", "g", "a", 0, 1.5))
+    kept, inode = path.read_bytes(), path.stat().st_ino
+    for half in b'{"trial": "t"', b"not JSON\n", b"\xff\n":
+        path.write_bytes(kept + half)
+        again = Journal(path, plan)
+        assert (path.read_bytes(), path.stat().st_ino) == (kept, inode)
+    again.add(Run("t", "g", "b", 0, 1.5))
+    assert len(Journal(path, plan).runs) == 2
+
+
 # -------- who is measured --------
 
 
