@@ -21,10 +21,13 @@ def owner(
     tenants: Path,
     runs: Mapping[int, str],
     may_be_in: Callable[[str, int], bool] = lambda tenant, pid: True,
+    *,
+    sole: bool = False,
 ) -> str | None:
     """The tenant's name, NOBODY or OTHERS; `runs` are the processes that `gshare run` became.
 
-    A process says itself whose it is, and is not believed where it may not be that tenant's.
+    A process says itself whose it is, and is not believed where it may not be that tenant's; nor that it is
+    another controller's where ours is the `sole` one, for all users.
     Who has dropped the variable that names the tenant's folder is known by its ancestors, and, where these
     have ended, by its mounts in strict mode.
     """
@@ -35,9 +38,9 @@ def owner(
         if pid in runs:
             return runs[pid]
         folder = _tenant_folder(pid)
-        if folder and folder.parent != tenants:
+        if folder and folder.parent != tenants and not sole:
             return OTHERS
-        if folder and may_be_in(folder.name, pid):
+        if folder and folder.parent == tenants and may_be_in(folder.name, pid):
             return folder.name
         pid = _parent(pid)
         if pid <= 1:

@@ -178,7 +178,8 @@ class Reconciler:
 
     def _owner(self, pid: int) -> str | None:
         runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
-        return owner(pid, self._tenants.runtime.tenants, runs, self._tenants.may_be_in)
+        where, may_be_in = self._tenants.runtime, self._tenants.may_be_in
+        return owner(pid, where.tenants, runs, may_be_in, sole=where.machine_wide)
 
     def _settle(self, place: Place, sample: Sample) -> Found:
         name, uuid = place

@@ -55,10 +55,12 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str | None]:
     """Return owner() as a controller asks that is no ancestor of this test's processes."""
     here = os.getpid()
 
-    def run(pid: int, runs: dict[int, str] | None = None, *, controller: int = -1) -> str | None:
+    def run(
+        pid: int, runs: dict[int, str] | None = None, *, controller: int = -1, sole: bool = False
+    ) -> str | None:
         monkeypatch.setattr(os, "getpid", lambda: controller)
         try:
-            return owner(pid, TENANTS, runs or {})
+            return owner(pid, TENANTS, runs or {}, sole=sole)
         finally:
             monkeypatch.setattr(os, "getpid", lambda: here)
 
@@ -85,6 +87,15 @@ def test_a_run_is_known_by_its_pid(start: Start, ask: Callable[..., str | None])
 def test_another_controllers_process_is_not_nobodys(start: Start, ask: Callable[..., str | None]) -> None:
     pid, _ = start(tenant_dir="/run/other/tenants/a")
     assert ask(pid) is OTHERS
+
+
+def test_who_says_to_be_anothers_is_nobodys_where_one_controller_is_for_all(
+    start: Start, ask: Callable[..., str | None]
+) -> None:
+    """Else a word in the environment would hide whoever runs around gshare."""
+    pid, child = start(CHILD, tenant_dir="/run/other/tenants/a")
+    assert ask(pid, sole=True) == ask(int(child), sole=True) == NOBODY
+    assert ask(int(child), {pid: "b"}, sole=True) == "b"
 
 
 def test_what_the_controller_started_is_its_own(start: Start, ask: Callable[..., str | None]) -> None:
