@@ -67,9 +67,9 @@ class Apportioner:
         samples: dict[tuple[int, str], Sample] = {}
         askers: dict[str, list[Asker]] = {}
         for party in parties:
-            index = party.files.index
+            index, asker = party.files.index, party.asker
             for uuid, row in party.rows.items():
-                askers.setdefault(uuid, []).append(party.asker)
+                askers.setdefault(uuid, []).append(asker)
                 words = activity.device(index, row)
                 now = samples[index, uuid] = Sample(now_ns, words.gpu_ns, words.throttled_ns)
                 before = self._samples.get((index, uuid), now)

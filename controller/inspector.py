@@ -57,9 +57,9 @@ class Inspector:
             if one.tenant:
                 on.setdefault((one.tenant, one.key[2]), []).append(one)
         found: Found = {}
+        by_name = {tenant.name: tenant for tenant in tenants}
         for place, books in self.books(tenants).items():
-            tenant = next(tenant for tenant in tenants if tenant.name == place[0])
-            there = on.get(place, [])
+            tenant, there = by_name[place[0]], on.get(place, [])
             found |= _tampering(tenant, place[1], there, before.get(place, {}), books)
             found |= self._over_share(tenant, place, there, books, now_ns)
         present = {one.key for those in on.values() for one in those}
@@ -87,9 +87,9 @@ class Inspector:
                 return {}
             own = books.get(one.key)
             counted = one.occupant.gpu_ns, own.gpu_ns if own else 0
-            was = self._last.get(one.key, counted)
+            was_used, was_charged = self._last.get(one.key, counted)
             self._last[one.key] = counted
-            more_used, more_charged = (max(now - then, 0) for now, then in zip(counted, was, strict=True))
+            more_used, more_charged = max(counted[0] - was_used, 0), max(counted[1] - was_charged, 0)
             used, charged = used + more_used, charged + more_charged
             if more_used - more_charged > most_ns or worst is None:
                 worst, most_ns = one, more_used - more_charged

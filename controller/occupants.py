@@ -108,17 +108,10 @@ def simulated_occupants(machine: str) -> Occupants | None:
     from gshare.shim import sim
 
     try:
-        devices = sim.stat(machine)["devices"]
+        found = sim.occupants(machine)
     except sim.SimulationError:
         return None
-    return {
-        device["uuid"]: {
-            process["pid"]: Occupant(process["used_bytes"], process["gpu_ns"])
-            for process in device["processes"]
-            if process["contexts"] and not process["ended"]
-        }
-        for device in devices
-    }
+    return {uuid: {pid: Occupant(*has) for pid, has in those.items()} for uuid, those in found.items()}
 
 
 def _text(value: str | bytes) -> str:

@@ -47,11 +47,28 @@ def _status(pid: int) -> dict[str, list[str]]:
         return {}
 
 
+MOST_REMEMBERED = 4096
+
+_host_pids: dict[tuple[int, int, int], int] = {}
+"""What was found for slots with a pid, PID namespace and start time: it stays so until the process ends."""
+
+
 def host_pid(slot: abi.SlotUsage) -> int:
     """The number, outside its PID namespace, of the process that has the slot.
 
     As the process calls itself, where it has ended.
     """
+    key = slot.pid, slot.pid_space, slot.start_ticks
+    found = _host_pids.get(key)
+    if found is None or start_ticks(found) != slot.start_ticks:
+        found = _find_host_pid(slot)
+        if len(_host_pids) >= MOST_REMEMBERED:
+            _host_pids.clear()
+        _host_pids[key] = found
+    return found
+
+
+def _find_host_pid(slot: abi.SlotUsage) -> int:
     if _has(slot.pid, slot):
         return slot.pid
     others = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())

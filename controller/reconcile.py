@@ -113,9 +113,11 @@ class Reconciler:
             for (pid, ticks, uuid), tenant, occupant in seen
             if not tenant
         }
+        held: dict[Place, list[int | None]] = {}
+        for one in seen:
+            held.setdefault((one.tenant, one.key[2]), []).append(one.occupant.held_bytes)
         for place in after:
-            there = [one for one in seen if (one.tenant, one.key[2]) == place]
-            sizes = [one.occupant.held_bytes for one in there]
+            sizes = held.get(place, [])
             known = [size for size in sizes if size is not None]
             if place[1] in occupants and place in before and len(known) == len(sizes):
                 quiet = before[place].change == after[place].change
@@ -131,9 +133,19 @@ class Reconciler:
 
     def _seen(self, occupants: Occupants) -> Iterator[Seen]:
         """Who is there, and whose they are, without those who have ended and another controller's."""
+        runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
+        where, may_be_in, sole = (
+            self._tenants.runtime,
+            self._tenants.may_be_in,
+            self._tenants.runtime.machine_wide,
+        )
+        known = {
+            pid: (owner(pid, where.tenants, runs, may_be_in, sole=sole), start_ticks(pid))
+            for pid in {pid for those in occupants.values() for pid in those}
+        }
         for uuid, those in occupants.items():
             for pid, occupant in those.items():
-                tenant, ticks = self._owner(pid), start_ticks(pid)
+                tenant, ticks = known[pid]
                 if tenant is not None and ticks is not None:
                     yield Seen((pid, ticks, uuid), tenant, occupant)
 
@@ -176,11 +188,6 @@ class Reconciler:
             for uuid, row in tenant.files.rows().items()
         }
 
-    def _owner(self, pid: int) -> str | None:
-        runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
-        where, may_be_in = self._tenants.runtime, self._tenants.may_be_in
-        return owner(pid, where.tenants, runs, may_be_in, sole=where.machine_wide)
-
     def _settle(self, place: Place, sample: Sample) -> Found:
         name, uuid = place
         files = self._tenants.by_name[name].files
@@ -190,8 +197,10 @@ class Reconciler:
             return {}  # nothing to take it off
         samples = self._samples[place] = [*self._samples.get(place, []), sample][-BUSY_SAMPLES:]
         was = files.residue_bytes(row)
-        files.take_off(row, residue_bytes(samples, was))
-        now = files.residue_bytes(row)
+        now = residue_bytes(samples, was) if was or sample.excess_bytes else 0
+        if now != was:
+            files.take_off(row, now)
+            now = files.residue_bytes(row)
         if bool(now) != bool(was):
             log.info("%s has %d bytes of %s that nobody was charged for", name, now, uuid)
             self._tell({"what": "residue", "tenant": name, "uuid": uuid, "bytes": now})

@@ -71,6 +71,7 @@ class TenantFiles:
         """
         parts = parts or {part: directory / part for part in ("limits", "usage")}
         self.directory = directory
+        self._rows: dict[str, int] = {}
         self._turns: dict[int, tuple[int, Turns]] = {}
         try:
             self.limits = abi.Limits(parts["limits"], writable=True)
@@ -89,9 +90,9 @@ class TenantFiles:
 
     def grant(self, row: int) -> Grant:
         """What the tenant may have on the device in `row` of the table, read back from shared memory."""
-        quota_bytes, device = self._quota_bytes(row), self.limits.device(row)
+        device = self.limits.device(row)
         return Grant(
-            None if quota_bytes == abi.NO_LIMIT_BYTES else quota_bytes,
+            None if device.memory_quota_bytes == abi.NO_LIMIT_BYTES else device.memory_quota_bytes,
             None if device.cap_ppm in UNCAPPED else device.guarantee_ppm,
         )
 
@@ -109,16 +110,20 @@ class TenantFiles:
         }
 
     def rows(self) -> dict[str, int]:
-        """The row of each device, by UUID."""
-        return {
-            uuid_text(device.uuid): row
-            for row, device in enumerate(self.limits.devices)
-            if device.uuid != NO_DEVICE
-        }
+        """The row of each device, by UUID; they are as the files were made."""
+        if not self._rows:
+            self._rows = {
+                uuid_text(device.uuid): row
+                for row, device in enumerate(self.limits.devices)
+                if device.uuid != NO_DEVICE
+            }
+        return self._rows
 
     def residue_bytes(self, row: int) -> int:
         """What has been taken off the tenant's quota on one device: it has that, and nobody was charged."""
-        return self._quota_bytes(row) - self.limits.device(row).memory_limit_bytes
+        device = self.limits.device(row)
+        assert device.memory_quota_bytes is not None  # as the file has it
+        return device.memory_quota_bytes - device.memory_limit_bytes
 
     def used_bytes(self, row: int) -> int:
         """What the tenant has of one device: what it was charged, and that."""

@@ -163,6 +163,11 @@ class Server:
         who = Peer(*credentials, frozenset(), False)
         self.forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
 
+    def _check_user(self, who: Peer) -> None:
+        """Raise NotPermitted for who is not in the group that may use the machine's controller."""
+        if self.runtime.machine_wide:
+            authority.check_user(who, self.registry.settings.config.controller.group, self.users)
+
     def _local(self, frame: zmq.Frame) -> Peer | None:
         credentials = sender(frame)
         return identity.peer(credentials, *self.administrators) if credentials else None
@@ -170,7 +175,10 @@ class Server:
     def _remote(self, frame: zmq.Frame) -> Peer | None:
         """Nobody whose process is here: their groups are not known."""
         uid = remote_sender(frame)
-        return None if uid is None else identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
+        if uid is None:
+            return None
+        who = identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
+        return who._replace(groups=who.groups | self.users)  # an administrator has let in whose key is known
 
     async def _receive(
         self, requests: zmq.asyncio.Socket, sent_by: Callable[[zmq.Frame], Peer | None]
@@ -226,6 +234,7 @@ class Server:
 
     async def _carry_out(self, request: protocol.Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         registry = self.registry
+        self._check_user(who)
         request = permitted(who, request, registry)
         if isinstance(request, protocol.Admit):
             return await self._admit(request, who, go_on)
@@ -284,6 +293,7 @@ class Server:
         self.administrators: tuple[frozenset[int], ...] = ()
         if self.runtime.machine_wide:
             self.administrators = identity.group_ids(groups), identity.user_and_group_ids(users)[0]
+        self.users = identity.group_ids([config.controller.group] if config.controller.group else [])
         self.idle_exit_s = self._idle_exit_s(config)
         self.waiting.pump_soon()
 
@@ -302,10 +312,13 @@ class Server:
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""
         who = identity.peer(credentials, *self.administrators)
-        if not who.administrator and not self.runtime.machine_wide:
-            refusal = NotPermitted("web page", "is another user's")
+        try:
+            if not who.administrator and not self.runtime.machine_wide:
+                raise NotPermitted("web page", "is another user's")
+            self._check_user(who)
+        except NotPermitted as refusal:
             self.forbidden.note(who, "web page", str(refusal), now_ns())
-            raise refusal
+            raise
         if now_ns() - self._shown.now_ns > SHOWN_NS:
             self._shown = self.top(identity.controller_itself())
         if who.administrator:
@@ -344,22 +357,27 @@ class Server:
         self.waiting.leave_of(pid)
         self.waiting.pump_soon()
 
+    def tick(self, at_ns: int) -> None:
+        """What is done once a second: clear away what ended, and take samples."""
+        tenants = self.registry.tenants
+        self.registry.settings.look()
+        tenants.sweep()
+        tenants.reconsider()
+        self.waiting.pump_soon()
+        for name in tenants.by_name:
+            tenants.let_in(name)
+        self.sampler.take(tenants.by_name.values(), at_ns)
+        self.watch.take(at_ns)
+        self._collect()
+
     async def _tick(self) -> None:
-        """Once a second: clear away what ended, take samples, and leave when there has been nothing to do."""
+        """Tick, and leave when there has been nothing to do."""
         tenants = self.registry.tenants
         idle_since_ns, asked = now_ns(), 0
         while True:
             await asyncio.sleep(TICK_S)
             notify(ALIVE)
-            self.registry.settings.look()
-            tenants.sweep()
-            tenants.reconsider()
-            self.waiting.pump_soon()
-            for name in tenants.by_name:
-                tenants.let_in(name)
-            self.sampler.take(tenants.by_name.values(), now_ns())
-            self.watch.take(now_ns())
-            self._collect()
+            self.tick(now_ns())
             if tenants.by_name or self._tasks or self.waiting or self.site.asked != asked:
                 idle_since_ns, asked = now_ns(), self.site.asked
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:

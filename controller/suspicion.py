@@ -116,8 +116,9 @@ def over_share(uses: Sequence[Use]) -> tuple[str, int]:
 
 def _window(uses: Sequence[Use], length_ns: int) -> Sequence[Use]:
     """The latest uses that span the length, as few as do."""
+    until_ns = uses[-1].at_ns - length_ns if uses else 0
     for start in range(len(uses) - 1, -1, -1):
-        if uses[-1].at_ns - uses[start].at_ns >= length_ns:
+        if uses[start].at_ns <= until_ns:
             return uses[start:]
     return ()
 

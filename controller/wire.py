@@ -1,5 +1,6 @@
 """Messages as bytes: MessagePack of `[version, number, body]`, the body a request or a reply."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -44,9 +45,15 @@ def unpack_reply(data: bytes) -> tuple[int, Reply]:
     return _unpack(data, Reply)
 
 
+@cache
+def _decoder(kind: Any) -> "msgspec.msgpack.Decoder[Any]":
+    """Made at its first use, which takes longer than many messages."""
+    return msgspec.msgpack.Decoder(kind)
+
+
 def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
     try:
-        envelope = msgspec.msgpack.decode(data, type=_Envelope)
+        envelope = _decoder(_Envelope).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not a gshare message: {error}") from None
     if envelope.version != VERSION:
@@ -54,7 +61,7 @@ def _unpack(data: bytes, kind: Any) -> tuple[int, Any]:
             f"speaks protocol {envelope.version}, this gshare speaks {VERSION}", envelope.message
         )
     try:
-        return envelope.message, msgspec.msgpack.decode(envelope.body, type=kind)
+        return envelope.message, _decoder(kind).decode(envelope.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not understood: {error}", envelope.message) from None
 

@@ -71,39 +71,36 @@ cdef class Usage(_File):
         """The tenant's live processes, with what each takes of the first `device_count` rows."""
         self._check_open()
         _check_device(device_count, GS_ROWS + 1)
-        return tuple(
-            self._slot(i, device_count)
-            for i in range(GS_MAX_SLOTS)
-            if load64(&self._usage.claimed[<int> i // 64]) >> i % 64 & 1
-            and load32(&self._usage.slot[<int> i].pid)
-            and self.is_live(i)
-        )
+        cdef uint64_t claimed
+        cdef int i
+        found = []
+        for i in range(GS_MAX_SLOTS):
+            claimed = load64(&self._usage.claimed[i // 64])
+            if claimed >> (i % 64) & 1 and load32(&self._usage.slot[i].pid) and self.is_live(i):
+                found.append(self._slot(i, device_count))
+        return tuple(found)
 
     cdef _slot(self, int index, int device_count):
         cdef const gs_slot *slot = &self._usage.slot[index]
-        return SlotUsage(
-            slot=index,
-            pid=slot.pid,
-            start_ticks=slot.start_ticks,
-            pid_space=slot.pid_space,
-            devices=tuple(self._slot_device(index, i) for i in range(device_count)),
-        )
+        devices = tuple([self._slot_device(index, i) for i in range(device_count)])
+        return SlotUsage(index, slot.pid, slot.start_ticks, slot.pid_space, devices)
 
     cdef _slot_device(self, int index, int device):
         cdef const gs_slot_device *row = &self._usage.slot[index].device[device]
-        cdef uint64_t held = 0
+        cdef gs_slot_device copy
+        cdef uint64_t held = 0, total
+        cdef int kind
         for _ in range(_MOST_LOOKS):
             held = _read_held(&self._usage.device[device].total, row, index)
-            charged = {name: load64(&row.charged_bytes[kind]) for kind, name in CHARGES.items()}
-            if sum(charged.values()) == held:
+            total = 0
+            for kind in range(GS_CHARGES):
+                copy.charged_bytes[kind] = load64(&row.charged_bytes[kind])
+                total += copy.charged_bytes[kind]
+            if total == held:
                 break
+        charged = {name: copy.charged_bytes[<int> kind] for kind, name in CHARGES.items()}
         return SlotDevice(
-            held_bytes=held,
-            gpu_ns=load64(&row.gpu_ns),
-            launches=load64(&row.launches),
-            throttled_ns=load64(&row.throttled_ns),
-            denied=load64(&row.denied),
-            charged_bytes=charged,
+            held, load64(&row.gpu_ns), load64(&row.launches), load64(&row.throttled_ns), load64(&row.denied), charged
         )
 
     @property

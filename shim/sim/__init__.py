@@ -5,13 +5,16 @@ is one file that all such programs share; the first of them makes it.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gshare.shim.sim import machine as _machine
 
-__all__ = ["LIBRARY_DIR", "PROFILES", "SimulationError", "environment", "start", "stat", "stop"]
+__all__ = ["LIBRARY_DIR", "PROFILES", "SimulationError", "environment", "occupants", "start", "stat", "stop"]
+
+Read = TypeVar("Read")
 
 LIBRARY_DIR = str(Path(__file__).resolve().parent)
 """Holds libcuda.so.1 and libnvidia-ml.so.1."""
@@ -65,6 +68,18 @@ def stat(machine: str | None = None) -> dict[str, Any]:
 
     Raises SimulationError where no machine runs.
     """
+    return _read(machine, _machine.stat)
+
+
+def occupants(machine: str | None = None) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return who has contexts on each device, by UUID and pid: bytes held, and GPU time used.
+
+    Raises SimulationError where no machine runs.
+    """
+    return _read(machine, _machine.occupants)
+
+
+def _read(machine: str | None, read: Callable[[str], Read]) -> Read:
     path = machine or _machine.default_path()
     try:
         os.stat(path)
@@ -73,7 +88,7 @@ def stat(machine: str | None = None) -> dict[str, Any]:
     except OSError:
         raise SimulationError(f"{path}: no simulated machine runs (gshare sim start)") from None
     try:
-        return _machine.stat(path)
+        return read(path)
     except _machine.MachineError as error:
         raise SimulationError(str(error)) from None
 

@@ -11,5 +11,6 @@ def default_path() -> str:
 def create(path: str, profile: str) -> list[str]:
     """Make the machine with the devices of `profile` unless it exists; return the profiles of its devices."""
 
+def occupants(path: str) -> dict[str, dict[int, tuple[int, int]]]: ...
 def stat(path: str, virtual_ns: int = 0) -> dict[str, Any]:
     """What the machine has done so far: times in nanoseconds, memory in bytes."""

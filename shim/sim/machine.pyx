@@ -262,3 +262,37 @@ def stat(path, uint64_t virtual_ns=0):
                 sim_machine_unlock(m)
     finally:
         sim_machine_close(m)
+
+
+def occupants(path):
+    """Who has contexts on each device, as NVML says it on hardware: by UUID and pid, bytes held and GPU time used."""
+    cdef sim_machine *m = open_machine(path, "", False)
+    cdef char uuid[64]
+    cdef uint32_t d, p
+    cdef const sim_process *process
+    cdef const sim_process_device *usage
+    found = []
+    try:
+        with nogil:
+            sim_machine_lock(m)
+            if not m.virtual_clock:
+                sim_machine_reap(m)
+        try:
+            for d in range(m.device_count):
+                sim_uuid_text(m.device[d].uuid, uuid)
+                found.append((uuid.decode(), {}))
+            for p in range(1, SIM_MAX_PROCESSES + 1):
+                process = &m.process[p]
+                if process.state != SIM_PROCESS_LIVE:
+                    continue
+                for d in range(m.device_count):
+                    usage = &process.device[d]
+                    if usage.contexts:  # a process that loaded the driver twice has two records
+                        held, used = found[d][1].get(process.pid, (0, 0))
+                        found[d][1][process.pid] = (held + usage.used_bytes, used + sim_process_gpu_ns(m, p, d))
+        finally:
+            with nogil:
+                sim_machine_unlock(m)
+    finally:
+        sim_machine_close(m)
+    return dict(found)
