@@ -27,6 +27,7 @@ from gshare.controller.files import write_json
 ARMS = "native,gshare,timeslice"
 
 BENCHES = {
+    "controller": "gshare.benchmarks.controller",
     "memory": "gshare.benchmarks.memory",
     "overhead": "gshare.benchmarks.overhead",
     "shares": "gshare.benchmarks.shares",

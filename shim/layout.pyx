@@ -26,6 +26,30 @@ SEGMENT_TENANTS = GS_SEGMENT_TENANTS
 HANDOVER_SOCKET = GS_HANDOVER_SOCKET.decode()
 
 
+def places(row):
+    """Where a tenant's files count a device's time, in 64-bit words, for who stands in for programs that use it.
+
+    Of the usage file: what the tenant spent, and of its first process the GPU time, launches and time throttled; of its
+    record in the activity file: until when it is busy, GPU time, and time throttled.
+    """
+    cdef gs_usage *usage = NULL
+    cdef gs_activity *activity = NULL
+    cdef int at = row
+    if not 0 <= row < GS_MAX_DEVICES:
+        raise IndexError(f"device {row} of {GS_MAX_DEVICES}")
+    cdef gs_slot_device *slot = &usage.slot[0].device[at]
+    cdef gs_device_activity *device = &activity.device[at]
+    return (
+        tuple([at_ // 8 for at_ in (
+            <size_t> &usage.device[at].spent_ns, <size_t> &slot.gpu_ns, <size_t> &slot.launches,
+            <size_t> &slot.throttled_ns,
+        )]),
+        tuple([at_ // 8 for at_ in (
+            <size_t> &device.busy_until_ns, <size_t> &device.gpu_ns, <size_t> &device.throttled_ns,
+        )]),
+    )
+
+
 def handed_over(own_segment):
     """What goes with the descriptors of a tenant's memory."""
     return _handed(GS_HANDED, own_segment)
