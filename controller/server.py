@@ -163,11 +163,6 @@ class Server:
         who = Peer(*credentials, frozenset(), False)
         self.forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
 
-    def _check_user(self, who: Peer) -> None:
-        """Raise NotPermitted for who is not in the group that may use the machine's controller."""
-        if self.runtime.machine_wide:
-            authority.check_user(who, self.registry.settings.config.controller.group, self.users)
-
     def _local(self, frame: zmq.Frame) -> Peer | None:
         credentials = sender(frame)
         return identity.peer(credentials, *self.administrators) if credentials else None
@@ -175,10 +170,7 @@ class Server:
     def _remote(self, frame: zmq.Frame) -> Peer | None:
         """Nobody whose process is here: their groups are not known."""
         uid = remote_sender(frame)
-        if uid is None:
-            return None
-        who = identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
-        return who._replace(groups=who.groups | self.users)  # an administrator has let in whose key is known
+        return None if uid is None else identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
 
     async def _receive(
         self, requests: zmq.asyncio.Socket, sent_by: Callable[[zmq.Frame], Peer | None]
@@ -234,7 +226,6 @@ class Server:
 
     async def _carry_out(self, request: protocol.Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         registry = self.registry
-        self._check_user(who)
         request = permitted(who, request, registry)
         if isinstance(request, protocol.Admit):
             return await self._admit(request, who, go_on)
@@ -293,7 +284,6 @@ class Server:
         self.administrators: tuple[frozenset[int], ...] = ()
         if self.runtime.machine_wide:
             self.administrators = identity.group_ids(groups), identity.user_and_group_ids(users)[0]
-        self.users = identity.group_ids([config.controller.group] if config.controller.group else [])
         self.idle_exit_s = self._idle_exit_s(config)
         self.waiting.pump_soon()
 
@@ -312,13 +302,10 @@ class Server:
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""
         who = identity.peer(credentials, *self.administrators)
-        try:
-            if not who.administrator and not self.runtime.machine_wide:
-                raise NotPermitted("web page", "is another user's")
-            self._check_user(who)
-        except NotPermitted as refusal:
+        if not who.administrator and not self.runtime.machine_wide:
+            refusal = NotPermitted("web page", "is another user's")
             self.forbidden.note(who, "web page", str(refusal), now_ns())
-            raise
+            raise refusal
         if now_ns() - self._shown.now_ns > SHOWN_NS:
             self._shown = self.top(identity.controller_itself())
         if who.administrator:
