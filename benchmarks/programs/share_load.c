@@ -16,11 +16,13 @@
  *   count     1: it also says what is done by events in the stream, where nobody else can tell */
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -335,6 +337,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "share_load PTX BOARD NAME=VALUE...\n");
         return 2;
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* who is killed leaves no load behind */
     board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (board == MAP_FAILED) {
         perror(argv[2]);

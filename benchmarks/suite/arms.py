@@ -56,16 +56,13 @@ def limits(ask: Ask) -> Limits:
 
 def options(ask: Ask) -> list[str]:
     """The same as options of `gshare run`."""
-    found = []
-    if ask.memory_bytes:
-        found.append(f"--mem={ask.memory_bytes}")
-    if ask.percent:
-        found.append(f"--compute={ask.percent:g}%")
-    if ask.weight:
-        found.append(f"--weight={ask.weight}")
-    if ask.priority:
-        found.append(f"--priority={ask.priority}")
-    return found
+    found = {
+        "--mem": ask.memory_bytes,
+        "--compute": ask.percent and f"{ask.percent:g}%",
+        "--weight": ask.weight,
+        "--priority": ask.priority,
+    }
+    return [f"{name}={value}" for name, value in found.items() if value]
 
 
 NATIVE = Arm("native")
@@ -85,12 +82,12 @@ def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
     found = []
     for name in dict.fromkeys(names):
         if name not in BUILT_IN:
-            raise UsageError("gshare bench", f"there is no arm {name}", ", ".join(BUILT_IN))
+            raise UsageError("bench", f"there is no arm {name}", ", ".join(BUILT_IN))
         found.append(_mps(simulated) if name == MPS.name else BUILT_IN[name])
     for text in rivals:
         name, equals, path = text.partition("=")
         if name not in RIVALS or not equals:
-            raise UsageError("gshare bench", f"--rival {text}", "NAME=PATH of " + ", ".join(RIVALS))
+            raise UsageError("bench", f"--rival {text}", "NAME=PATH of " + ", ".join(RIVALS))
         library, rival = Path(path).resolve(), RIVALS[name]
         missing = "" if library.is_file() else f"{path} is no file"
         found.append(Arm(name, rival.offers, rival, library, missing or rival.missing(library)))

@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
         from gshare.benchmarks.suite.compare import show
 
         if len(options.names) != 3:
-            raise UsageError("gshare bench compare", "which two?", "gshare bench compare A.json B.json")
+            raise UsageError("bench compare", "which two?", "gshare bench compare A.json B.json")
         before, after = (_load(Path(name)) for name in options.names[1:])
         show(before, after, Console())
         return 0
@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
         return _measured(options, folder, talk)
     except OSError as error:
         where, why = error.filename or folder, error.strerror or str(error)
-        raise GshareError("gshare bench", f"{where}: {why}", "the same command goes on from here") from None
+        raise GshareError("bench", f"{where}: {why}", "the same command goes on from here") from None
 
 
 def _measured(options: argparse.Namespace, folder: Path, talk: Console) -> int:
@@ -55,7 +55,7 @@ def _measured(options: argparse.Namespace, folder: Path, talk: Console) -> int:
         most_s=inf if options.blocks else MOST_S_QUICK if options.quick else MOST_S,
     )
     if options.report and not _pictures():
-        raise GshareError("gshare bench", "the report needs matplotlib", "pip install 'gshare[bench]'")
+        raise GshareError("bench", "the report needs matplotlib", "pip install 'gshare[bench]'")
     with Sandbox(simulated=options.sim, profile="h200" if options.sim else "") as sandbox:
         found = _ran(sandbox, wanted, talk, options.sim)
     text = msgspec.json.format(msgspec.json.encode(found), indent=1)
@@ -79,7 +79,7 @@ def _ran(sandbox: Sandbox, wanted: Wanted, talk: Console, simulated: bool) -> re
         sim.start(sandbox.environment["SIMGPU_MACHINE"], sandbox.profile)
     devices = simulated_devices(sandbox.environment["SIMGPU_MACHINE"]) if simulated else real_devices()
     if not devices:
-        raise GshareError("gshare bench", "no GPU is found", "add --sim")
+        raise GshareError("bench", "no GPU is found", "add --sim")
     return run(Ground(sandbox, place, devices[0], wanted.quick), wanted, talk)
 
 
@@ -93,4 +93,4 @@ def _load(path: Path) -> record.Result:
     try:
         return record.load(path)
     except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise GshareError("gshare bench compare", f"{path} is no result of a run", str(error)) from None
+        raise GshareError("bench compare", f"{path} is no result of a run", str(error)) from None

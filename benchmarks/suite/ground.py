@@ -118,12 +118,12 @@ class Ground:
             except subprocess.TimeoutExpired:
                 program.kill()
                 program.communicate()
-                raise GshareError(f"gshare bench: {arm.name}", f"{' '.join(case)} did not end") from None
+                raise GshareError(f"bench: {arm.name}", f"{' '.join(case)} did not end") from None
         answer: dict[str, Any] = json.loads(said.splitlines()[-1]) if said.strip() else {}
         if program.returncode or "error" in answer:
             words = answer.get("error") or (errors.strip().splitlines() or ["it said nothing"])[-1]
             raise GshareError(
-                f"gshare bench: {arm.name}", f"{' '.join(case)} ended with {program.returncode}", words
+                f"bench: {arm.name}", f"{' '.join(case)} ended with {program.returncode}", words
             )
         return answer
 

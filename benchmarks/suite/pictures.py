@@ -65,6 +65,15 @@ def first_runs(result: Result, group: str, trial: str) -> dict[str, Run]:
     return {arm: found[arm] for arm in result.options.arms if arm in found}
 
 
+def _labelled(axes: Any, x: str, y: str, has_data: bool) -> bool:
+    """What is on the axes, and which arm is which; the same `has_data`."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if has_data:
+        axes.legend(fontsize=8, frameon=False)
+    return has_data
+
+
 def _share_over_time(result: Result, figure: Any, theme: Theme) -> bool:
     runs = {
         arm: run
@@ -101,11 +110,7 @@ def _asked_against_got(result: Result, figure: Any, theme: Theme) -> bool:
             seen.add(run.arm)
             asked, got = run.details["asked"], run.details["got"]
             axes.plot(asked, got, "o", color=COLORS[run.arm], label=label, markersize=4, alpha=0.6)
-    axes.set_xlabel("asked, %")
-    axes.set_ylabel("got, %")
-    if seen:
-        axes.legend(fontsize=8, frameon=False)
-    return bool(seen)
+    return _labelled(axes, "asked, %", "got, %", bool(seen))
 
 
 def _latencies(result: Result, figure: Any, theme: Theme) -> bool:
@@ -117,11 +122,7 @@ def _latencies(result: Result, figure: Any, theme: Theme) -> bool:
         ordered = sorted(values)
         parts = [100 * (i + 1) / len(ordered) for i in range(len(ordered))]
         axes.plot(ordered, parts, color=color, label=label, linewidth=1.4)
-    axes.set_xlabel("ms a request")
-    axes.set_ylabel("% of requests")
-    if runs:
-        axes.legend(fontsize=8, frameon=False)
-    return bool(runs)
+    return _labelled(axes, "ms a request", "% of requests", bool(runs))
 
 
 def _overhead(result: Result, figure: Any, theme: Theme) -> bool:
@@ -139,9 +140,7 @@ def _overhead(result: Result, figure: Any, theme: Theme) -> bool:
     axes.axhline(1, color=theme.ink, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xticks(range(len(names)), names, rotation=20, fontsize=8)
-    axes.set_ylabel("times the bare call")
-    axes.legend(fontsize=8, frameon=False)
-    return True
+    return _labelled(axes, "", "times the bare call", True)
 
 
 def _scaling(result: Result, figure: Any, theme: Theme) -> bool:
@@ -158,11 +157,7 @@ def _scaling(result: Result, figure: Any, theme: Theme) -> bool:
             markersize=4,
         )
     axes.set_xscale("log", base=2)
-    axes.set_xlabel("equal tenants")
-    axes.set_ylabel("GPU time used, %")
-    if runs:
-        axes.legend(fontsize=8, frameon=False)
-    return bool(runs)
+    return _labelled(axes, "equal tenants", "GPU time used, %", bool(runs))
 
 
 def _coverage(result: Result, figure: Any, theme: Theme) -> bool:

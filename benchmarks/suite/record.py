@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from gshare.benchmarks.results import SCHEMA, Row
+from gshare.benchmarks.results import SCHEMA
 from gshare.benchmarks.suite import stats
 from gshare.benchmarks.suite.arms import Arm
 from gshare.benchmarks.suite.controls import Control
 from gshare.benchmarks.suite.metrics import LOWER, Metric, Trial
+from gshare.cli.outputs import Bench, BenchRow
 
 BENCH = "suite"
 
@@ -103,19 +103,12 @@ class Options(msgspec.Struct):
     """The SHA-256 of each one's library."""
 
 
-class Result(msgspec.Struct):
-    schema: str
-    bench: str
-    simulated: bool
-    device: str
-    driver: str
-    date: str
-    gshare: str
-    smoke: bool
-    within_budget: bool
-    """Whether all that measures isolation has found it missing where there are no limits."""
-    rows: list[dict[str, Any]]
-    """gshare's median of each metric, as benchmarks with budgets have their rows."""
+class Result(Bench, frozen=True, tag=SCHEMA, tag_field="schema"):
+    """As benchmarks with budgets have it, with gshare's median of each metric as a row.
+
+    It is within its budget if all that measures isolation has found it missing where there are no limits.
+    """
+
     revision: str
     seconds: float
     machine: Machine
@@ -267,19 +260,18 @@ def control_results(controls: Sequence[Control]) -> list[ControlResult]:
 
 def result(*, metrics: list[MetricResult], options: Options, **fields: Any) -> Result:
     return Result(
-        schema=SCHEMA,
         bench=BENCH,
         gshare=version("gshare"),
         smoke=options.quick,
         within_budget=all(metric.control_failed is not False for metric in metrics),
-        rows=[asdict(row) for metric in metrics if (row := _row(metric))],
+        rows=[row for metric in metrics if (row := _row(metric))],
         metrics=metrics,
         options=options,
         **fields,
     )
 
 
-def _row(metric: MetricResult) -> Row | None:
+def _row(metric: MetricResult) -> BenchRow | None:
     ours = metric.arms.get("gshare", ArmValues())
     if ours.median is None:
         return None
@@ -287,4 +279,4 @@ def _row(metric: MetricResult) -> Row | None:
     if metric.must is not None:
         holds = ours.median <= metric.must if metric.better == LOWER else ours.median >= metric.must
     details = {"low": ours.low, "high": ours.high}
-    return Row(metric.id, metric.what, ours.median, metric.unit, metric.must, holds, details=details)
+    return BenchRow(metric.id, metric.what, ours.median, metric.unit, metric.must, holds, "", details)

@@ -208,7 +208,7 @@ def daemon(rival: Rival | None, library: Path) -> Iterator[None]:
             while rival.socket != Path() and not rival.socket.exists() and time.monotonic() < give_up:
                 time.sleep(0.01)
             if running.poll() is not None:
-                raise GshareError("gshare bench", f"{path} ended with {running.returncode}")
+                raise GshareError("bench", f"{path} ended with {running.returncode}")
             yield
         finally:
             running.terminate()

@@ -83,7 +83,7 @@ def trials(groups: Sequence[str]) -> list[Trial]:
     found: list[Trial] = []
     for group in groups:
         if group not in GROUPS:
-            raise UsageError("gshare bench", f"there is no group {group}", ", ".join(GROUPS))
+            raise UsageError("bench", f"there is no group {group}", ", ".join(GROUPS))
         found += importlib.import_module(f"gshare.benchmarks.suite.groups.{group}").TRIALS
     return found
 
