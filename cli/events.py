@@ -8,6 +8,7 @@ import click
 from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
 from gshare.cli.render import NOTHING, print_json, printable
+from gshare.controller.authority import OWN
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.follow import ALL, follow, latest
@@ -28,7 +29,7 @@ def events(tenant: str | None, follows: bool, most: int, as_json: bool) -> None:
     With --follow and --json each event is a line of its own.
     """
     if tenant is not None:
-        parse_tenant(tenant)
+        parse_tenant(tenant.partition(OWN)[0])
     if not follows:
         shown = latest(Client(), most, tenant or "")
         if as_json:

@@ -30,9 +30,11 @@ def upgrade() -> None:
     where = runtime()
     if not lives(where):
         raise ControllerUnreachable("controller", "does not run", "gshare controller start")
+    if os.stat(where.directory).st_uid != os.geteuid():
+        raise NotPermitted("controller upgrade", "is for who started it", "sudo gshare controller upgrade")
     before = _status(where)
     if _is_service(where):
-        subprocess.run(["systemctl", "restart", SERVICE], check=True)
+        _restart()
     else:
         _replace(where)
     after = _status(where)
@@ -59,10 +61,14 @@ def _is_service(where: Runtime) -> bool:
     return active.returncode == 0
 
 
+def _restart() -> None:
+    done = subprocess.run(["systemctl", "restart", SERVICE], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise GshareError("controller upgrade", done.stderr.strip(), "journalctl -u gshare")
+
+
 def _replace(where: Runtime) -> None:
     """End the one that runs, whatever protocol it speaks, and start another."""
-    if os.stat(where.directory).st_uid != os.geteuid():
-        raise NotPermitted("controller upgrade", "is for who started it", "sudo gshare controller upgrade")
     pid = controller_pid(where.lock)
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):

@@ -8,7 +8,7 @@ from gshare.cli.outputs import Why
 from gshare.cli.render import print_json
 from gshare.controller.client import Client
 from gshare.controller.errors import NoSuchThing
-from gshare.controller.follow import ALL, latest
+from gshare.controller.follow import ALL, called, latest
 from gshare.controller.protocol import GetTop
 from gshare.controller.replies import Top
 from gshare.controller.why import findings, lines, queued, refusals_of
@@ -22,9 +22,12 @@ def why(tenant: str, as_json: bool) -> None:
     client = Client()
     top = client.ask(GetTop())
     assert isinstance(top, Top)
-    waiting = [entry for entry in top.queue if entry.tenant == tenant]
-    if not waiting and tenant not in {share.tenant for share in top.tenants}:
+    there = {entry.tenant for entry in (*top.tenants, *top.queue)}
+    named = [name for name in called(client, tenant) if name in there]
+    if not named:
         raise NoSuchThing(f"why {tenant}", "no tenant of this name runs", "see gshare ps")
+    tenant = named[0]
+    waiting = [entry for entry in top.queue if entry.tenant == tenant]
     counts = refusals_of(top, tenant)
     found = findings(top, tenant, latest(client, ALL, tenant))
     if as_json:

@@ -1,11 +1,13 @@
 """The events of a controller, the latest and then those to come."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import zmq
 
 from gshare.controller import wire
+from gshare.controller.authority import OWN
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.protocol import GetEvents
@@ -15,11 +17,21 @@ POLL_MS = 500
 ALL = 1000
 
 
+def called(client: Client, tenant: str) -> tuple[str, ...]:
+    """What may be meant by a tenant's name: on a controller for all, a user's own has their uid in it."""
+    if not tenant or OWN in tenant or not client.runtime.machine_wide:
+        return (tenant,)
+    return tenant, f"{tenant}{OWN}{os.geteuid()}"
+
+
 def latest(client: Client, most: int, tenant: str = "", after: int = 0) -> list[Event]:
     """The latest events, oldest first."""
-    reply = client.ask(GetEvents(most, tenant, after))
-    assert isinstance(reply, Events)
-    return reply.events
+    found: dict[int, Event] = {}
+    for name in called(client, tenant):
+        reply = client.ask(GetEvents(most, name, after))
+        assert isinstance(reply, Events)
+        found |= {event["number"]: event for event in reply.events}
+    return [found[number] for number in sorted(found)[-most:]]
 
 
 def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
@@ -38,7 +50,7 @@ def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
         newest, shown = latest(client, 1), latest(client, most, tenant)
         yield from shown
         seen = max((event["number"] for event in (*newest, *shown)), default=0)
-        listening = False
+        names, listening = called(client, tenant), False
         while True:
             if socket.poll(POLL_MS):
                 if json.loads(socket.recv_multipart()[1])["number"] <= seen:
@@ -48,5 +60,5 @@ def follow(client: Client, most: int, tenant: str = "") -> Iterator[Event]:
             listening = True  # the first silence, too, is a reason to ask what was missed
             for event in latest(client, ALL, after=seen):
                 seen = event["number"]
-                if tenant in ("", event["tenant"]):
+                if not tenant or event["tenant"] in names:
                     yield event

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from gshare.shim import sim
 
-from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home
+from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home, until
 
 CHEAT = Path(__file__).with_name("cheat.py")
 FOUND_S = 2.0
@@ -25,15 +24,6 @@ MOST_S = 10 * FOUND_S
 def events(home: Home, what: str) -> list[dict[str, Any]]:
     found = json.loads(home.gshare("events", "--json").stdout)["events"]
     return [event for event in found if event["what"] == what]
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What is true in the end: the controller looks once a second."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def cheating(home: Home, tenant: str, word: str, *prefix: str) -> subprocess.Popen[str]:

@@ -3,25 +3,14 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from gshare.shim import sim
 
-from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home
+from .conftest import ALLOCATE, Allocator, Home, until
 
 GIB, MIB = 1 << 30, 1 << 20
 PIECE_BYTES = 64 * MIB
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What is true in the end: the controller looks once a second."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def rows(home: Home, *options: str) -> list[dict[str, Any]]:
