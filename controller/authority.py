@@ -41,6 +41,13 @@ def check_administrator(who: Peer, what: str) -> None:
         raise NotPermitted(what, "is for administrators", "root, and the members of gshare-admin")
 
 
+def check_user(who: Peer, group: str, members: frozenset[int]) -> None:
+    """Raise NotPermitted for who is in none of the groups numbered so, where a group is named."""
+    if group and not who.administrator and who.groups.isdisjoint(members):
+        hint = f"root: usermod -aG {group} USER, who logs in anew"
+        raise NotPermitted("the machine's controller", f"uid {who.uid} is not in group {group}", hint)
+
+
 def check_run(who: Peer, name: str, tenant: Ownership) -> None:
     """Raise NotPermitted for who may not start programs in the tenant."""
     if not may_run(who, tenant):

@@ -58,6 +58,8 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """Leaves after so many seconds with nobody to look after; 0: never."""
     web: Port | None = None
     """The port of loopback that the web page and the metrics are on from the start."""
+    group: str = ""
+    """Only its members, and administrators, may use a controller for all users; empty: everybody may."""
 
 
 class Administrators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

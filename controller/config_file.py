@@ -231,6 +231,7 @@ class _Reader:
         groups: Named = [(("groups", name), name) for name in config.groups]
         users += [(("administrators", "users"), name) for name in config.administrators.users]
         groups += [(("administrators", "groups"), name) for name in config.administrators.groups]
+        groups += [(("controller", "group"), config.controller.group)] if config.controller.group else []
         for tenant, permanent in config.tenants.items():
             for member in permanent.members:
                 is_group = member.startswith(MEMBER_OF_GROUP)

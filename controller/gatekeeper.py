@@ -18,8 +18,8 @@ VERSION = b"1.0"
 LOCAL = "localhost:"
 """What libzmq puts before the credentials of who is on this machine."""
 
-REMOTE = "remote"
-"""The domain of the socket for other machines, where a key is whose it is."""
+REQUESTS, EVENTS, REMOTE = "requests", "events", "remote"
+"""The domains of the sockets; at that for other machines a key is whose it is."""
 
 Admits = Callable[[str, Credentials], bool]
 """Whether a user may connect to the socket of a domain."""

@@ -127,6 +127,10 @@ CONFIGURED = f"""# gshare on this machine.  `gshare controller check-config` fin
 # Who sees and changes everything, beside root.
 groups = ["{ADMINISTRATORS}"]
 
+[controller]
+# Who may use it, beside administrators: the members of one group. Without this everybody may.
+# group = "{USERS}"
+
 [admission]
 # How much of each GPU may be promised: 1.0 is all of it, once.
 # memory-overcommit = 1.0

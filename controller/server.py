@@ -13,6 +13,7 @@ import zmq
 import zmq.asyncio
 
 from gshare.controller import authority, identity, protocol, remote, views, web, wire
+from gshare.controller.callers import Callers
 from gshare.controller.charges import charges
 from gshare.controller.config import Config
 from gshare.controller.configured import Configured
@@ -20,7 +21,7 @@ from gshare.controller.connections import Connections
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
-from gshare.controller.gatekeeper import REMOTE, Gatekeeper, remote_sender, sender
+from gshare.controller.gatekeeper import EVENTS, REMOTE, REQUESTS, Gatekeeper
 from gshare.controller.identity import Credentials, Peer
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
@@ -45,12 +46,6 @@ SHUTDOWN_S = 5
 QUICK_S = 0.02
 """Longer is no answer waited for before the next request is taken, and libzmq takes those in turns from all
 connections: who asks much waits behind themselves."""
-
-NO_GROUP = 65534
-"""Of who asks from another machine."""
-
-REQUESTS, EVENTS = "requests", "events"
-"""The sockets, as the gatekeeper knows them."""
 
 SHOWN_NS = 500_000_000
 """The page has a picture of this age at most, however many look at it."""
@@ -83,6 +78,7 @@ class Server:
         self.waiting = WaitingRoom(registry.admission, registry.forget_run)
         self.waiting.on_wait = self._waits
         self.forbidden = Forbidden(events.add)
+        self.callers = Callers(runtime, self.forbidden)
         events.owner_of = registry.tenants.owners.get
         self.site = web.site(self._shown_to)
         self._shown = Top(0, [], [], [], [])
@@ -99,7 +95,7 @@ class Server:
         context = zmq.asyncio.Context()
         events = zmq.Socket(context, zmq.PUB)
         door = remote.door(self.runtime)
-        gatekeeper = Gatekeeper(context, self._admits, door.knows)
+        gatekeeper = Gatekeeper(context, self.callers.admits, door.knows)
         held: list[Connections] = []
         try:
             requests, for_all = bounded(context.socket(zmq.ROUTER), REQUESTS), self.runtime.machine_wide
@@ -107,7 +103,7 @@ class Server:
             self._followers = bind(bounded(events, EVENTS), str(self.runtime.events), for_all=for_all)
             self.events.on_event = self._publish
             for one, name in ((requests, REQUESTS), (self._followers, EVENTS)):
-                held.append(Connections(one, name, self._too_many))
+                held.append(Connections(one, name, self.callers.refused_connection))
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.registry.settings.reload)
@@ -116,16 +112,16 @@ class Server:
                     self._watch(run.pid)
             self.registry.tenants.apportioner.lender.start()
             if keeping := self.registry.tenants.keeping:
-                keeping.on_refusal = self._refused
+                keeping.on_refusal = self.callers.refused_memory
                 keeping.listen(asyncio.get_running_loop())
             ready()
             notify(READY)
             await web.open_configured(self.site, self.registry.settings.config.controller.web)
             letting_in = asyncio.create_task(gatekeeper.serve())
-            receiving, others = asyncio.create_task(self._receive(requests, self._local)), []
+            receiving, others = asyncio.create_task(self._receive(requests, self.callers.local)), []
             if door.address:
                 away = door.open(bounded(context.socket(zmq.ROUTER), REMOTE))
-                others.append(asyncio.create_task(self._receive(away, self._remote)))
+                others.append(asyncio.create_task(self._receive(away, self.callers.remote)))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
@@ -146,31 +142,6 @@ class Server:
             events.close()  # not the context's own kind of socket: it would wait for it for ever
             context.destroy(linger=LINGER_MS)
             self.registry.tenants.close()
-
-    def _admits(self, domain: str, credentials: Credentials) -> bool:
-        """Whether a user may connect: to a controller of one's own nobody else may, nor all to the events."""
-        who = identity.peer(credentials, *self.administrators)
-        return who.administrator or (self.runtime.machine_wide and domain == REQUESTS)
-
-    def _refused(self, tenant: str, credentials: Credentials) -> None:
-        """The keeper has handed nothing to somebody."""
-        who = identity.peer(credentials, *self.administrators)
-        why = f"tenant {tenant}: uid {who.uid} may not run in it"
-        self.forbidden.note(who, "handover", why, now_ns())
-
-    def _too_many(self, credentials: Credentials) -> None:
-        """A user holds as many connections as one may."""
-        who = Peer(*credentials, frozenset(), False)
-        self.forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
-
-    def _local(self, frame: zmq.Frame) -> Peer | None:
-        credentials = sender(frame)
-        return identity.peer(credentials, *self.administrators) if credentials else None
-
-    def _remote(self, frame: zmq.Frame) -> Peer | None:
-        """Nobody whose process is here: their groups are not known."""
-        uid = remote_sender(frame)
-        return None if uid is None else identity.peer(Credentials(uid, NO_GROUP, 0), *self.administrators)
 
     async def _receive(
         self, requests: zmq.asyncio.Socket, sent_by: Callable[[zmq.Frame], Peer | None]
@@ -226,6 +197,7 @@ class Server:
 
     async def _carry_out(self, request: protocol.Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
         registry = self.registry
+        self.callers.check(who)
         request = permitted(who, request, registry)
         if isinstance(request, protocol.Admit):
             return await self._admit(request, who, go_on)
@@ -280,10 +252,7 @@ class Server:
 
     def _configured(self, config: Config) -> None:
         """A configuration was taken over."""
-        groups, users = [identity.ADMINISTRATORS, *config.administrators.groups], config.administrators.users
-        self.administrators: tuple[frozenset[int], ...] = ()
-        if self.runtime.machine_wide:
-            self.administrators = identity.group_ids(groups), identity.user_and_group_ids(users)[0]
+        self.callers.configured(config)
         self.idle_exit_s = self._idle_exit_s(config)
         self.waiting.pump_soon()
 
@@ -301,11 +270,7 @@ class Server:
 
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""
-        who = identity.peer(credentials, *self.administrators)
-        if not who.administrator and not self.runtime.machine_wide:
-            refusal = NotPermitted("web page", "is another user's")
-            self.forbidden.note(who, "web page", str(refusal), now_ns())
-            raise refusal
+        who = self.callers.on_page(credentials)
         if now_ns() - self._shown.now_ns > SHOWN_NS:
             self._shown = self.top(identity.controller_itself())
         if who.administrator:

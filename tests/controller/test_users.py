@@ -4,10 +4,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,6 +37,7 @@ from gshare.controller.protocol import (
     GetTop,
     Limits,
     Pause,
+    Reload,
     RemoveQuota,
     SetLimits,
     SetQuota,
@@ -46,12 +49,13 @@ from gshare.shim import TENANT_DIR_VARIABLE
 
 pytestmark = needs_root
 
+GROUP = 30001
 MORE = Change(memory=Memory(2 * GIB, None))
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Everybodys]:
-    with everybodys() as made:
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everybodys]:
+    with everybodys(GSHARE_CONFIG=str(tmp_path_factory.mktemp("etc") / "gshare.toml")) as made:
         yield made
 
 
@@ -267,6 +271,34 @@ def answered(path: str) -> bool:
         asking.connect(f"ipc://{path}")
         asking.send(wire.pack(1, GetStatus()))
         return bool(asking.poll(1000))
+
+
+def status(machine: Everybodys, uid: int, *groups: int) -> subprocess.CompletedProcess[str]:
+    """`gshare status` by a user with these groups."""
+    them = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+    become = ["setpriv", "--reuid", str(uid), "--regid", str(uid), *them]
+    command = [*become, sys.executable, "-m", "gshare.cli", "status"]
+    return subprocess.run(command, env=machine.environment, capture_output=True, text=True, check=False)
+
+
+def test_where_a_group_is_named_only_its_members_get_in(machine: Everybodys, two: tuple[User, User]) -> None:
+    _, bob = two
+    config = Path(machine.environment["GSHARE_CONFIG"])
+    config.write_text(f'[controller]\ngroup = "{GROUP}"\n')
+    try:
+        assert machine.ask(Reload()).usable
+        with pytest.raises(NotPermitted, match=f"uid {BOB} is not in group {GROUP}"):
+            machine.ask(machine.admission(), bob)
+        assert status(machine, BOB, GROUP).returncode == 0
+        refused = status(machine, BOB, GROUP + 1)
+        assert (refused.returncode, refused.stdout) == (4, "")
+        why = f"uid {BOB} is not in group {GROUP} (root: usermod -aG {GROUP} USER, who logs in anew)"
+        assert refused.stderr == f"gshare: the machine's controller: {why}\n"
+        assert {event["request"] for event in machine.events("forbidden")} >= {"Admit", "GetStatus"}
+    finally:
+        config.unlink()
+        machine.ask(Reload())
+    assert machine.ask(GetProcesses(), bob).processes == []
 
 
 EXCESS = 200
