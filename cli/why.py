@@ -22,7 +22,7 @@ def why(tenant: str, as_json: bool) -> None:
     client = Client()
     top = client.ask(GetTop())
     assert isinstance(top, Top)
-    there = {entry.tenant for entry in (*top.tenants, *top.queue)}
+    there = {share.tenant for share in top.tenants} | {entry.tenant for entry in top.queue}
     named = [name for name in called(client, tenant) if name in there]
     if not named:
         raise NoSuchThing(f"why {tenant}", "no tenant of this name runs", "see gshare ps")
