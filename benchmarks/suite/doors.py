@@ -169,14 +169,6 @@ def contexts(d: Doors) -> int:
     return d.call("cuCtxCreate", d.first, 0, 0) if code == ABSENT else code
 
 
-def small(d: Doors) -> int:
-    """Many that are smaller than what the driver gives out."""
-    code = SUCCESS
-    for _ in range(PIECE // 512):
-        code = code or d.call("cuMemAlloc_v2", d.first, 1)
-    return code
-
-
 DOORS: dict[str, Callable[[Doors], int]] = {
     "cuMemAlloc": linear,
     "cuMemAllocPitch, narrow rows": pitched,

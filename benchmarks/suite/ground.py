@@ -31,10 +31,21 @@ Load = Mapping[str, Any]
 """Options of programs/share_load.c."""
 
 
-def _prefer_turns(tenants: Sequence[tuple[Load, Ask]]) -> bool:
+def prefer_turns(tenants: Sequence[tuple[Load, Ask]]) -> bool:
     """As `--mode auto` would have it: two could use all they have, and nobody has priority."""
-    saturating = [ask for load, ask in tenants if "batch" not in load]
-    return len(saturating) > 1 and not any(ask.priority for _, ask in tenants)
+    even = 100 / len(tenants)
+    hungry = [ask for load, ask in tenants if 100 * _wanted(load) >= (ask.percent or even)]
+    return len(hungry) > 1 and not any(ask.priority for _, ask in tenants)
+
+
+def _wanted(load: Load) -> float:
+    """The part of the device's time that a load would use alone."""
+    if "batch" not in load:
+        return 1.0
+    busy_ns = load["batch"] * load["ns"]
+    return float(
+        busy_ns / (1000 * load["period_us"] if "period_us" in load else busy_ns + 1000 * load["gap_us"])
+    )
 
 
 @dataclass
@@ -63,7 +74,7 @@ class Ground:
         if arm.rival and not arm.rival.on_virtual_clock:
             place = replace(place, virtual=False)
         found = [self._tenant(arm, load, ask, 100 * block + i + 1) for i, (load, ask) in enumerate(tenants)]
-        turns = arm.is_gshare and _prefer_turns(tenants)
+        turns = arm.is_gshare and prefer_turns(tenants)
         with daemon(arm.rival, arm.library), Stage(place, found, turns=turns) as stage:
             yield stage
 

@@ -18,7 +18,9 @@ import pytest
 from gshare.benchmarks.suite import arms, compare, record, rivals, stats
 from gshare.benchmarks.suite.arms import BUILT_IN, Arm
 from gshare.benchmarks.suite.controls import Control, lacking
-from gshare.benchmarks.suite.ground import Ground
+from gshare.benchmarks.suite.ground import Ground, Load, prefer_turns
+from gshare.benchmarks.suite.groups.makespan import JOB
+from gshare.benchmarks.suite.groups.priority import REQUESTS
 from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import ArmValues, Run
@@ -30,6 +32,7 @@ from gshare.controller.errors import UsageError
 
 LATENCY = Metric("a.latency", "a latency", "ns")
 ERROR = Metric("a.error", "an error", "points", compared=DIFFERENCE, must=5)
+SATURATES: Load = {"ns": 1_000_000}
 SCORE = Metric("a.score", "a score", "%", HIGHER, compared=DIFFERENCE)
 
 
@@ -183,6 +186,23 @@ def test_what_acts_late_is_watched_when_it_acts() -> None:
     assert effort(ground, Arm("gshare"), probe) == least
     late = effort(ground, hami, probe, tenants=2)
     assert least.settle_s < 2 * 2.0 < late.settle_s < late.seconds
+
+
+@pytest.mark.parametrize(
+    ("loads", "asks", "turns"),
+    [
+        ([SATURATES, SATURATES], [Ask(weight=1)] * 2, True),
+        ([SATURATES], [Ask(percent=30)], False),
+        ([JOB, JOB], [Ask(weight=1)] * 2, True),
+        ([JOB, SATURATES], [Ask(percent=90), Ask(percent=10)], False),
+        ([REQUESTS, SATURATES], [Ask(percent=50)] * 2, False),
+        ([SATURATES, SATURATES], [Ask(priority="high"), Ask(priority="low")], False),
+    ],
+)
+def test_turns_are_taken_by_those_who_could_use_all_they_have(
+    loads: list[Load], asks: list[Ask], turns: bool
+) -> None:
+    assert prefer_turns(list(zip(loads, asks, strict=True))) is turns
 
 
 def test_mps_needs_its_daemon_which_the_simulated_gpu_has_not(

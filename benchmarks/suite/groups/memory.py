@@ -8,8 +8,6 @@ from gshare.benchmarks.suite.metrics import DIFFERENCE, Found, Metric, Trial
 from gshare.benchmarks.suite.rivals import Ask
 
 QUOTA = 4 * GIB
-CONTEXT = GIB
-"""No context takes more; libraries differ in whether theirs counts."""
 PROCESSES = 4
 
 OVER = Metric("memory.over", "linear memory got above the quota", "%", compared=DIFFERENCE, must=0)

@@ -96,9 +96,11 @@ def _orphan(ground: Ground, arm: Arm, block: int) -> Found:
     return Found({ORPHAN.id: 100.0 if given else 0.0})
 
 
+def _unfit(ground: Ground) -> str:
+    return "" if ground.simulated else "not applicable: the controller is the user's own"
+
+
 def _kill_controller(ground: Ground) -> None:
-    if not ground.simulated:  # the user's own is not ours to kill
-        return
     from gshare.cli.sandbox import GSHARE
 
     done = subprocess.run(
@@ -113,5 +115,5 @@ def _kill_controller(ground: Ground) -> None:
 
 TRIALS = [
     Trial("kill", "resilience", (BACK, LEAK), _kill_9, frozenset({MEMORY, TENANTS}), seconds=4.0),
-    Trial("orphan", "resilience", (ORPHAN,), _orphan, frozenset({MEMORY}), seconds=6.0),
+    Trial("orphan", "resilience", (ORPHAN,), _orphan, frozenset({MEMORY}), unfit=_unfit, seconds=6.0),
 ]
