@@ -1,9 +1,9 @@
 """Many tenants at work on many simulated devices, at little cost: what the controller has to look after.
 
-Each tenant is a process with the shipped library, and has a context and has run a kernel on every device.  That
-all of them go on using the devices at once is left to one more process, `python -m gshare.benchmarks.crowd
-FOLDER…`, which counts time in their shared memory as they would: a simulated GPU that really ran them would need
-more than a small machine has, and the controller would wait for the rest.
+Each tenant is a process with the shipped library, and has a context and has run a kernel on every device.
+That all of them go on using the devices at once is left to one more process, `python -m
+gshare.benchmarks.crowd FOLDER…`, which counts time in their shared memory as they would: a simulated GPU that
+really ran them would need more than a small machine has, and the controller would wait for the rest.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ def bench(
     """Compare programs under gshare, under nothing and under other libraries; or hold gshare to its budgets.
 
     GROUPs are overhead, memory, shares, fairness, priority, adaptation, makespan, scale, resilience,
-    coverage and models; without any, all. `gshare bench budgets NAME` is one of controller, memory, overhead,
-    shares and simulator, `gshare bench compare A.json B.json` what changed from one result to another. Without
-    a GPU it takes the simulated one.
+    coverage and models; without any, all. `gshare bench budgets NAME` is one of controller, memory,
+    overhead, shares and simulator, `gshare bench compare A.json B.json` what changed from one result to
+    another. Without a GPU it takes the simulated one.
 
     A run that was stopped goes on where it was. It ends with 1 if anything is over its budget, or if what
     measures isolation does not find it missing where there are no limits.
