@@ -1,17 +1,18 @@
 """A gshare of a test's own: runtime, state and simulated machine in a folder that goes with the test."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gshare.controller.lock import controller_lives
+from gshare.controller.lock import controller_lives, controller_pid
 
 GSHARE = (sys.executable, "-m", "gshare.cli")
 TIMEOUT_S = 60
@@ -73,8 +74,14 @@ class Home:
         for child in self.children:
             child.kill()
             child.communicate()
-        if controller_lives(self.run_dir / "controller.lock"):
-            self.gshare("controller", "stop")
+        lock = self.run_dir / "controller.lock"
+        pid = controller_pid(lock) if controller_lives(lock) else None
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGCONT)  # some tests stop it
+            until = time.monotonic() + TIMEOUT_S
+            while controller_lives(lock) and time.monotonic() < until:
+                time.sleep(0.005)
 
 
 class Allocator:
@@ -103,15 +110,6 @@ class Allocator:
         """What cuMemGetInfo says: free and total."""
         free, total = self.ask("info").split()
         return int(free), int(total)
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What is true in the end: the controller looks once a second."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
