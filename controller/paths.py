@@ -44,10 +44,14 @@ class Runtime:
         return "journalctl -u gshare" if self.machine_wide and not self.log.exists() else str(self.log)
 
     def check(self) -> None:
-        """Refuse a directory of another user's, who would be taken for the machine's controller."""
-        owner = os.stat(self.directory).st_uid if self.machine_wide else os.geteuid()
+        """Refuse a directory of another user's, who would be taken for the machine's controller, or ours."""
+        try:
+            owner = os.lstat(self.directory).st_uid
+        except FileNotFoundError:
+            return
         if owner not in (0, os.geteuid()):
-            raise GshareError(str(self.directory), f"belongs to uid {owner}, who is neither root nor you")
+            why = f"belongs to uid {owner}, who is neither root nor you"
+            raise GshareError(str(self.directory), why, "GSHARE_RUNTIME_DIR names another directory")
 
     def create(self, *, machine_wide: bool = False) -> None:
         """Make the directory, ours, and 0700 unless it is for all; refuse one of another user's.
@@ -75,9 +79,9 @@ class Runtime:
 def runtime() -> Runtime:
     """The machine's runtime directory where gshare is installed for all, else the user's; checked to be short
     enough for its sockets."""
-    machine = Runtime(MACHINE_DIRECTORY)
+    machine, named = Runtime(MACHINE_DIRECTORY), os.environ.get("GSHARE_RUNTIME_DIR")
     found = Runtime(
-        os.environ.get("GSHARE_RUNTIME_DIR")
+        named
         or (machine.directory if machine.machine_wide else None)
         or _under(_writable(os.environ.get("XDG_RUNTIME_DIR")))
         or _under(_writable(f"/run/user/{os.getuid()}"))
@@ -92,7 +96,8 @@ def runtime() -> Runtime:
             f"socket path too long: {length} bytes, {SUN_PATH_BYTES} at most",
             "GSHARE_RUNTIME_DIR names a shorter directory",
         )
-    found.check()
+    if not named or found.machine_wide:  # else whose it is was for whoever named it to know
+        found.check()
     return found
 
 

@@ -39,6 +39,28 @@ def test_the_longest_socket_path_fits_and_one_more_byte_does_not(monkeypatch: py
         paths.runtime()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving away a directory needs root")
+@pytest.mark.parametrize("marked", [False, True], ids=["own", "machine"])
+def test_a_directory_that_somebody_else_made_first_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, marked: bool
+) -> None:
+    """As in /tmp, before we come: their controller would be asked, and say what memory we map."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    squatted = tmp_path / "gshare"
+    squatted.mkdir()
+    if marked:
+        (squatted / paths.MACHINE_WIDE).touch()
+    assert paths.runtime().directory == squatted
+    os.chown(squatted, 20001, 20001)
+    with pytest.raises(GshareError, match="belongs to uid 20001, who is neither root nor you"):
+        paths.runtime()
+    squatted.rename(tmp_path / "elsewhere")
+    squatted.symlink_to("/")
+    os.lchown(squatted, 20001, 20001)
+    with pytest.raises(GshareError, match="belongs to uid 20001"):
+        paths.runtime()
+
+
 def test_a_relative_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GSHARE_RUNTIME_DIR", "run")
     with pytest.raises(GshareError, match="absolute"):
