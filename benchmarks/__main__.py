@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     arms.add_argument("--arms", default=ARMS, metavar="NAME,…", help=f"default: {ARMS}; there is mps, too")
     arms.add_argument("--rival", action="append", default=[], metavar="NAME=PATH", help="another library")
     arms.add_argument("--blocks", type=int, help="how often each is measured under each arm")
+    arms.add_argument("--minutes", type=float, help="begin no block that would end later; default: 10")
     arms.add_argument("--quick", action="store_true", help="under two minutes")
     arms.add_argument("--report", action=argparse.BooleanOptionalAction, help="pictures and a page of them")
     only = options.add_argument_group("budgets shares")

@@ -22,6 +22,9 @@ BUDGETS = ("controller", "memory", "overhead", "shares", "simulator")
 @click.option("--arms", metavar="NAME,…", help="native,gshare,timeslice,mps; default: the first three.")
 @click.option("--rival", multiple=True, metavar="NAME=PATH", help="Also under another library: hami, …")
 @click.option("--blocks", type=click.IntRange(1, 1000), help="How often each is measured under each arm.")
+@click.option(
+    "--minutes", type=click.FloatRange(0.1), help="Begin no block that would end later; default: 10."
+)
 @click.option("--quick", is_flag=True, help="Under two minutes.")
 @click.option("--report/--no-report", default=None, help="Pictures, and a page of them (needs matplotlib).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (gshare/bench/v1).")
@@ -42,7 +45,7 @@ def bench(
 ) -> None:
     """Compare programs under gshare, under nothing and under other libraries; or hold gshare to its budgets.
 
-    GROUPs are overhead, memory, shares, fairness, priority, adaptation, makespan, scale, resilience,
+    GROUPs are overhead, memory, shares, fairness, priority, adaptation, makespan, copies, scale, resilience,
     coverage and models; without any, all. `gshare bench budgets NAME` is one of controller, memory,
     overhead, shares and simulator, `gshare bench compare A.json B.json` what changed from one result to
     another. Without a GPU it takes the simulated one.
@@ -70,6 +73,7 @@ def _of_groups(
     arms: str | None,
     rival: tuple[str, ...],
     blocks: int | None,
+    minutes: float | None,
     quick: bool,
     report: bool | None,
     smoke: bool,
@@ -78,6 +82,7 @@ def _of_groups(
     options = [f"--arms={arms}"] if arms else []
     options += [f"--rival={one}" for one in rival]
     options += [f"--blocks={blocks}"] if blocks else []
+    options += [f"--minutes={minutes:g}"] if minutes else []
     options += [] if report is None else ["--report" if report else "--no-report"]
     return options + ["--quick"] * quick + ["--smoke"] * smoke
 

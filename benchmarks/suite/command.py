@@ -22,7 +22,7 @@ from gshare.shim import sim
 
 BLOCKS, BLOCKS_QUICK = 9, 3
 MOST_S, MOST_S_QUICK = 600.0, 120.0
-"""How long it takes if nobody says how many blocks."""
+"""How long it takes if nobody says how long, or how many blocks."""
 FOLDER = "gshare-bench"
 
 
@@ -52,7 +52,7 @@ def _measured(options: argparse.Namespace, folder: Path, talk: Console) -> int:
         blocks=options.blocks or (BLOCKS_QUICK if options.quick else BLOCKS),
         quick=options.quick,
         folder=folder,
-        most_s=inf if options.blocks else MOST_S_QUICK if options.quick else MOST_S,
+        most_s=_most_s(options),
     )
     if options.report and not _pictures():
         raise GshareError("bench", "the report needs matplotlib", "pip install 'gshare[bench]'")
@@ -71,6 +71,12 @@ def _measured(options: argparse.Namespace, folder: Path, talk: Console) -> int:
     (folder / PARTIAL).unlink(missing_ok=True)
     talk.print(f"Written to {folder}/")
     return 0 if found.within_budget else 1
+
+
+def _most_s(options: argparse.Namespace) -> float:
+    if options.minutes:
+        return float(60 * options.minutes)
+    return inf if options.blocks else MOST_S_QUICK if options.quick else MOST_S
 
 
 def _ran(sandbox: Sandbox, wanted: Wanted, talk: Console, simulated: bool) -> record.Result:

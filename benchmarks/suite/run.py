@@ -116,7 +116,7 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
         clock = _Blocks(begin, wanted.most_s)
         for step in left:
             if not clock.goes_on(step.block, time.monotonic()):
-                talk.print(f"Enough: {step.block} of {wanted.blocks} blocks are done (--blocks: no limit).")
+                talk.print(f"Enough: {step.block} of {wanted.blocks} blocks are done (--minutes).")
                 break
             trial, arm = by_name[step.trial], next(arm for arm in arms if arm.name == step.arm)
             show(f"{step.trial}, {step.arm}", 0)

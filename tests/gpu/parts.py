@@ -115,6 +115,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
 
     suite = (
         *(*gshare, "bench", *(sim or ("--gpu",)), "--no-report", "--output", str(setup.out / "suite")),
+        "--minutes=6.5",
         *(f"--rival={rival}" for rival in setup.rivals),
         *(("--quick",) if setup.simulated else ()),
     )
