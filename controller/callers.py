@@ -1,18 +1,13 @@
 """Who asks, at each of the sockets, and who may at all: by the kernel's word and the groups configured."""
 
-import zmq
-
 from gshare.controller import authority, identity
 from gshare.controller.config import Config
 from gshare.controller.errors import NotPermitted
 from gshare.controller.forbidden import Forbidden
-from gshare.controller.gatekeeper import REQUESTS, remote_sender, sender
+from gshare.controller.gatekeeper import REQUESTS
 from gshare.controller.identity import Credentials, Peer
 from gshare.controller.paths import Runtime
 from gshare.controller.region import now_ns
-
-NO_GROUP = 65534
-"""Of who asks from another machine."""
 
 
 class Callers:
@@ -46,17 +41,9 @@ class Callers:
         """Raise NotPermitted for who is in no group that may use this controller."""
         authority.check_user(who, self._group, self._users)
 
-    def local(self, frame: zmq.Frame) -> Peer | None:
-        """Who sent a message; None for nobody that was let in."""
-        credentials = sender(frame)
-        return self.peer(credentials) if credentials else None
-
-    def remote(self, frame: zmq.Frame) -> Peer | None:
-        """Nobody whose process is here: their groups are not known, and their key has let them in."""
-        uid = remote_sender(frame)
-        if uid is None:
-            return None
-        who = self.peer(Credentials(uid, NO_GROUP, 0))
+    def away(self, credentials: Credentials) -> Peer:
+        """The same of who asks from another machine: the key has let them in, whatever their groups."""
+        who = self.peer(credentials)
         return who._replace(groups=who.groups | self._users)
 
     def on_page(self, credentials: Credentials) -> Peer:
@@ -80,3 +67,8 @@ class Callers:
         """A user holds as many connections as one may."""
         who = Peer(*credentials, frozenset(), False)
         self._forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
+
+    def dropped(self, credentials: Credentials) -> None:
+        """A user asks faster than there can be answers."""
+        who = Peer(*credentials, frozenset(), False)
+        self._forbidden.note(who, "ask", f"uid {who.uid} has too many requests waiting", now_ns())

@@ -21,6 +21,8 @@ LOCAL = "localhost:"
 REQUESTS, EVENTS, REMOTE = "requests", "events", "remote"
 """The domains of the sockets; at that for other machines a key is whose it is."""
 
+NO_GROUP = 65534
+
 Admits = Callable[[str, Credentials], bool]
 """Whether a user may connect to the socket of a domain."""
 
@@ -82,10 +84,10 @@ def sender(frame: zmq.Frame) -> Credentials | None:
     return credentials_of(address) if address == f"{LOCAL}{user}" else None
 
 
-def remote_sender(frame: zmq.Frame) -> int | None:
-    """The uid that a message from another machine comes from, by the key it was known by."""
+def remote_sender(frame: zmq.Frame) -> Credentials | None:
+    """Who sent a message from another machine, by the key: nobody whose process or groups are known here."""
     try:
         domain, _, uid = str(frame.get("User-Id")).partition(":")
     except zmq.ZMQError:
         return None
-    return int(uid) if domain == REMOTE else None
+    return Credentials(int(uid), NO_GROUP, 0) if domain == REMOTE else None

@@ -21,8 +21,9 @@ from gshare.controller.connections import Connections
 from gshare.controller.errors import GshareError, NotPermitted
 from gshare.controller.events import EventLog
 from gshare.controller.forbidden import Forbidden
-from gshare.controller.gatekeeper import EVENTS, REMOTE, REQUESTS, Gatekeeper
+from gshare.controller.gatekeeper import EVENTS, REMOTE, REQUESTS, Gatekeeper, remote_sender, sender
 from gshare.controller.identity import Credentials, Peer
+from gshare.controller.inbox import Asked, Inbox
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
 from gshare.controller.permits import permitted
@@ -44,8 +45,10 @@ TICK_S = 1.0
 SHUTDOWN_S = 5
 
 QUICK_S = 0.02
-"""Longer is no answer waited for before the next request is taken, and libzmq takes those in turns from all
-connections: who asks much waits behind themselves."""
+"""Longer is no answer waited for before the next request is begun."""
+
+AT_ONCE = 4096
+"""Messages heard between two requests."""
 
 SHOWN_NS = 500_000_000
 """The page has a picture of this age at most, however many look at it."""
@@ -118,10 +121,10 @@ class Server:
             notify(READY)
             await web.open_configured(self.site, self.registry.settings.config.controller.web)
             letting_in = asyncio.create_task(gatekeeper.serve())
-            receiving, others = asyncio.create_task(self._receive(requests, self.callers.local)), []
+            receiving, others = asyncio.create_task(self._receive(requests, sender, self.callers.peer)), []
             if door.address:
                 away = door.open(bounded(context.socket(zmq.ROUTER), REMOTE))
-                others.append(asyncio.create_task(self._receive(away, self.callers.remote)))
+                others.append(asyncio.create_task(self._receive(away, remote_sender, self.callers.away)))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
@@ -144,18 +147,38 @@ class Server:
             self.registry.tenants.close()
 
     async def _receive(
-        self, requests: zmq.asyncio.Socket, sent_by: Callable[[zmq.Frame], Peer | None]
+        self,
+        requests: zmq.asyncio.Socket,
+        sent_by: Callable[[zmq.Frame], Credentials | None],
+        peer: Callable[[Credentials], Peer],
     ) -> None:
+        inbox, hearing = Inbox(), zmq.Socket[bytes].shadow(requests)
         while True:
-            frames = await requests.recv_multipart(copy=False)
-            who = sent_by(frames[-1])
-            if len(frames) == 2 and who:  # which connection, and what is asked
-                go_on = asyncio.get_running_loop().create_future()
-                client, data = (frame.bytes for frame in frames)
-                task = asyncio.create_task(self._answer(requests, who, client, data, go_on))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                await asyncio.wait({task, go_on}, timeout=QUICK_S, return_when=asyncio.FIRST_COMPLETED)
+            if not inbox:
+                await requests.poll()
+            self._hear(hearing, sent_by, inbox)
+            if not inbox:
+                await asyncio.sleep(0)  # nothing of that was a request
+                continue
+            asked, go_on = inbox.take(), asyncio.get_running_loop().create_future()
+            who, data = peer(asked.sender), asked.data.bytes
+            task = asyncio.create_task(self._answer(requests, who, asked.client, data, go_on))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.wait({task, go_on}, timeout=QUICK_S, return_when=asyncio.FIRST_COMPLETED)
+
+    def _hear(
+        self, requests: "zmq.Socket[bytes]", sent_by: Callable[[zmq.Frame], Credentials | None], inbox: Inbox
+    ) -> None:
+        """Take in all that has come: libzmq lets connections take turns, and not users."""
+        with suppress(zmq.Again):
+            for _ in range(AT_ONCE):
+                frames = requests.recv_multipart(zmq.NOBLOCK, copy=False)
+                credentials = sent_by(frames[-1])
+                if len(frames) == 2 and credentials:  # which connection, and what is asked
+                    asked = Asked(credentials, frames[0].bytes, frames[1])
+                    if not inbox.put(asked):
+                        self.callers.dropped(credentials)
 
     async def _answer(
         self, requests: zmq.asyncio.Socket, who: Peer, client: bytes, data: bytes, go_on: asyncio.Future[None]

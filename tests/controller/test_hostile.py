@@ -15,26 +15,7 @@ import zmq
 from machine_wide import Everybodys, everybodys
 from users import ALICE, BOB, needs_root, users
 
-from gshare.controller import wire
-from gshare.controller.protocol import (
-    Admit,
-    Change,
-    GetDevices,
-    GetEvents,
-    GetMemory,
-    GetProcesses,
-    GetQuotas,
-    GetShares,
-    GetStatus,
-    GetTop,
-    Limits,
-    Pause,
-    RemoveQuota,
-    SetLimits,
-    SetQuota,
-    Simulated,
-    Stop,
-)
+from gshare.controller import protocol, wire
 from gshare.controller.replies import Fault
 from gshare.controller.units import Memory
 from gshare.shim import abi
@@ -42,21 +23,30 @@ from gshare.shim import abi
 pytestmark = needs_root
 
 RECORDED = [
-    Admit(1, 2, "python train.py", Limits(Memory(None, 5), 6), ["0"], "team", Simulated("/m", "t4"), True),
-    Admit(1, 2, "true", Limits(None, None, {"0": Memory(5, None), "1": None})),
-    SetLimits("team", Change(copy_bytes_per_s={"h2d": 1 << 30, "d2h": None})),
-    Pause("train", True),
-    GetStatus(),
-    GetProcesses(),
-    GetMemory(),
-    GetShares(),
-    GetTop(),
-    GetEvents(1 << 62, "x", -1),
-    GetDevices("/etc/passwd"),
-    SetQuota("team", Change(weight=5)),
-    GetQuotas("../../etc"),
-    RemoveQuota("team"),
-    Stop(),
+    protocol.Admit(
+        1,
+        2,
+        "python train.py",
+        protocol.Limits(Memory(None, 5), 6),
+        ["0"],
+        "team",
+        protocol.Simulated("/m", "t4"),
+        True,
+    ),
+    protocol.Admit(1, 2, "true", protocol.Limits(None, None, {"0": Memory(5, None), "1": None})),
+    protocol.SetLimits("team", protocol.Change(copy_bytes_per_s={"h2d": 1 << 30, "d2h": None})),
+    protocol.Pause("train", True),
+    protocol.GetStatus(),
+    protocol.GetProcesses(),
+    protocol.GetMemory(),
+    protocol.GetShares(),
+    protocol.GetTop(),
+    protocol.GetEvents(1 << 62, "x", -1),
+    protocol.GetDevices("/etc/passwd"),
+    protocol.SetQuota("team", protocol.Change(weight=5)),
+    protocol.GetQuotas("../../etc"),
+    protocol.RemoveQuota("team"),
+    protocol.Stop(),
 ]
 BATCH = 50
 LAST = 99
@@ -103,7 +93,7 @@ def attack(path: str, seed: int, count: int) -> int:
                 for _ in range(BATCH):
                     speaking.send_multipart(mutated(chance))
                 if chance.random() < 0.8:
-                    speaking.send(wire.pack(LAST, GetDevices()))
+                    speaking.send(wire.pack(LAST, protocol.GetDevices()))
                     number = 0
                     while number != LAST and speaking.poll(5000):
                         number, _ = wire.unpack_reply(speaking.recv())
@@ -157,11 +147,11 @@ def withstand(machine: Everybodys, count: int, seed: int) -> dict[str, float]:
         took = []
         while attacking.is_alive():
             began = time.monotonic()
-            machine.ask(GetProcesses(), alice)
+            machine.ask(protocol.GetProcesses(), alice)
             took.append(time.monotonic() - began)
             time.sleep(0.01)
         bob.call(knock, where, seed, count // 50)
-        rows = machine.ask(GetProcesses(), alice).processes
+        rows = machine.ask(protocol.GetProcesses(), alice).processes
         assert [(row.tenant, row.pid) for row in rows] == [(f"train@{ALICE}", alice.pid)]
         assert rows[0].state != "paused"
         deadline = time.monotonic() + 10
@@ -200,7 +190,7 @@ def test_an_older_client_is_told_so(machine: Everybodys) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as old:
         old.setsockopt(zmq.LINGER, 0)
         old.connect(f"ipc://{machine.runtime.socket}")
-        old.send(wire.pack(3, GetStatus(), version=1))
+        old.send(wire.pack(3, protocol.GetStatus(), version=1))
         assert old.poll(5000)
         number, reply = wire.unpack_reply(old.recv())
     assert number == 3

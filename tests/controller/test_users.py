@@ -50,6 +50,7 @@ from gshare.shim import TENANT_DIR_VARIABLE
 pytestmark = needs_root
 
 GROUP = 30001
+CROWD = 100
 MORE = Change(memory=Memory(2 * GIB, None))
 
 
@@ -299,6 +300,48 @@ def test_where_a_group_is_named_only_its_members_get_in(machine: Everybodys, two
         config.unlink()
         machine.ask(Reload())
     assert machine.ask(GetProcesses(), bob).processes == []
+
+
+asking: list["zmq.Socket[bytes]"] = []
+
+
+def connect(path: str, count: int) -> None:
+    """So many connections, each of which has been answered once."""
+    context = zmq.Context()
+    for _ in range(count):
+        asking.append(context.socket(zmq.DEALER))
+        asking[-1].setsockopt(zmq.LINGER, 0)
+        asking[-1].connect(f"ipc://{path}")
+    ask_all()
+    assert answers(10_000) == count
+
+
+def ask_all() -> None:
+    for connection in asking:
+        connection.send(wire.pack(1, GetProcesses()))
+
+
+def answers(patience_ms: int) -> int:
+    """How many have been answered since."""
+    return sum(bool(connection.poll(patience_ms) and connection.recv()) for connection in asking)
+
+
+def test_who_asks_over_many_connections_waits_behind_themselves(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    alice, bob = two
+    where = str(machine.runtime.socket)
+    bob.call(connect, where, CROWD)
+    alice.call(connect, where, 1)
+    machine.process.send_signal(signal.SIGSTOP)
+    bob.call(ask_all)
+    alice.call(ask_all)
+    machine.process.send_signal(signal.SIGCONT)
+    assert alice.call(answers, 20_000) == 1
+    machine.process.send_signal(signal.SIGSTOP)
+    before_her = bob.call(answers, 0)
+    machine.process.send_signal(signal.SIGCONT)
+    assert before_her < CROWD // 2
 
 
 EXCESS = 200
