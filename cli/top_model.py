@@ -40,6 +40,9 @@ class Model:
     edit: str | None = None
     """What is being typed of the selected tenant's new limits."""
     message: str = ""
+    """What came of the last key."""
+    trouble: str = ""
+    """Why the last look failed."""
     done: bool = False
     _selected: tuple[str, str] | None = None
     _order: list[tuple[str, str]] = field(default_factory=list)

@@ -20,8 +20,9 @@ def look(client: Client, model: Model) -> None:
     """See it anew; what was seen last stays where that fails."""
     try:
         model.top = ask(client)
+        model.trouble = ""
     except GshareError as error:
-        model.message = str(error)
+        model.trouble = str(error)
 
 
 def carry_out(client: Client, model: Model, request: Request) -> None:

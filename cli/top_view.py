@@ -66,7 +66,7 @@ def _title(model: Model) -> Text:
         f", {len(model.queue())} queued" if model.queue() else "",
         ", " if model.unmanaged() else "",
         (f"{len(model.unmanaged())} unmanaged" if model.unmanaged() else "", "bold red"),
-        f"  sorted by {model.sort}",
+        f"  by {model.sort}",
     )
 
 
@@ -196,7 +196,8 @@ def status(model: Model) -> Text:
     if model.typing:
         return Text(f"/{model.filter}█", "bold")
     shown = f"filter: {model.filter}  " if model.filter else ""
-    return Text(model.message, "bold yellow") if model.message else Text(shown + KEYS, "dim")
+    message = model.trouble or model.message
+    return Text(message, "bold yellow") if message else Text(shown + KEYS, "dim")
 
 
 def count(number: int, what: str) -> str:

@@ -55,6 +55,14 @@ def test_the_shares_that_are_within_their_targets_are_those_of_the_result() -> N
     assert int(missed[1]) == counted.count(False)
 
 
+def test_the_random_programs_are_those_of_the_log() -> None:
+    said = re.search(r"(\d+) of them with\s+([\d.]+) million calls\s+\(`([^`]*)`\)", README)
+    assert said
+    ran = re.search(r"(\d+) programs, (\d+) calls", (RESULTS / said[3]).read_text())
+    assert ran
+    assert (said[1], said[2]) == (ran[1], f"{int(ran[2]) / 1e6:.1f}")
+
+
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"20\d\d-\d\d-\d\d-[\w.-]+", README))))
 def test_a_result_that_is_named_is_there(name: str) -> None:
     assert (RESULTS / name.rstrip(".")).exists()

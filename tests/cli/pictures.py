@@ -1,6 +1,7 @@
 """`pytest tests/cli/pictures.py` with GSHARE_PICTURES=docs makes the pictures of top and of the web page.
 
-Five programs share two simulated GPUs for a minute and a half: what is drawn is what these really got.
+Five programs share two simulated GPUs for a minute and a half, and a sixth waits to be let in: what is drawn
+is what these really got.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ def scene(home: Home) -> None:
         program = home.start("run", "--sim", "--tenant", name, "--gpu", device, *limits, "--", *words)
         assert program.stdout
         program.stdout.readline()
+    home.start(
+        "run", "--sim", "--wait", "--tenant", "nightly", "--gpu", "0", "--compute", "60%", "--", "true"
+    )
     (home.folder / "train.py").write_text(STRANGER)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     home.children.append(
@@ -87,7 +91,7 @@ def test_pictures(home: Home, tmp_path: Path) -> None:
     target = Path(TARGET).resolve()
     scene(home)
     terminal = Terminal(home, "top")
-    terminal.wait_for(lambda text: "unmanaged pid" in text and "notebook" in text)
+    terminal.wait_for(lambda text: "unmanaged pid" in text and "notebook" in text and "queue 1." in text)
     until = time.monotonic() + MINUTE_S
     while time.monotonic() < until:
         terminal.read(0.2)
@@ -98,6 +102,6 @@ def test_pictures(home: Home, tmp_path: Path) -> None:
     terminal.close()
     assert BROWSER, "needs chromium"
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    command += ["--hide-scrollbars", "--window-size=1280,820", "--virtual-time-budget=4000"]
+    command += ["--hide-scrollbars", "--window-size=1280,890", "--virtual-time-budget=4000"]
     command += [f"--screenshot={target / 'web.png'}", opened(home)]
     subprocess.run(command, env={**home.environment, "HOME": str(tmp_path)}, check=True, timeout=90)

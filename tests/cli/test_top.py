@@ -271,7 +271,7 @@ def test_it_shows_and_changes_tenants_in_a_terminal(home: Home, terminal: Callab
     assert "GPU sim:0" in text
     assert "80%" in text, "asked of the device"
     top.press("s")
-    top.wait_for(lambda text: "sorted by memory" in text)
+    top.wait_for(lambda text: "  by memory" in text)
     top.press("/bet\r")
     top.wait_for(lambda text: "alpha" not in text and "filter: bet" in text)
     top.press("p")
