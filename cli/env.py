@@ -9,7 +9,7 @@ from gshare.cli import run as runs
 from gshare.cli.options import limit_options, limits
 from gshare.controller.errors import GshareError
 from gshare.controller.processes import command, start_ticks
-from gshare.controller.protocol import Admit
+from gshare.controller.protocol import MOST_OF_COMMAND, Admit
 from gshare.controller.units import parse_gpus, parse_tenant
 
 
@@ -35,7 +35,7 @@ def env(gpu: str | None, tenant: str | None, sim: bool, **wanted: str | None) ->
     request = Admit(
         pid=shell,
         start_ticks=ticks,
-        command=command(shell),
+        command=command(shell)[:MOST_OF_COMMAND],
         limits=asked,
         gpus=gpus,
         tenant=tenant or "",

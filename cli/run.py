@@ -14,7 +14,7 @@ from gshare.cli.options import json_option, limit_options, limits
 from gshare.controller.client import Client, own_start_ticks
 from gshare.controller.errors import ControllerUnreachable, GshareError, ProgramNotExecutable, UsageError
 from gshare.controller.mounts import confined
-from gshare.controller.protocol import Admit, Limits, Simulated
+from gshare.controller.protocol import MOST_OF_COMMAND, Admit, Limits, Simulated
 from gshare.controller.replies import Admitted
 from gshare.controller.units import PLACEMENTS, parse_choice, parse_gpus, parse_tenant, parse_wait
 from gshare.shim import (
@@ -121,7 +121,7 @@ def run(
         request = Admit(
             pid=os.getpid(),
             start_ticks=own_start_ticks(),
-            command=" ".join(command),
+            command=" ".join(command)[:MOST_OF_COMMAND],
             limits=asked,
             gpus=gpus,
             tenant=tenant or "",

@@ -4,11 +4,23 @@ Requests are told by their tags.  Memory is bytes, times are CLOCK_MONOTONIC nan
 device.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from gshare.controller.units import Memory
 
 VERSION = 5
+
+MOST_OF_COMMAND = 1000
+"""Characters of a command line that are told."""
+
+Word = Annotated[str, Meta(max_length=256)]
+"""A name, a GPU, a choice: what is longer is none."""
+
+Words = Annotated[list[Word], Meta(max_length=1000)]
+Amounts = Annotated[dict[Word, Memory | None], Meta(max_length=256)]
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,13 +34,13 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 
     memory: Memory | None = None
     compute_ppm: int | None = None
-    memory_on: dict[str, Memory | None] = {}
+    memory_on: Amounts = {}
     host_memory_bytes: int | None = None
     ceiling_ppm: int | None = None
     weight: int | None = None
-    priority: str | None = None
-    mode: str | None = None
-    copy_bytes_per_s: dict[str, int] = {}
+    priority: Word | None = None
+    mode: Word | None = None
+    copy_bytes_per_s: dict[Word, int] = {}
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,7 +50,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     compute_ppm: int | None = None
     lift_memory: bool = False
     lift_compute: bool = False
-    memory_on: dict[str, Memory | None] = {}
+    memory_on: Amounts = {}
     """Other amounts for some devices, by index or UUID; None takes the limit away there."""
     host_memory_bytes: int | None = None
     lift_host_memory: bool = False
@@ -46,17 +58,17 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """Goes with `compute_ppm`; that alone takes the ceiling away."""
     weight: int | None = None
     lift_weight: bool = False
-    priority: str | None = None
-    mode: str | None = None
-    copy_bytes_per_s: dict[str, int | None] = {}
+    priority: Word | None = None
+    mode: Word | None = None
+    copy_bytes_per_s: dict[Word, int | None] = {}
     """By direction; None takes the limit away there."""
 
 
 class Simulated(msgspec.Struct, frozen=True, omit_defaults=True):
     """The simulated machine a program is to run on; made with `profile` where there is none."""
 
-    machine: str
-    profile: str = ""
+    machine: Annotated[str, Meta(max_length=4096)]
+    profile: Word = ""
 
 
 class Admit(msgspec.Struct, frozen=True, tag="admit", omit_defaults=True):
@@ -64,13 +76,13 @@ class Admit(msgspec.Struct, frozen=True, tag="admit", omit_defaults=True):
 
     pid: int
     start_ticks: int
-    command: str
+    command: Annotated[str, Meta(max_length=MOST_OF_COMMAND)]
     limits: Limits = Limits()
-    gpus: list[str] = []
-    tenant: str = ""
+    gpus: Words = []
+    tenant: Word = ""
     simulated: Simulated | None = None
     dry_run: bool = False
-    placement: str = ""
+    placement: Word = ""
     """One of units.PLACEMENTS; nothing: as configured."""
     wait_ms: int | None = None
     """Where there is no room: be queued, have an answer by then at the latest, and ask again."""
@@ -108,50 +120,50 @@ class GetEvents(msgspec.Struct, frozen=True, tag="events", omit_defaults=True):
     """The latest events, of one tenant or all, with numbers above `after`."""
 
     most: int
-    tenant: str = ""
+    tenant: Word = ""
     after: int = 0
 
 
 class GetDevices(msgspec.Struct, frozen=True, tag="devices", omit_defaults=True):
     """Which devices there are; with `machine`, those of that simulated machine as well."""
 
-    machine: str = ""
+    machine: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class SetLimits(msgspec.Struct, frozen=True, tag="set"):
     """Change a running tenant's limits; `target` is its name, or the pid of one of its processes."""
 
-    target: str
+    target: Word
     change: Change
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):
     """Let a tenant launch nothing more on any GPU, or let it go on; `target` as in SetLimits."""
 
-    target: str
+    target: Word
     paused: bool
 
 
 class SetQuota(msgspec.Struct, frozen=True, tag="quota-set", omit_defaults=True):
     """Write down a permanent quota, and give it to the tenant if it runs; None: as it was."""
 
-    tenant: str
+    tenant: Word
     change: Change
     owner_uid: int | None = None
-    members: list[str] | None = None
+    members: Words | None = None
     reserved: bool | None = None
 
 
 class GetQuotas(msgspec.Struct, frozen=True, tag="quota-show", omit_defaults=True):
     """The permanent quotas, or one."""
 
-    tenant: str = ""
+    tenant: Word = ""
 
 
 class RemoveQuota(msgspec.Struct, frozen=True, tag="quota-rm"):
     """Forget a permanent quota; what runs keeps its limits until it ends."""
 
-    tenant: str
+    tenant: Word
 
 
 class GetQueue(msgspec.Struct, frozen=True, tag="queue"):

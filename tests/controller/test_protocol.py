@@ -73,6 +73,28 @@ def test_a_newer_body_does_not_matter_to_the_version_check() -> None:
         wire.unpack_request(data)
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Admit(1, 1, "x" * (protocol.MOST_OF_COMMAND + 1)),
+        Admit(1, 1, "x", gpus=["0"] * 200_000),
+        Admit(1, 1, "x", Limits(memory_on={str(gpu): None for gpu in range(1000)})),
+        Admit(1, 1, "x", tenant="x" * 257),
+        GetStatus(),
+    ],
+    ids=["command", "GPUs", "amounts", "name", "sound"],
+)
+def test_what_is_longer_than_it_can_be_is_refused(request_: protocol.Request) -> None:
+    """Before anybody goes through all of it: 200,000 GPUs took half a second, and all others waited."""
+    data = wire.pack(1, request_)
+    assert len(data) < wire.MAX_MESSAGE_BYTES
+    if isinstance(request_, GetStatus):
+        assert wire.unpack_request(data) == (1, request_)
+        return
+    with pytest.raises(BadMessage, match="length"):
+        wire.unpack_request(data)
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_refused(data: bytes) -> None:
     with pytest.raises(BadMessage):
