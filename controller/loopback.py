@@ -5,12 +5,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from gshare.controller.identity import Credentials
 
 TABLE = "/proc/net/tcp"
 ESTABLISHED = "01"
 """A socket that nobody holds any more is shown as root's, in other states."""
+
+MOST_FILES = 20_000
+"""Of a user are looked at: who opens more keeps nobody else waiting, and is taken to be in no group."""
 
 
 def peer_credentials(peer: tuple[str, int], own: tuple[str, int]) -> Credentials | None:
@@ -26,19 +30,25 @@ def peer_credentials(peer: tuple[str, int], own: tuple[str, int]) -> Credentials
                 uid, inode = int(fields[7]), fields[9]
                 if uid in (0, os.geteuid()):
                     return Credentials(uid, -1, 0)  # groups tell nothing more
-                pid = next(_holders(uid, f"socket:[{inode}]"), 0)
+                pid = _holder(uid, f"socket:[{inode}]")
                 return Credentials(uid, _group(pid), pid)
     return None
 
 
-def _holders(uid: int, link: str) -> Iterator[int]:
-    """The user's processes that have the socket."""
+def _holder(uid: int, link: str) -> int:
+    """The user's process that has the socket; 0 where it is none of the first files."""
+    looked_at = islice(_files(uid), MOST_FILES)
+    return next((pid for pid, file in looked_at if file == link), 0)
+
+
+def _files(uid: int) -> Iterator[tuple[int, str]]:
+    """What the user's processes have open."""
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            if os.stat(f"/proc/{entry}").st_uid == uid and any(
-                os.readlink(file.path) == link for file in os.scandir(f"/proc/{entry}/fd")
-            ):
-                yield int(entry)
+            if os.stat(f"/proc/{entry}").st_uid == uid:
+                for file in os.scandir(f"/proc/{entry}/fd"):
+                    with suppress(OSError):
+                        yield int(entry), os.readlink(file.path)
 
 
 def _group(pid: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gshare.controller import http
+from gshare.controller import http, loopback
 from gshare.controller.errors import GshareError, NotPermitted, UsageError
 from gshare.controller.http import Content, Refused, Site, parse_port, read_request
 from gshare.controller.identity import Credentials
@@ -159,6 +160,14 @@ def test_the_kernel_says_whose_a_connection_is() -> None:
             assert peer_credentials(("127.0.0.1", 1), ends[1]) is None
             client.close()
             assert peer_credentials(*ends) is None, "who has gone is nobody, not root"
+
+
+def test_not_all_is_looked_through_that_a_user_has_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = itertools.count()
+    monkeypatch.setattr(loopback, "_files", lambda uid: ((uid, f"socket:[{number}]") for number in endless))
+    assert loopback._holder(NOBODY, "socket:[7]") == NOBODY
+    assert loopback._holder(NOBODY, "socket:[7]") == 0
+    assert next(endless) == loopback.MOST_FILES + 8
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
