@@ -7,7 +7,7 @@ from types import ModuleType
 import zmq
 
 from gshare.controller import wire
-from gshare.controller.errors import ControllerUnreachable, GshareError
+from gshare.controller.errors import ControllerUnreachable, GshareError, UsageError
 from gshare.controller.lock import controller_lives, controller_pid
 from gshare.controller.paths import Runtime, runtime
 from gshare.controller.protocol import Request
@@ -83,6 +83,10 @@ class Client:
 
     def _ask_once(self, message: int, request: Request, deadline: float) -> Reply | None:
         """One question; None: the controller ended meanwhile."""
+        try:
+            packed = wire.pack(message, request)
+        except (OverflowError, UnicodeEncodeError):
+            raise UsageError("request", "a name in it is no text, or a number too large") from None
         with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
             asking.setsockopt(zmq.LINGER, 0)
             asking.setsockopt(zmq.RECONNECT_IVL, 10)
@@ -91,7 +95,7 @@ class Client:
                 _remote().protect_client(asking, self._host)
                 asking.setsockopt(zmq.RECONNECT_IVL, 100)
             asking.connect(self._host.address if self._host else f"ipc://{self.runtime.socket}")
-            asking.send(wire.pack(message, request))
+            asking.send(packed)
             while time.monotonic() < deadline:
                 if not asking.poll(POLL_MS):
                     if not self._lives():

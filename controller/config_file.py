@@ -39,6 +39,7 @@ from gshare.controller.units import (
     parse_weight,
 )
 
+MOST_BYTES = 1 << 20
 MEMBER_OF_GROUP = "@"
 """Before a member's name that is a group's."""
 
@@ -83,7 +84,11 @@ class CeilingTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
 def read(path: Path) -> tuple[Config | None, list[Wrong]]:
     """The configuration in a file, None where it cannot be used, and what is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            return None, [Wrong(0, "", f"is longer than {MOST_BYTES} bytes")]
+        text = data.decode()
     except OSError as error:
         return None, [Wrong(0, "", f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError as error:

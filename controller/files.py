@@ -1,5 +1,6 @@
 """Small files, read whole and replaced whole, so that neither a kill nor a full disk leaves half of one."""
 
+import errno
 import json
 import os
 from contextlib import suppress
@@ -21,7 +22,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     Raises GshareError, with the old file untouched, where it cannot be written.
     """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
@@ -64,4 +65,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def cannot_write(path: Path, error: OSError) -> GshareError:
     """The error that names the file, the reason and the way out."""
-    return GshareError(str(path), f"cannot be written: {error.strerror}", f"free some space in {path.parent}")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = f"free some space in {path.parent}" if full else ""
+    return GshareError(str(path), f"cannot be written: {error.strerror}", hint)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 ADMINISTRATORS = "gshare-admin"
 """Who is in this group may do everything, where there is one."""
 
+NOBODY = (1 << 32) - 1
+"""Users and groups have lower numbers."""
 
 _CREDENTIALS = struct.Struct("iII")
 
@@ -76,11 +78,15 @@ def user_and_group_ids(members: Collection[str]) -> tuple[frozenset[int], frozen
 
 
 def _user_id(name: str) -> int | None:
-    return int(name) if name.isascii() and name.isdigit() else _looked_up_user(name, _minute())
+    return _number(name) if name.isascii() and name.isdigit() else _looked_up_user(name, _minute())
 
 
 def _group_id(name: str) -> int | None:
-    return int(name) if name.isascii() and name.isdigit() else _looked_up_group(name, _minute())
+    return _number(name) if name.isascii() and name.isdigit() else _looked_up_group(name, _minute())
+
+
+def _number(text: str) -> int | None:
+    return int(text) if len(text) <= len(str(NOBODY)) and int(text) < NOBODY else None
 
 
 def _minute() -> int:

@@ -75,6 +75,8 @@ def test_a_specification_has_a_device_for_each_tenant(home: Home) -> None:
     assert told.returncode == 0
     assert json.loads((home.folder / "cdi" / "gshare.json").read_text()) == found
     assert home.gshare("cdi", "generate", "a@1000").returncode == 2
+    told = home.gshare("cdi", "generate", "--output", "/", "a")
+    assert (told.returncode, told.stderr) == (1, "gshare: /: cannot be written: Is a directory\n")
 
 
 def rootfs(home: Home) -> Path:

@@ -1,11 +1,13 @@
 """Configuration: what a file means, and what is said, with line and key, of one with something wrong."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gshare.controller.config import EVERYBODY, Admission, Audit, Ceiling, Config
-from gshare.controller.config_file import parse
+from gshare.controller.config_file import MOST_BYTES, parse, read
 from gshare.controller.permanent import Permanent
 from gshare.controller.protocol import Limits
 from gshare.controller.units import Memory
@@ -52,6 +54,11 @@ owner = "root"
 members = ["@root", "0"]
 reserve = true
 """
+
+
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    config, (wrong,) = read(Path("/dev/zero"))
+    assert (config, wrong.why) == (None, f"is longer than {MOST_BYTES} bytes")
 
 
 def test_a_whole_file() -> None:
