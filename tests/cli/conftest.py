@@ -14,6 +14,8 @@ import pytest
 
 from gshare.controller.lock import controller_lives, controller_pid
 
+from .warm import Warm
+
 GSHARE = (sys.executable, "-m", "gshare.cli")
 TIMEOUT_S = 60
 
@@ -24,8 +26,9 @@ ALLOCATE = Path(__file__).with_name("allocate.py")
 class Home:
     """Where one test's gshare lives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Warm) -> None:
         self.folder = folder
+        self.warm = warm
         self.run_dir = folder / "run"
         self.state_dir = folder / "state"
         self.machine = folder / "machine"
@@ -43,7 +46,13 @@ class Home:
         self.children: list[subprocess.Popen[str]] = []
 
     def gshare(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        """Run the command line to its end."""
+        """Run the command line to its end; quickly, where nothing is asked for but that."""
+        if more:
+            return self.cold_gshare(*arguments, **more)
+        return self.warm.run(arguments, self.environment, TIMEOUT_S)
+
+    def cold_gshare(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """The same, as who types it does: a new process, with options of subprocess.run()."""
         options = {"env": self.environment, "stdin": subprocess.DEVNULL, "timeout": TIMEOUT_S} | more
         return subprocess.run([*GSHARE, *arguments], capture_output=True, text=True, check=False, **options)
 
@@ -112,10 +121,18 @@ class Allocator:
         return int(free), int(total)
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """What starts `gshare` quickly."""
+    made = Warm()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def home() -> Iterator[Home]:
+def home(warm: Warm) -> Iterator[Home]:
     """A new Home."""
     with tempfile.TemporaryDirectory(prefix="gshare-") as folder:
-        made = Home(Path(folder))
+        made = Home(Path(folder), warm)
         yield made
         made.close()

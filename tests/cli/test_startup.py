@@ -27,7 +27,7 @@ def test_a_run_costs_at_most_twice_what_importing_click_costs(home: Home) -> Non
     ratios = []
     for _ in range(TRIES):
         base = best_s(lambda: subprocess.run(click, check=True))
-        ratios.append(best_s(lambda: home.gshare("run", "true")) / base)
+        ratios.append(best_s(lambda: home.cold_gshare("run", "true")) / base)
         if ratios[-1] <= 2:
             break
     print("gshare run true / import click:", [f"{ratio:.2f}" for ratio in ratios])
@@ -38,7 +38,7 @@ def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
     times = []
     for _ in range(TRIES):
         start = time.perf_counter()
-        assert home.gshare("run", "true").returncode == 0
+        assert home.cold_gshare("run", "true").returncode == 0
         times.append(time.perf_counter() - start)
         home.gshare("controller", "stop")
     print("cold start:", [f"{seconds:.2f} s" for seconds in times])
