@@ -6,44 +6,72 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
+from click.shell_completion import get_completion_class
 
-from gshare.cli.main import COMMANDS
+from gshare.cli.completion import VARIABLE
+from gshare.cli.main import COMMANDS, gshare
 from gshare.cli.man import escaped, pages
 
-from .conftest import GSHARE, Home
+from .conftest import Home
 
 BIN = Path(sys.executable).parent
 
 
-def completed(home: Home, *words: str) -> list[str]:
-    """What is offered for the last word."""
-    asked = {
-        "_GSHARE_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(["gshare", *words]),
-        "COMP_CWORD": str(len(words)),
-    }
-    answer = subprocess.run(
-        GSHARE, env={**home.environment, **asked}, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert answer.stderr == ""
-    return [line.partition(",")[2] for line in answer.stdout.splitlines() if line]
+Completed = Callable[..., list[str]]
 
 
-def test_commands_options_tenants_and_choices(home: Home) -> None:
-    assert completed(home, "w") == ["why", "web"]
-    assert set(completed(home, "")) == set(COMMANDS)
-    assert completed(home, "controller", "st") == ["start", "status", "stop"]
-    assert completed(home, "run", "--comp") == ["--compute"]
-    assert completed(home, "run", "--priority", "h") == ["high"]
-    assert completed(home, "why", "te") == []
+@pytest.fixture
+def completed(home: Home, monkeypatch: pytest.MonkeyPatch) -> Completed:
+    """What is offered for the last of some words, as bash asks."""
+    for name, value in home.environment.items():
+        monkeypatch.setenv(name, value)
+    kind = get_completion_class("bash")
+    assert kind
+
+    def offered(*words: str) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", " ".join(["gshare", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        answer = kind(gshare, {}, "gshare", VARIABLE).complete()
+        return [line.partition(",")[2] for line in answer.splitlines()]
+
+    return offered
+
+
+def test_commands_options_tenants_and_choices(home: Home, completed: Completed) -> None:
+    assert completed("w") == ["why", "web"]
+    assert set(completed("")) == set(COMMANDS)
+    assert completed("controller", "st") == ["start", "status", "stop"]
+    assert completed("run", "--comp") == ["--compute"]
+    assert completed("run", "--priority", "h") == ["high"]
+    assert completed("why", "te") == []
     assert not home.run_dir.exists(), "a word that is typed starts no controller"
     home.allocator("--mem", "1G", "--tenant", "team-a").memory()
     for command in ("why", "set", "pause"):
-        assert completed(home, command, "te") == ["team-a"]
-    assert completed(home, "run", "--tenant", "team") == ["team-a"]
+        assert completed(command, "te") == ["team-a"]
+    assert completed("run", "--tenant", "team") == ["team-a"]
+
+
+def test_all_options_of_all_commands(completed: Completed) -> None:
+    def within(command: click.Command, *path: str) -> None:
+        offered = completed(*path, "-")
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert {*parameter.opts, *parameter.secondary_opts} <= {*offered}, path
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            assert {*completed(*path, "")} == {*names}, path
+            for name in names:
+                inner = command.get_command(context, name)
+                assert inner
+                within(inner, *path, name)
+
+    within(gshare)
 
 
 def test_bash_completes(home: Home) -> None:
