@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gshare.cli.main import gshare
+from gshare.cli.main import COMMANDS, gshare
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -53,6 +53,18 @@ def wrong(call: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_each_command_and_option_that_is_named_exists(document: Path) -> None:
     assert {call: at for call in calls(document.read_text()) if (at := wrong(call))} == {}
+
+
+def test_each_command_has_a_row_in_the_table() -> None:
+    table = re.findall(r"^\| (`gshare .*?`) \|(?= )", (ROOT / "README.md").read_text(), re.MULTILINE)
+    named = " ".join(cell.replace("\\|", " ") for cell in table)
+    assert {name for name in COMMANDS if not re.search(rf"\b{name}\b", named)} == set()
+    context = click.Context(gshare)
+    for name in COMMANDS:
+        command = gshare.get_command(context, name)
+        if isinstance(command, click.Group):
+            inner = command.list_commands(click.Context(command))
+            assert {one for one in inner if not re.search(rf"\b{one}\b", named)} == set(), name
 
 
 def test_what_does_not_exist_is_found() -> None:
