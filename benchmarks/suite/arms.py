@@ -45,7 +45,7 @@ class Arm:
 
     def environment(self, ask: Ask, folder: Path, uuid: str) -> Mapping[str, str]:
         """What a tenant's program is started with, gshare's apart."""
-        return self.rival.environment(self.library, ask, folder, uuid) if self.rival else {}
+        return self.rival.environ(self.library, ask, folder, uuid) if self.rival else {}
 
 
 def limits(ask: Ask) -> Limits:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, NATIVE, PRIORITY, Arm
 from gshare.benchmarks.suite.ground import GIB, Ground
@@ -27,7 +29,7 @@ THROTTLED = 0.8
 TOTAL_OFF = 0.01
 
 
-class Control(NamedTuple):
+class Control(msgspec.Struct, frozen=True):
     """What one control found."""
 
     arm: str

@@ -34,16 +34,6 @@ class ArmValues(msgspec.Struct, omit_defaults=True):
     skipped: str = ""
 
 
-class Against(msgspec.Struct):
-    """gshare against another arm, paired by block."""
-
-    median: float
-    low: float
-    high: float
-    blocks: int
-    verdict: str
-
-
 class MetricResult(msgspec.Struct, omit_defaults=True):
     id: str
     group: str
@@ -52,7 +42,8 @@ class MetricResult(msgspec.Struct, omit_defaults=True):
     better: str
     compared: str
     arms: dict[str, ArmValues]
-    against: dict[str, Against] = {}
+    against: dict[str, stats.Against] = {}
+    """gshare against each other arm."""
     must: float | None = None
     control: str = ""
     """Which arm ran without limits, of a metric of isolation."""
@@ -72,14 +63,6 @@ class Run(msgspec.Struct, omit_defaults=True):
     values: dict[str, float] = {}
     details: dict[str, Any] = {}
     failed: str = ""
-
-
-class ControlResult(msgspec.Struct):
-    arm: str
-    what: str
-    in_effect: bool
-    why: str
-    details: dict[str, Any]
 
 
 class Machine(msgspec.Struct):
@@ -113,7 +96,7 @@ class Result(Bench, frozen=True, tag=SCHEMA, tag_field="schema"):
     seconds: float
     machine: Machine
     options: Options
-    controls: list[ControlResult]
+    controls: list[Control]
     metrics: list[MetricResult]
     runs: list[Run]
 
@@ -230,7 +213,7 @@ def _metric_result(
             and "gshare" in by_arm
             and (held := stats.compare(metric, by_arm["gshare"], values))
         ):
-            against[name] = Against(*held)
+            against[name] = held
     control = "timeslice" if trial.several else "native"
     without = found.get(control, ArmValues()).median
     failed = None if not metric.is_isolation or without is None else not metric.holds(without)
@@ -252,10 +235,6 @@ def _metric_result(
 
 def trial_key(trial: Trial) -> str:
     return f"{trial.group}.{trial.name}"
-
-
-def control_results(controls: Sequence[Control]) -> list[ControlResult]:
-    return [ControlResult(*control) for control in controls]
 
 
 def result(*, metrics: list[MetricResult], options: Options, **fields: Any) -> Result:

@@ -44,9 +44,6 @@ class Rival:
     on_virtual_clock: bool = True
     """Else its programs wait for sockets."""
 
-    def environment(self, library: Path, ask: Ask, folder: Path, uuid: str) -> Mapping[str, str]:
-        return self.environ(library, ask, folder, uuid)
-
 
 def _mib(ask: Ask) -> str:
     return f"{(ask.memory_bytes or 0) >> 20}m"

@@ -140,7 +140,7 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
             virtual_clock=ground.place.virtual,
             rivals=wanted.plan(ground)["libraries"],
         ),
-        controls=record.control_results(controls),
+        controls=controls,
         metrics=record.metric_results(chosen, arms, journal.runs, skipped),
         runs=journal.runs,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from gshare.benchmarks.suite.metrics import LOWER, RATIO, Metric
@@ -40,8 +41,8 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], compared: str
     return [a - b for a, b in both]
 
 
-class Comparison(NamedTuple):
-    """One arm against another in one metric."""
+class Against(msgspec.Struct, frozen=True):
+    """One arm against another in one metric, paired by block."""
 
     median: float
     low: float
@@ -50,7 +51,7 @@ class Comparison(NamedTuple):
     verdict: str
 
 
-def compare(metric: Metric, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison | None:
+def compare(metric: Metric, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Against | None:
     """None: they have no block in common.  Better only if the whole interval says so."""
     pairs = paired(ours, theirs, metric.compared)
     if not pairs:
@@ -63,4 +64,4 @@ def compare(metric: Metric, ours: Mapping[int, float], theirs: Mapping[int, floa
         verdict = SAME
     else:
         verdict = BETTER if (found.high < even) == (metric.better == LOWER) else WORSE
-    return Comparison(*found, len(pairs), verdict)
+    return Against(*found, len(pairs), verdict)

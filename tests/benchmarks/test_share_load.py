@@ -14,6 +14,7 @@ from gshare.cli.sandbox import Sandbox
 from gshare.controller.protocol import Limits
 
 KERNEL_NS = 200_000
+CAPPED = Limits(compute_ppm=300_000)
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +25,9 @@ def place() -> Iterator[Place]:
         yield replace(found, environment={**found.environment, "SIMGPU_KERNELS": kernels})
 
 
-@pytest.mark.parametrize("kind", ["fma", "copy", "chase"])
-@pytest.mark.parametrize("limits", [None, Limits(compute_ppm=300_000)], ids=["bare", "capped"])
+@pytest.mark.parametrize(
+    ("kind", "limits"), [("fma", None), *((kind, CAPPED) for kind in ("fma", "copy", "chase"))]
+)
 def test_a_kernel_is_timed_by_itself_also_under_a_cap(place: Place, kind: str, limits: Limits | None) -> None:
     load = {"kind": kind, "ns": 300, "per_sm": 4, "sigma": 0, "count": 1}
     with Stage(place, [Tenant(load, limits)]) as stage:

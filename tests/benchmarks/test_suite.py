@@ -269,7 +269,7 @@ def result(**values: list[float]) -> record.Result:
         seconds=1.0,
         machine=record.machine([1, 1, 1], {}),
         options=record.Options(["g"], ["native", "gshare", "timeslice"], 3, True, True, {}),
-        controls=record.control_results([Control("gshare", "memory", True, "", {"total": 1})]),
+        controls=[Control("gshare", "memory", True, "", {"total": 1})],
         metrics=made(**values),
         runs=[],
     )
