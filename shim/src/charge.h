@@ -13,7 +13,9 @@
 #include "history.h"
 #include "slices.h"
 
-#define GS_MAX_ROUNDS 256u /* contexts; more are treated as this many */
+#define GS_MAX_ROUNDS  256u /* contexts; more are treated as this many */
+#define GS_STEADY      100u /* thousandths of a context that a number may be off */
+#define GS_STEADY_LONG 30u  /* the same where the error adds up over many rounds */
 
 /* -------- foreign slices --------
  *
@@ -52,6 +54,7 @@ struct gs_seen {
     uint32_t busy_milli; /* mean number of busy contexts, ours included, in thousandths */
     uint64_t alone_ns;   /* nobody else was */
     uint64_t part_ns;    /* of the rest, what each has where all have the same */
+    uint64_t launch_ns;  /* what one kernel is known to take, in the mean */
 };
 
 struct gs_own {
@@ -69,23 +72,28 @@ static inline uint64_t gs_contexts(uint32_t busy_milli)
 }
 
 /* The number of busy contexts, where it was one all the time; else 0. */
-static inline uint32_t gs_steady_contexts(uint32_t busy_milli)
+static inline uint32_t gs_steady_contexts(uint32_t busy_milli, uint32_t apart_most)
 {
     uint32_t n = (busy_milli + GS_MILLI / 2) / GS_MILLI;
     uint32_t apart = busy_milli > n * GS_MILLI ? busy_milli - n * GS_MILLI : n * GS_MILLI - busy_milli;
 
-    return apart <= GS_MILLI / 10 ? n : 0;
+    return apart <= apart_most ? n : 0;
 }
 
 /* A window after others of its session: where its end lies in our rounds, if that is known.  If not, it is from about
- * when a short window had been interrupted. */
+ * when a short window had been interrupted, or how far long ones end from each other. */
 static inline void gs_phase_stamp(struct gs_slices *slices, const struct gs_seen *seen,
                                   const struct gs_own *own, struct gs_phase *phase)
 {
     struct gs_stamp *round = &phase->round;
-    uint32_t n = gs_steady_contexts(seen->busy_milli);
+    const bool is_long = seen->launch_ns > slices->slice_ns;
+    uint32_t n = gs_steady_contexts(seen->busy_milli, is_long ? GS_STEADY_LONG : GS_STEADY);
     bool first = round->since_ns == 0;
 
+    if (!phase->round_begun && n >= 3 && is_long) {
+        *round = (struct gs_stamp){.floats = true};
+        phase->round_begun = first = true;
+    }
     phase->round_begun &= n >= 2 && (first || n == round->contexts) &&
                           round->since_ns <= n * GS_STAMP_ROUNDS * (slices->slice_ns + GS_SWITCH_NS);
     if (phase->round_begun) {
@@ -93,7 +101,8 @@ static inline void gs_phase_stamp(struct gs_slices *slices, const struct gs_seen
         round->since_ns += seen->elapsed_ns;
         gs_slices_stamp(slices, round);
     } else if (n >= 2 && own->guessed) {
-        *round = (struct gs_stamp){seen->learnt_ns / 2, n, (uint32_t)(seen->learnt_ns / 2)};
+        *round = (struct gs_stamp){
+            .since_ns = seen->learnt_ns / 2, .contexts = n, .doubt_ns = (uint32_t)(seen->learnt_ns / 2)};
         phase->round_begun = true;
     }
 }
@@ -177,6 +186,27 @@ static inline struct gs_own gs_own_varied(const struct gs_slices *slices, const 
     return (struct gs_own){.ns = elapsed > foreign ? elapsed - foreign : 0, .rounds = rounds};
 }
 
+/* The same for long kernels: what each has where all have the same.  What is wrong in one window is made up for in the next
+ * one of the session. */
+static inline struct gs_own gs_own_of_parts(const struct gs_slices *slices, const struct gs_seen *seen,
+                                            struct gs_phase *phase)
+{
+    uint64_t slice = slices->slice_ns, each = slice + GS_SWITCH_NS, part = seen->part_ns;
+    uint64_t contended = seen->elapsed_ns > seen->alone_ns ? seen->elapsed_ns - seen->alone_ns : 0;
+    uint64_t rounds = (part + each / 2) / each;
+    int64_t own = (int64_t)(seen->alone_ns + part / each * slice + part % each * slice / each);
+
+    if (slices->known && phase->known &&
+        contended > part) { /* in the mean, it ends in the middle of a slice */
+        int64_t more = (int64_t)slice / 2 - (int64_t)phase->used_ns;
+        own += more * (int64_t)(contended - part) / (int64_t)contended;
+    }
+    if (rounds == 0 || contended <= part || own >= (int64_t)seen->elapsed_ns)
+        return gs_uninterrupted(slices, seen, phase);
+    phase->known = false;
+    return (struct gs_own){.ns = own > 0 ? (uint64_t)own : 0, .rounds = rounds};
+}
+
 static inline struct gs_own gs_own_contended(const struct gs_slices *slices, const struct gs_seen *seen,
                                              struct gs_phase *phase)
 {
@@ -193,8 +223,9 @@ static inline struct gs_own gs_own_contended(const struct gs_slices *slices, con
         if (beyond < (slices->known ? gap + gap / 2 : gs_gap_ns(GS_SLICE_MOST_NS, n)))
             return gs_interrupted(slices, seen, phase);
     }
-    if (gs_steady_contexts(seen->busy_milli) != n)
-        return gs_own_varied(slices, seen, phase);
+    if (gs_steady_contexts(seen->busy_milli, GS_STEADY) != n)
+        return seen->launch_ns > slice ? gs_own_of_parts(slices, seen, phase)
+                                       : gs_own_varied(slices, seen, phase);
     if (slices->known && phase->known)
         return gs_own_of_rounds(slices, seen, phase, n);
     return gs_own_of_gaps(slices, seen, phase, n);
@@ -243,24 +274,32 @@ static inline uint64_t gs_take_lights(uint64_t *said_ns, uint64_t elapsed_ns)
 
 struct gs_loss {
     uint64_t at_ns, switch_ns; /* when it was looked at last, and what all had said by then */
+    uint64_t slice_ns;         /* how long slices were thought to be then: from it, switches are counted */
     uint32_t ppm;
+    uint32_t anew; /* so many looks are to forget what was before */
 };
 
 #define GS_LOSS_NS   100000000u /* between two looks */
 #define GS_LOSS_MOST 300000u    /* ppm */
+#define GS_LOSS_ANEW 3          /* looks, where slices turn out to be of another length */
 
-static inline void gs_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns)
+static inline void gs_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns, uint64_t slice_ns)
 {
     uint64_t since = now_ns - loss->at_ns;
 
+    if (slice_ns > loss->slice_ns / 4 * 5 || slice_ns < loss->slice_ns / 4 * 3) {
+        loss->slice_ns = slice_ns;
+        loss->anew = GS_LOSS_ANEW;
+    }
     if (loss->at_ns != 0 && since < GS_LOSS_NS)
         return;
     if (loss->at_ns != 0 && since < 10 * GS_LOSS_NS) {
         uint64_t ppm = switch_ns > loss->switch_ns ? (switch_ns - loss->switch_ns) * 1000000u / since : 0;
         if (ppm > GS_LOSS_MOST)
             ppm = GS_LOSS_MOST;
-        loss->ppm =
-            (uint32_t)(ppm < loss->ppm / 2 ? ppm : (3 * (uint64_t)loss->ppm + ppm) / 4); /* somebody left */
+        bool forget = loss->anew > 0 || ppm < loss->ppm / 2; /* somebody left */
+        loss->anew -= loss->anew > 0;
+        loss->ppm = (uint32_t)(forget ? ppm : (3 * (uint64_t)loss->ppm + ppm) / 4);
     } else {
         loss->ppm = 0;
     }

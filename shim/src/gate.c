@@ -7,7 +7,8 @@
 #define LOOK_NS         20000000ull /* a change of limits is seen within this */
 #define DRAIN_MIN_NS    50000ull
 #define DRAIN_MAX_NS    500000ull
-#define ALONE           10 /* times as much may be in flight while no neighbour is busy */
+#define BEHIND_NS       8000ull /* a look takes less */
+#define ALONE           10      /* times as much may be in flight while no neighbour is busy */
 #define UNKNOWN_AT_ONCE 4
 
 #define NO_CAP_NS (INT64_MAX / 2)
@@ -15,6 +16,11 @@
 static bool is_shared(const struct gs_meter_device *device)
 {
     return device->busy > 1 || device->awaited;
+}
+
+static int64_t in_flight(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
 }
 
 static int64_t in_flight_cap(const struct gs_meter_device *device)
@@ -65,6 +71,16 @@ static void sleep_until(uint64_t until_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* a signal only makes us look early */
 }
 
+/* In turns, who waits looks just after who runs does: its end is then seen by both at about the same time. */
+static uint64_t in_step(const struct gs_meter_device *device, uint64_t until_ns, uint64_t now_ns)
+{
+    if (!gs_hold_turns(device))
+        return until_ns;
+    uint64_t step_ns = (until_ns + DRAIN_MIN_NS / 2) / DRAIN_MIN_NS * DRAIN_MIN_NS;
+    step_ns += in_flight(device) > 0 ? 0 : BEHIND_NS;
+    return step_ns > now_ns ? step_ns : step_ns + DRAIN_MIN_NS;
+}
+
 static bool has_neighbours(const struct gs_meter_device *device)
 {
     return __atomic_load_n(&device->region->limits->tenants_bound, __ATOMIC_RELAXED) > 1;
@@ -94,25 +110,24 @@ static void note_throttled(struct gs_meter_device *device, uint64_t ns)
 
 static void wait_for(struct gs_meter_device *device, uint64_t wait, uint64_t now_ns)
 {
+    const int64_t before = in_flight(device);
+
     if (wait > LOOK_NS)
         wait = LOOK_NS;
     if (gs_meter_settle(device) > 0 && drain_ns(device) < wait)
         wait = drain_ns(device); /* our neighbours want to know when the device is theirs */
-    sleep_until(now_ns + wait);
+    if (gs_hold_turns(device) && in_flight(device) < before)
+        return; /* what was decided before it was through may be decided otherwise now */
+    sleep_until(in_step(device, now_ns + wait, now_ns));
     note_throttled(device, gs_now() - now_ns);
 }
 
 /* No limit's doing: who waits so has all of the device that others leave. */
 static void wait_for_room(const struct gs_meter_device *device, uint64_t now_ns, uint64_t wait)
 {
-    sleep_until(now_ns + wait);
+    sleep_until(in_step(device, now_ns + wait, now_ns));
     __atomic_add_fetch(&device->region->usage->device[device->index].room_waited_ns, gs_now() - now_ns,
                        __ATOMIC_RELAXED);
-}
-
-static int64_t in_flight(const struct gs_meter_device *device)
-{
-    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
 }
 
 /* In the window, half of it: what ends late makes up for what is not begun. */
@@ -158,10 +173,11 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         }
         if (open_since_ns == 0)
             open_since_ns = now_ns;
+        const int64_t before = in_flight(device);
         struct gs_wish wish = {now_ns, open_since_ns, need_ns, NO_CAP_NS};
         uint64_t held_ns = gs_hold(device, &wish);
         window_ns = wish.window_ns;
-        device->leaving = held_ns != 0;
+        device->leaving = held_ns != 0 || need_ns > window_ns; /* nothing goes in beside what runs */
         if (held_ns != 0) {
             wait_for(device, held_ns, now_ns);
             continue;
@@ -174,6 +190,8 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
             fits(device, need_ns, window_ns, full && !below))
             break;
         full = true;
+        if (gs_hold_turns(device) && in_flight(device) < before)
+            continue; /* it was through in between */
         wait_for_room(device, now_ns, pause);
         pause = pause * 2 < drain_ns(device) ? pause * 2 : drain_ns(device);
     }

@@ -16,11 +16,12 @@
 #define GS_STAMPS         128 /* a power of two: the newest are kept */
 #define GS_STAMP_ROUNDS   24  /* beyond these a small error of a length has become a large one */
 
-/* When a marker was stamped, since a slice of ours began. */
+/* When a marker was stamped, since a slice of ours began.  One that floats says less, and of two contexts nothing. */
 struct gs_stamp {
     uint64_t since_ns;
     uint32_t contexts;
     uint32_t doubt_ns; /* about when that was */
+    bool floats;       /* since another marker, which was anywhere in a slice */
 };
 
 struct gs_slices {
@@ -67,7 +68,15 @@ static inline void gs_slices_hear(struct gs_slices_said *said, uint64_t slice_ns
 #define GS_NO_FIT    (-24)
 #define GS_FIRST_FIT 32 /* stamps */
 #define GS_NEXT_FIT  16
-#define GS_CHECK_FIT 512 /* once one was found, or after so many in vain */
+#define GS_CHECK_FIT 512 /* after so many; until then, when there are twice as many as when one was found */
+
+/* Whether a stamp lies in a slice of ours, if slices are that long. */
+static inline bool gs_stamp_is_ours(const struct gs_stamp *stamp, uint64_t ends_ns, uint64_t round_ns)
+{
+    uint64_t at_ns = stamp->since_ns % round_ns, before_ns = stamp->floats ? ends_ns : stamp->doubt_ns;
+
+    return at_ns <= ends_ns || at_ns + before_ns > round_ns;
+}
 
 /* A stamp in our slice speaks for a length, one elsewhere against it, and one before a first slice of that length would
  * have ended says nothing. */
@@ -84,9 +93,7 @@ static inline int32_t gs_slices_fit(const struct gs_slices *slices, uint64_t sli
         if (stamp->since_ns <= ends_ns || stamp->since_ns > GS_STAMP_ROUNDS * round ||
             stamp->doubt_ns > slice_ns / 4)
             continue;
-        uint64_t at = stamp->since_ns % round;
-        bool ours = at <= ends_ns || at + stamp->doubt_ns > round;
-        fit += ours ? 1 : -GS_AGAINST;
+        fit += gs_stamp_is_ours(stamp, ends_ns, round) ? 1 : -GS_AGAINST;
     }
     return fit;
 }
@@ -124,13 +131,14 @@ static inline void gs_slices_stamp(struct gs_slices *slices, const struct gs_sta
     if (slices->count < GS_FIRST_FIT || slices->count < slices->due)
         return;
     uint64_t slice_ns = gs_slices_find(slices, &fit);
-    slices->due =
-        slices->count + (slices->found_ns != 0 || slices->count > GS_CHECK_FIT ? GS_CHECK_FIT : GS_NEXT_FIT);
+    bool many = slices->count > GS_CHECK_FIT || slices->found_ns != 0;
+    slices->due = slices->count + (many ? GS_CHECK_FIT : slices->found_ns != 0 ? slices->count : GS_NEXT_FIT);
     bool near = slice_ns > slices->slice_ns / 4 * 3 && slice_ns < slices->slice_ns / 4 * 5;
     if (slice_ns == 0 ||
         (slices->known && !near && (fit < GS_FITS_WELL || gs_slices_fit(slices, slices->slice_ns) > 0)))
         return;
-    slices->found_ns = near && slices->found_ns != 0 ? slices->found_ns / 4 * 3 + slice_ns / 4 : slice_ns;
+    slices->found_ns =
+        near && many && slices->found_ns != 0 ? slices->found_ns / 4 * 3 + slice_ns / 4 : slice_ns;
     gs_slices_adopt(slices, slices->found_ns);
 }
 

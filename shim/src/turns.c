@@ -39,6 +39,11 @@ static uint64_t load(const uint64_t *word)
     return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
+static bool in_flight(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0;
+}
+
 static const struct gs_device_activity *words_of(const struct gs_meter_device *device, uint32_t tenant)
 {
     return &device->region->activity[tenant % GS_MAX_TENANTS].device[device->index];
@@ -153,7 +158,11 @@ static uint64_t wait_behind(const struct gs_meter_device *device, const struct p
 
     if (wait_ns > LOOK_NS)
         return begin_ns < wait_ns ? begin_ns : wait_ns;
-    return wait_for(busy_until > now_ns ? busy_until - now_ns : GS_FOREVER_NS, HANDOVER_NS, left);
+    if (others->busy_until_ns <= now_ns && !in_flight(device))
+        busy_until = now_ns; /* nobody runs: it is about to begin, or leaves its place to us */
+    else if (busy_until <= now_ns)
+        busy_until = GS_FOREVER_NS;
+    return wait_for(busy_until - now_ns, HANDOVER_NS, left);
 }
 
 /* In our place: whether the launch may begin.  If what is left of the place is too little for it, or owed to others, they
@@ -185,7 +194,7 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
                            struct gs_wish *wish)
 {
     const uint64_t now_ns = wish->now_ns, early_ns = wish->need_ns < FORETOLD_NS ? EARLY_NS : 0;
-    const bool running = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0;
+    const bool running = in_flight(device);
     uint64_t begin_ns, until_ns;
     const uint32_t place = gs_turn_place(&here->turns, now_ns, &begin_ns, &until_ns);
     const uint64_t others_ns =

@@ -64,9 +64,9 @@ uint64_t core_take_lights(uint64_t *said_ns, uint64_t elapsed_ns)
     return gs_take_lights(said_ns, elapsed_ns);
 }
 
-void core_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns)
+void core_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns, uint64_t slice_ns)
 {
-    gs_loss_look(loss, now_ns, switch_ns);
+    gs_loss_look(loss, now_ns, switch_ns, slice_ns);
 }
 
 uint64_t core_loss_on_top(const struct gs_loss *loss, uint64_t own_ns)

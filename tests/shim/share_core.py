@@ -70,6 +70,7 @@ class Stamp(ctypes.Structure):
         ("since_ns", ctypes.c_uint64),
         ("contexts", ctypes.c_uint32),
         ("doubt_ns", ctypes.c_uint32),
+        ("floats", ctypes.c_bool),
     )
 
 
@@ -117,6 +118,7 @@ class Seen(ctypes.Structure):
         ("busy_milli", ctypes.c_uint32),
         ("alone_ns", ctypes.c_uint64),
         ("part_ns", ctypes.c_uint64),
+        ("launch_ns", ctypes.c_uint64),
     )
 
 
@@ -129,7 +131,13 @@ class Own(ctypes.Structure):
 class Loss(ctypes.Structure):
     """struct gs_loss."""
 
-    _fields_ = (("at_ns", ctypes.c_uint64), ("switch_ns", ctypes.c_uint64), ("ppm", ctypes.c_uint32))
+    _fields_ = (
+        ("at_ns", ctypes.c_uint64),
+        ("switch_ns", ctypes.c_uint64),
+        ("slice_ns", ctypes.c_uint64),
+        ("ppm", ctypes.c_uint32),
+        ("anew", ctypes.c_uint32),
+    )
 
 
 class Span(ctypes.Structure):
@@ -212,7 +220,7 @@ def core() -> ctypes.CDLL:
     library.core_slices_window_ns.argtypes = [ctypes.POINTER(Slices)]
     library.core_own.argtypes = [ctypes.POINTER(kind) for kind in (Slices, Seen, Phase, Own)]
     library.core_take_lights.argtypes = [ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint64]
-    library.core_loss_look.argtypes = [ctypes.POINTER(Loss), ctypes.c_uint64, ctypes.c_uint64]
+    library.core_loss_look.argtypes = [ctypes.POINTER(Loss), *[ctypes.c_uint64] * 3]
     library.core_loss_on_top.argtypes = [ctypes.POINTER(Loss), ctypes.c_uint64]
     library.core_without_gaps.argtypes = [ctypes.c_uint64] * 3
     library.core_union_add.argtypes = [ctypes.POINTER(Union), ctypes.c_int64, ctypes.c_int64]

@@ -143,7 +143,8 @@ class Model:
         busy, found = Busy(), Own()
         core().core_history_busy(ctypes.byref(t.history), start, self.now, ctypes.byref(busy))
         elapsed = self.now - start
-        seen = Seen(elapsed, marker.learnt_ns, busy.milli, busy.alone_ns, busy.part_ns)
+        launch_ns = marker.learnt_ns // max(1, marker.launches)
+        seen = Seen(elapsed, marker.learnt_ns, busy.milli, busy.alone_ns, busy.part_ns, launch_ns)
         if not marker.contiguous:
             t.phase = new_session()
         core().core_own(

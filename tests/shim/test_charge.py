@@ -56,7 +56,8 @@ def test_nobody_is_charged_for_more_than_the_elapsed_time(
     slices, phase = new_slices(), Phase()
     core().core_slices_adopt(slices, slice_ns)
     for elapsed_ns, busy_milli, alone_ns, part_ns in windows:
-        found = measure(Seen(elapsed_ns, learnt_ns, busy_milli, alone_ns, part_ns), slices, phase)
+        seen = Seen(elapsed_ns, learnt_ns, busy_milli, alone_ns, part_ns, learnt_ns)
+        found = measure(seen, slices, phase)
         assert 0 <= found.ns <= elapsed_ns
         assert found.rounds == 0 or elapsed_ns > found.ns
 
@@ -95,6 +96,33 @@ def test_short_windows_measure_slices_of_any_length_and_are_charged_right(
     assert charged_ns == pytest.approx(true_ns, rel=0.03)
 
 
+@pytest.mark.parametrize("slice_ns", [300_000, 1_000_000, 2_000_000])
+def test_where_neighbours_come_and_go_long_kernels_are_charged_right(slice_ns: int) -> None:
+    """A session begins with a whole slice of ours and ends within one, after rounds of any length."""
+    generator, slices = random.Random(1), new_slices()
+    core().core_slices_adopt(slices, slice_ns)
+    charged = true = 0
+    for _ in range(200):
+        phase, left_ns, contexts = new_session(), slice_ns, 2
+        for _ in range(4):
+            own_ns = rest_ns = lognormal(5 * MS, 0.25)(generator)
+            elapsed_ns, sum_ns, part_ns = 0, 0, 0.0
+            while rest_ns > 0:
+                ran_ns = min(rest_ns, left_ns)
+                rest_ns, left_ns = rest_ns - ran_ns, left_ns - ran_ns
+                if left_ns == 0 and rest_ns > 0:
+                    ran_ns += (contexts - 1) * slice_ns + contexts * SWITCH_NS
+                    left_ns = slice_ns
+                elapsed_ns += ran_ns
+                sum_ns += ran_ns * contexts
+                part_ns += ran_ns / contexts
+                contexts = generator.choice((2, 3, 4)) if left_ns == slice_ns else contexts
+            seen = Seen(elapsed_ns, 5 * MS, sum_ns * 1000 // elapsed_ns, 0, round(part_ns), 5 * MS)
+            true += own_ns
+            charged += measure(seen, slices, phase).ns
+    assert charged == pytest.approx(true, rel=0.03)
+
+
 def test_many_neighbours_do_not_make_an_error_larger() -> None:
     """Two of 64 are not there, of which the busy words say nothing."""
     tenant, slices, phase = Saturating(MS, 62), new_slices(), new_session()
@@ -130,14 +158,25 @@ def test_light_neighbours_take_no_more_than_they_said(windows: list[tuple[int, i
 def test_switches_are_charged_by_the_part_of_the_time_they_take() -> None:
     loss = Loss()
     for at in range(1, 100):
-        core().core_loss_look(loss, at * 50 * MS, at * 5 * MS)  # a tenth of the time
+        core().core_loss_look(loss, at * 50 * MS, at * 5 * MS, MS)  # a tenth of the time
     assert loss.ppm == pytest.approx(100_000, rel=0.01)
     assert core().core_loss_on_top(loss, 90 * MS) == pytest.approx(10 * MS, rel=0.01)
     for at in range(100, 200):
-        core().core_loss_look(loss, at * 50 * MS, 99 * 5 * MS)
+        core().core_loss_look(loss, at * 50 * MS, 99 * 5 * MS, MS)
     assert core().core_loss_on_top(loss, 90 * MS) == 0
-    core().core_loss_look(loss, 200 * 50 * MS, 10**12)  # somebody says more than there is
+    core().core_loss_look(loss, 200 * 50 * MS, 10**12, MS)  # somebody says more than there is
     assert core().core_loss_on_top(loss, 70 * MS) <= 30 * MS
+
+
+def test_when_slices_are_found_what_switches_cost_is_reckoned_anew() -> None:
+    """It was counted from slices of another length."""
+    loss = Loss()
+    for at in range(1, 40):
+        core().core_loss_look(loss, at * 100 * MS, at * 2 * MS, MS)
+    assert loss.ppm == pytest.approx(20_000, rel=0.01)
+    for at in range(40, 42):
+        core().core_loss_look(loss, at * 100 * MS, 39 * 2 * MS + (at - 39) * 10 * MS, 300 * US)
+    assert loss.ppm == pytest.approx(100_000, rel=0.01)
 
 
 # -------- gaps, streams, neighbours --------
@@ -221,22 +260,25 @@ def test_a_mean_lies_within_what_was_seen(count: int, start: int, length: int) -
 
 @pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
 def test_neighbours_that_come_and_go_between_markers_are_reckoned_with(slice_ns: int) -> None:
-    """Of windows of several rounds, each of which has one or two others."""
+    """Of windows of several rounds, each of which has one or two others, from slice to slice."""
     generator, slices = random.Random(1), new_slices()
     core().core_slices_adopt(slices, slice_ns)
     true_ns = charged_ns = 0
     for _ in range(2000):
-        rounds, own_ns = generator.randint(2, 6), generator.randrange(slice_ns)
+        rounds = generator.randint(2, 6)
         others = [generator.randint(1, 2) for _ in range(rounds)]
-        elapsed_ns = (
-            own_ns + sum(n * slice_ns + (n + 1) * SWITCH_NS for n in others) + (rounds - 1) * slice_ns
-        )
-        part_ns = sum(elapsed_ns // rounds // (n + 1) for n in others)
+        first_ns, last_ns = generator.randrange(slice_ns), generator.randrange(slice_ns)
+        owns_ns = [first_ns, *[slice_ns] * (rounds - 1)]
+        lengths_ns = [
+            own_ns + n * slice_ns + (n + 1) * SWITCH_NS for own_ns, n in zip(owns_ns, others, strict=True)
+        ]
+        elapsed_ns = sum(lengths_ns) + last_ns
+        part_ns = sum(length // (n + 1) for length, n in zip(lengths_ns, others, strict=True))
         milli = 1000 + sum(others) * 1000 // rounds
-        seen = Seen(elapsed_ns, 5 * MS, milli, 0, part_ns)
-        true_ns += own_ns + (rounds - 1) * slice_ns
+        seen = Seen(elapsed_ns, 5 * MS, milli, 0, part_ns + last_ns // (others[-1] + 1), 5 * MS)
+        true_ns += sum(owns_ns) + last_ns
         charged_ns += measure(seen, slices, Phase()).ns
-    assert charged_ns == pytest.approx(true_ns, rel=0.1)
+    assert charged_ns == pytest.approx(true_ns, rel=0.05)
 
 
 # -------- the whole on a model --------

@@ -3,6 +3,7 @@
 import ctypes
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from share_core import MS, US, Said, Slices, Stamp, core
@@ -25,6 +26,7 @@ def session(
     mean_ns: int,
     sigma: float = 0.25,
     short: float = 0,
+    length_ns: int = SESSION_NS,
 ) -> Iterator[int]:
     """When the markers of a session are stamped, one behind each kernel.
 
@@ -32,7 +34,7 @@ def session(
     give some back.
     """
     own_ns = foreign_ns = rounds = 0
-    while own_ns < SESSION_NS:
+    while own_ns < length_ns:
         own_ns += round(mean_ns * generator.lognormvariate(-sigma * sigma / 2, sigma))
         for _ in range((own_ns - 1) // slice_ns - rounds):
             cut = generator.random() if generator.random() < short else 0
@@ -54,6 +56,18 @@ def see(slices: Slices, sessions: int, slice_ns: int, contexts: int, mean_ns: in
 def test_slices_are_found_however_long_kernels_are(slice_ns: int, mean_ns: int, contexts: int) -> None:
     slices = new_slices()
     see(slices, 200, slice_ns, contexts, mean_ns)
+    assert slices.known
+    assert slices.slice_ns == pytest.approx(slice_ns, rel=0.03)
+
+
+@pytest.mark.parametrize("contexts", [3, 4])
+@pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
+def test_slices_are_found_from_one_marker_to_the_next(slice_ns: int, contexts: int) -> None:
+    """Long kernels, where it is not known when the session began."""
+    slices = new_slices()
+    markers = session(random.Random(1), slice_ns, contexts, 5 * MS, length_ns=320 * MS)
+    for before_ns, marker_ns in pairwise(markers):
+        core().core_slices_stamp(slices, Stamp(marker_ns - before_ns, contexts, 0, True))
     assert slices.known
     assert slices.slice_ns == pytest.approx(slice_ns, rel=0.03)
 
