@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     only.add_argument("--row", action="append", default=[], metavar="NAME", help="rows that begin so")
     only.add_argument("--slice-ms", action="append", default=[], type=float, help="the GPU's time slice")
     only.add_argument("--sigma", type=float, help="of the lognormal lengths of kernels")
+    only.add_argument("--seed", type=int, default=0, help="of what is by chance")
     only.add_argument("--by-work", action="store_true", help="the truth as on a real GPU")
     return options
 
@@ -106,6 +107,7 @@ def more(bench: str, options: argparse.Namespace) -> dict[str, Any]:
             only=options.row,
             slices_ms=options.slice_ms,
             sigma=SIGMA if options.sigma is None else options.sigma,
+            seed=options.seed,
         )
     }
 

@@ -244,18 +244,27 @@ def equal(count: int) -> Measure:
 
 
 def _busy(samples: Sequence[Sample]) -> float:
+    """The part of the whole time that tenants had."""
     first, last = samples[0], samples[-1]
     return (sum(last.gpu_ns) - sum(first.gpu_ns)) / (last.elapsed_ns - first.elapsed_ns)
 
 
 def total(caps: Sequence[float]) -> Measure:
-    """What all get to what one without gshare gets."""
+    """What all get to what one without gshare gets: their shares, which are of the time that switches leave.
+
+    Where switches are not seen, of the whole time.  What they take is told, too, and without gshare.
+    """
 
     def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
         native = _busy(run.steady([Tenant(run.kernel(200_000), None)], CONCURRENT, slice_ns))
         tenants = capped([run.kernel(200_000)] * len(caps), caps)(run)
+        bare = run.steady([replace(tenant, limits=None) for tenant in tenants], CONCURRENT, slice_ns)
         samples = run.steady(tenants, mode, slice_ns, name)
-        return [Found(_busy(samples) / native, samples, tenants, {"native": round(native, 4)})]
+        whole = _busy(samples)
+        got = whole if run.place.by_work else sum(stats.shares(samples[0], samples[-1])) / 100
+        details = {"native": native, "of_whole": whole / native, "without_gshare": _busy(bare) / native}
+        rounded = {what: round(value, 4) for what, value in details.items()}
+        return [Found(got / native, samples, tenants, rounded)]
 
     return measure
 

@@ -66,6 +66,7 @@ class Place:
     by_work: bool
     """The truth is the sum of what kernels take alone, which is all that a real GPU tells."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
 
 
 class Board:
@@ -254,7 +255,11 @@ class Stage:
             self.ask(index, tenant.limits)
         board = Board(self._folder / f"board-{index}-{len(self._boards[index])}")
         self._boards[index].append(board)
-        options = {"seed": index + 1, "count": int(self.place.by_work), **tenant.load}
+        options = {
+            "seed": 1000 * self.place.seed + index + 1,
+            "count": int(self.place.by_work),
+            **tenant.load,
+        }
         command = [str(self.place.program), str(SPIN_PTX), str(board.path)]
         command += [f"{name}={value}" for name, value in options.items()]
         environ = dict(self.place.environment)

@@ -77,6 +77,8 @@ class Options:
     only: Sequence[str] = ()
     slices_ms: Sequence[float] = ()
     sigma: float = SIGMA
+    seed: int = 0
+    """Other kernels: of what is by chance."""
 
 
 def all_cases() -> Iterator[Case]:
@@ -220,6 +222,7 @@ def place_on(sandbox: Sandbox, options: Options) -> Place:
         simulated=sandbox.simulated,
         virtual=virtual,
         by_work=options.by_work or not sandbox.simulated,
+        seed=options.seed,
         environment={name: value for name, value in os.environ.items() if not name.startswith(foreign)},
     )
 

@@ -39,6 +39,7 @@ BUDGETS = ("controller", "memory", "overhead", "shares", "simulator")
     "--slice-ms", "slices_ms", multiple=True, type=click.FloatRange(0.01, 100), help="budgets shares: slices."
 )
 @click.option("--sigma", type=click.FloatRange(0, 2), help="budgets shares: how kernels' lengths vary.")
+@click.option("--seed", type=click.IntRange(0, 10**6), default=0, help="budgets shares: other kernels.")
 @click.option("--by-work", is_flag=True, help="budgets shares: the truth as on a real GPU.")
 def bench(
     names: tuple[str, ...], simulate: bool, real: bool, as_json: bool, output: Path | None, **more: Any
@@ -93,6 +94,7 @@ def _of_shares(
     rows: tuple[str, ...],
     slices_ms: tuple[float, ...],
     sigma: float | None,
+    seed: int,
     by_work: bool,
     **others: Any,
 ) -> list[str]:
@@ -101,4 +103,5 @@ def _of_shares(
     options += [f"--row={row}" for row in rows]
     options += [f"--slice-ms={ms}" for ms in slices_ms]
     options += [] if sigma is None else [f"--sigma={sigma}"]
+    options += [f"--seed={seed}"] if seed else []
     return options + ["--by-work"] * by_work
