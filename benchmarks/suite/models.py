@@ -44,7 +44,11 @@ def _steps() -> dict[str, Callable[[Any], Callable[[], Any]]]:
         "vgg16": _pictures("vgg16", 20, 224),
         "deeplab": _pictures("segmentation.deeplabv3_resnet50", 2, 512),
         "lstm": _lstm,
-        "resnet50_train": _training,
+        "resnet50_train": _training("resnet50", 20, 346),
+        "resnet152_train": _training("resnet152", 10, 256),
+        "vgg16_train": _training("vgg16", 2, 224),
+        "deeplab_train": _training("segmentation.deeplabv3_resnet50", 2, 384),
+        "lstm_train": _lstm_training,
         "decode": lambda torch: _decode(torch, graph=False),
         "decode_graph": lambda torch: _decode(torch, graph=True),
         "matmul": _matmul,
@@ -85,17 +89,31 @@ def _lstm(torch: Any) -> Callable[[], Any]:
     return step
 
 
-def _training(torch: Any) -> Callable[[], Any]:
-    model = _model("resnet50").cuda().train()
-    data = torch.randn(20, 3, 346, 346, device="cuda")
-    truth = torch.randint(0, 1000, (20,), device="cuda")
+def _training(name: str, batch: int, side: int) -> Callable[[Any], Callable[[], Any]]:
+    """On random pictures; what it learns is to say nothing."""
+
+    def make(torch: Any) -> Callable[[], Any]:
+        return _trained(torch, _model(name).cuda().train(), torch.randn(batch, 3, side, side, device="cuda"))
+
+    return make
+
+
+def _lstm_training(torch: Any) -> Callable[[], Any]:
+    model = torch.nn.LSTM(300, 1024, batch_first=True).cuda().train()
+    return _trained(torch, model, torch.randn(10, 1024, 300, device="cuda"))
+
+
+def _trained(torch: Any, model: Any, data: Any) -> Callable[[], Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-    loss = torch.nn.CrossEntropyLoss()
 
     def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
-        found = loss(model(data), truth)
-        found.backward()
+        found = model(data)
+        if isinstance(found, dict):
+            found = found["out"]
+        if isinstance(found, tuple):
+            found = found[0]
+        found.square().mean().backward()
         optimizer.step()
 
     return step

@@ -24,7 +24,11 @@ MODELS = {
     "vgg16": "VGG-16, inference of 20 pictures of 224 x 224",
     "deeplab": "DeepLab, inference of 2 pictures of 512 x 512",
     "lstm": "LSTM, inference of 100 sequences of 1024 x 300",
-    "resnet50_train": "ResNet-50, training on 20 pictures",
+    "resnet50_train": "ResNet-50, training on 20 pictures of 346 x 346",
+    "resnet152_train": "ResNet-152, training on 10 pictures of 256 x 256",
+    "vgg16_train": "VGG-16, training on 2 pictures of 224 x 224",
+    "deeplab_train": "DeepLab, training on 2 pictures of 384 x 384",
+    "lstm_train": "LSTM, training on 10 sequences of 1024 x 300",
     "decode": "a transformer's decode loop",
     "decode_graph": "the same as a CUDA graph",
     "matmul": "products of 4096 x 4096 matrices",
@@ -136,7 +140,7 @@ def _beside(ground: Ground, arm: Arm, block: int) -> Found:
 
 
 TRIALS = [
-    Trial("alone", "models", tuple(RATES.values()), _alone, unfit=_unfit, seconds=40),
+    Trial("alone", "models", tuple(RATES.values()), _alone, unfit=_unfit, seconds=60),
     Trial(
         "matmul_30_70",
         "models",
