@@ -26,7 +26,10 @@ class TopApp(App[None]):
     """Devices above, tenants in a table, who waits and the keys below."""
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = "DataTable { height: 1fr; } Static { height: auto; }"
+    CSS = """
+    DataTable { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }
+    Static { height: auto; }
+    """
     BINDINGS: ClassVar = [("ctrl+c", "quit", "")]
 
     def __init__(self, client: Client, model: Model, interval: float) -> None:

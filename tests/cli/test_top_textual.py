@@ -30,7 +30,7 @@ from .terminal import Terminal
 from .test_top import GIB, model, share
 
 NEVER_S = 3600.0
-SIZE = (100, 24)
+SIZE = (80, 24)
 
 
 class Controller:
@@ -85,6 +85,7 @@ def test_keys_do_what_they_do_in_the_plain_view() -> None:
 
     async def steps(app: TopApp, pilot: Pilot[None], controller: Controller) -> None:
         assert column(app) == ["alpha", "beta", "gamma"]
+        assert not app.query_one(DataTable).show_horizontal_scrollbar
         assert "GPU sim:0 NVIDIA H200" in said(app, "#above")
         assert "unmanaged pid 0 eve" in said(app, "#below")
         await pilot.press("s")
