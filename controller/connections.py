@@ -4,13 +4,16 @@ Else whoever opens enough of them, and says nothing, leaves the controller no de
 """
 
 import asyncio
+import fcntl
 import os
 import resource
 import socket
 import struct
-from collections import Counter
+import termios
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import zmq
@@ -22,6 +25,9 @@ MOST_EACH = 1024
 
 PART = 16
 """Of all descriptors, one user's connections take so many times less, where there are few."""
+
+MOST_UNREAD_BYTES = 1 << 20
+"""Replies of one user, in the kernel: who reads none of a few connections has so much, and more behind it."""
 
 AT_ONCE = 200
 """Events looked at before others have their turn."""
@@ -37,14 +43,14 @@ class Connections:
     """
 
     def __init__(
-        self, bound: "zmq.Socket[Any]", name: str, on_refusal: Callable[[Credentials], None], most: int = 0
+        self, bound: "zmq.Socket[Any]", name: str, on_refusal: Callable[[Credentials], None]
     ) -> None:
         self._bound = bound
         self._on_refusal = on_refusal
-        self._most = most or min(MOST_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // PART)
         self._users: dict[int, int] = {}
         """Whose each descriptor's connection is."""
-        self._count: Counter[int] = Counter()
+        self._held: dict[int, set[int]] = {}
+        """The descriptors of each user."""
         address = f"inproc://connections/{name}"
         bound.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._told = zmq.Socket(bound.context, zmq.PAIR)
@@ -68,29 +74,53 @@ class Connections:
                 return
             self._ended(descriptor)
             if event == zmq.EVENT_ACCEPTED:
-                self._accepted(descriptor)
+                _with(descriptor, self._count_in)
         self._loop.call_soon(self._look)
+
+    def relieve(self, uid: int) -> None:
+        """End those of a user's connections that do not read, where together too much waits for them."""
+        unread = {fd: size for fd in self._held.get(uid, ()) if (size := _unread_bytes(fd))}
+        if sum(unread.values()) > MOST_UNREAD_BYTES:
+            for descriptor in unread:
+                _with(descriptor, partial(_hang_up, uid))
 
     def _ended(self, descriptor: int) -> None:
         uid = self._users.pop(descriptor, None)
         if uid is not None:
-            self._count[uid] -= 1
-            if not self._count[uid]:
-                del self._count[uid]
+            self._held[uid].discard(descriptor)
+            if not self._held[uid]:
+                del self._held[uid]
 
-    def _accepted(self, descriptor: int) -> None:
-        with suppress(OSError):  # ended by now
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
-            try:
-                self._count_in(connection, socket_peer(connection))
-            finally:
-                connection.detach()
-
-    def _count_in(self, connection: socket.socket, who: Credentials) -> None:
+    def _count_in(self, connection: socket.socket) -> None:
+        who = socket_peer(connection)
         if who.uid in (0, os.geteuid()):
             return
         self._users[connection.fileno()] = who.uid
-        self._count[who.uid] += 1
-        if self._count[who.uid] > self._most:
-            connection.shutdown(socket.SHUT_RDWR)
+        held = self._held.setdefault(who.uid, set())
+        held.add(connection.fileno())
+        if len(held) > min(MOST_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // PART):
             self._on_refusal(who)
+            _hang_up(who.uid, connection)
+
+
+def _with(descriptor: int, does: Callable[[socket.socket], None]) -> None:
+    """Do something with a connection, which stays libzmq's, unless it has ended."""
+    with suppress(OSError):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
+        try:
+            does(connection)
+        finally:
+            connection.detach()
+
+
+def _hang_up(uid: int, connection: socket.socket) -> None:
+    if socket_peer(connection).uid == uid:
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _unread_bytes(descriptor: int) -> int:
+    """What the other side has not read yet, as far as the kernel has it."""
+    size = array("i", [0])
+    with suppress(OSError):
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
+    return size[0]

@@ -87,6 +87,7 @@ class Server:
         self._shown = Top(0, [], [], [], [])
         self._started_ns = now_ns()
         self._stopping = asyncio.Event()
+        self._connections: list[Connections] = []
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle_exit_s = idle_exit_s
@@ -99,14 +100,13 @@ class Server:
         events = zmq.Socket(context, zmq.PUB)
         door = remote.door(self.runtime)
         gatekeeper = Gatekeeper(context, self.callers.admits, door.knows)
-        held: list[Connections] = []
         try:
             requests, for_all = bounded(context.socket(zmq.ROUTER), REQUESTS), self.runtime.machine_wide
             bind(requests, str(self.runtime.socket), for_all=for_all)
             self._followers = bind(bounded(events, EVENTS), str(self.runtime.events), for_all=for_all)
             self.events.on_event = self._publish
             for one, name in ((requests, REQUESTS), (self._followers, EVENTS)):
-                held.append(Connections(one, name, self.callers.refused_connection))
+                self._connections.append(Connections(one, name, self.callers.refused_connection))
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.registry.settings.reload)
@@ -140,7 +140,7 @@ class Server:
             notify(STOPPING)
             signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
             self.site.close()
-            for connections in held:
+            for connections in self._connections:
                 connections.close()
             events.close()  # not the context's own kind of socket: it would wait for it for ever
             context.destroy(linger=LINGER_MS)
@@ -162,6 +162,8 @@ class Server:
                 continue
             asked, go_on = inbox.take(), asyncio.get_running_loop().create_future()
             who, data = peer(asked.sender), asked.data.bytes
+            for connections in self._connections:
+                connections.relieve(who.uid)
             task = asyncio.create_task(self._answer(requests, who, asked.client, data, go_on))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -14,8 +14,8 @@ AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
 SEND_TIMEOUT_MS = 1000
 LINGER_MS = 200
 HANDSHAKE_MS = 5000
-QUEUED_REPLIES = 64
-"""A client that stops reading loses its replies beyond these; nobody else waits for it."""
+QUEUED_REPLIES, QUEUED_EVENTS = 4, 64
+"""A client that stops reading loses its replies, or events, beyond these; nobody else waits for it."""
 
 
 def bounded(socket: AnySocket, domain: str) -> AnySocket:
@@ -24,7 +24,7 @@ def bounded(socket: AnySocket, domain: str) -> AnySocket:
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
     socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
-    socket.setsockopt(zmq.SNDHWM, QUEUED_REPLIES)
+    socket.setsockopt(zmq.SNDHWM, QUEUED_EVENTS if socket.type == zmq.PUB else QUEUED_REPLIES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     return socket
 
