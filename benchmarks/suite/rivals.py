@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -209,3 +210,5 @@ def daemon(rival: Rival | None, library: Path) -> Iterator[None]:
             yield
         finally:
             running.terminate()
+            if rival.daemon_environ:
+                shutil.rmtree(rival.socket.parent, ignore_errors=True)

@@ -221,6 +221,7 @@ def test_mps_needs_its_daemon_which_the_simulated_gpu_has_not(
     assert arm.rival
     with rivals.daemon(arm.rival, arm.library):
         assert Path(environ["CUDA_MPS_PIPE_DIRECTORY"], "control").read_text() == "-f\n"
+    assert not Path(environ["CUDA_MPS_PIPE_DIRECTORY"]).exists()
 
 
 def trial(metrics: tuple[Metric, ...] = (ERROR,)) -> Trial:
