@@ -31,7 +31,8 @@ def test_limits_hold_and_what_runs_without_them_fails(tmp_path: Path) -> None:
     assert all(control.in_effect for control in found.controls)
     assert {control.what.partition(",")[0] for control in found.controls} == {"memory", "compute", "priority"}
     assert "compute, kernels of 20 ms at 30 %" in {control.what for control in found.controls}
-    isolation = [metric for metric in found.metrics if metric.must is not None]
+    computing = {"shares.arithmetic_copies", "shares.chases_arithmetic"}  # which simulated kernels do not
+    isolation = [m for m in found.metrics if m.must is not None and m.id not in computing]
     assert len(isolation) > 8
     for metric in isolation:
         assert metric.control_failed is True, metric.id
