@@ -77,7 +77,7 @@ class Inspector:
     ) -> Found:
         uuid = place[1]
         row = tenant.files.rows()[uuid]
-        if tenant.files.limits.device(row).cap_ppm == abi.NO_CAP_PPM:
+        if tenant.files.limits.cap_ppm(row) == abi.NO_CAP_PPM:
             self._uses.pop(place, None)
             return {}
         used, charged = self._sums.get(place, (0, 0))
@@ -96,8 +96,8 @@ class Inspector:
         self._sums[place] = used, charged
         files = tenant.files
         uses = self._uses.setdefault(place, deque(maxlen=MOST_USES))
-        spent_ns, line = files.usage.device(row).spent_ns, files.limits.line(row)
-        uses.append(Use(now_ns, used, charged, spent_ns, line.at(now_ns), files.usage.launches(row)))
+        spent_ns, allowed_ns = files.usage.device(row).spent_ns, files.limits.allowance_ns(row, now_ns)
+        uses.append(Use(now_ns, used, charged, spent_ns, allowed_ns, files.usage.launches(row)))
         how, above_ppm = suspicion.over_share(list(uses))
         if not how:
             return {}
@@ -131,16 +131,9 @@ def _tampering(
 
 def _books(tenant: Tenant) -> dict[str, dict[Key, Books]]:
     rows = {uuid: row for uuid, row in tenant.files.rows().items() if uuid in tenant.grants}
-    slots = tenant.files.usage.slots(max(rows.values(), default=-1) + 1)
-    pids = {slot.slot: (host_pid(slot), slot.start_ticks) for slot in slots}
+    said = tenant.files.usage.books(max(rows.values(), default=-1) + 1)
+    own = [(host_pid(slot), slot.start_ticks, books) for slot, books in said]
     return {
-        uuid: {
-            (*pids[slot.slot], uuid): Books(
-                slot.devices[row].held_bytes,
-                sum(slot.devices[row].charged_bytes.values()),
-                slot.devices[row].gpu_ns,
-            )
-            for slot in slots
-        }
+        uuid: {(pid, ticks, uuid): Books(*books[row]) for pid, ticks, books in own}
         for uuid, row in rows.items()
     }

@@ -180,7 +180,7 @@ def reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -
         throttled_ns=words.throttled_ns,
         room_waited_ns=files.usage.room_waited_ns(row),
         launches=files.usage.launches(row),
-        allowance_ns=files.limits.line(row).at(now_ns),
+        allowance_ns=files.limits.allowance_ns(row, now_ns),
         copied_bytes=copied.bytes,
         copy_waited_ns=sum(copied.waited_ns),
     )

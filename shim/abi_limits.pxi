@@ -1,5 +1,12 @@
 # What the controller allows a tenant.  Part of abi.pyx.
 
+cdef extern from "bucket.h":
+    struct gs_line:
+        pass
+    bint gs_line_read(const gs_device_limits *limits, gs_line *line) nogil
+    int64_t gs_line_at(const gs_line *line, uint64_t now_ns) nogil
+
+
 def _rate_ppm(cap_ppm):
     """The slope of the line that goes with a cap; where there is none, one that no device can follow."""
     return {GS_NO_CAP_PPM: 0, GS_METERED_PPM: 10 * GS_FULL_PPM}.get(cap_ppm, cap_ppm)
@@ -124,6 +131,18 @@ cdef class Limits(_File):
             )
             if before % 2 == 0 and load32(&row.line_seq) == before:
                 return line
+
+    def cap_ppm(self, index):
+        """One device's cap, alone: see DeviceLimits."""
+        return load32(&self._device(index).cap_ppm)
+
+    def allowance_ns(self, index, uint64_t now_ns):
+        """What one device's line comes to at that time: line(index).at(now_ns), in a tenth of the time."""
+        cdef const gs_device_limits *row = self._device(index)
+        cdef gs_line line
+        while not gs_line_read(row, &line):
+            pass
+        return gs_line_at(&line, now_ns)
 
     def set_memory_limit(self, index, memory_limit_bytes, memory_quota_bytes=None):
         """What the tenant may use from now on; what it uses already is not taken away.

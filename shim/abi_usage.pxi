@@ -80,6 +80,25 @@ cdef class Usage(_File):
                 found.append(self._slot(i, device_count))
         return tuple(found)
 
+    def books(self, int device_count):
+        """The live processes as slots(0) has them, with what each says of the first devices: bytes held, the sum of what
+        it holds them for, and GPU time; in a part of the time that slots() takes.
+        """
+        return [(slot, [self._book(slot.slot, i) for i in range(device_count)]) for slot in self.slots(0)]
+
+    cdef _book(self, int index, int device):
+        cdef const gs_slot_device *row = &self._usage.slot[index].device[device]
+        cdef uint64_t held = 0
+        cdef int kind
+        for _ in range(_MOST_LOOKS):
+            held = _read_held(&self._usage.device[device].total, row, index)
+            total = 0  # of any length, as a hostile process may have it
+            for kind in range(GS_CHARGES):
+                total += load64(&row.charged_bytes[kind])
+            if total == held:
+                break
+        return held, total, load64(&row.gpu_ns)
+
     cdef _slot(self, int index, int device_count):
         cdef const gs_slot *slot = &self._usage.slot[index]
         devices = tuple([self._slot_device(index, i) for i in range(device_count)])
