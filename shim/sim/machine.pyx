@@ -137,13 +137,23 @@ cdef contexts_of(const sim_machine *m, uint32_t d):
     return contexts
 
 
+cdef uint32_t last_process(const sim_machine *m):
+    """Records are used from the first on, and at most one before the last is free: its taker was killed meanwhile."""
+    cdef uint32_t p, free = 0
+    for p in range(1, SIM_MAX_PROCESSES + 1):
+        free += m.process[p].state == SIM_PROCESS_FREE
+        if free == 2:
+            return p - 1
+    return SIM_MAX_PROCESSES
+
+
 cdef processes_of(const sim_machine *m, uint32_t d):
     """One entry for each process that used the device; a process that loaded the driver twice has two records."""
     cdef uint32_t p, kind
     cdef const sim_process *process
     cdef const sim_process_device *usage
     found = {}
-    for p in range(1, SIM_MAX_PROCESSES + 1):
+    for p in range(1, last_process(m) + 1):
         process = &m.process[p]
         if process.state == SIM_PROCESS_FREE:
             continue
@@ -193,7 +203,7 @@ cdef pinned_of(const sim_machine *m):
     cdef uint32_t p
     cdef const sim_process *process
     found = {}
-    for p in range(1, SIM_MAX_PROCESSES + 1):
+    for p in range(1, last_process(m) + 1):
         process = &m.process[p]
         if process.state == SIM_PROCESS_FREE or not process.peak_pinned_bytes:
             continue
@@ -281,7 +291,7 @@ def occupants(path):
             for d in range(m.device_count):
                 sim_uuid_text(m.device[d].uuid, uuid)
                 found.append((uuid.decode(), {}))
-            for p in range(1, SIM_MAX_PROCESSES + 1):
+            for p in range(1, last_process(m) + 1):
                 process = &m.process[p]
                 if process.state != SIM_PROCESS_LIVE:
                     continue
