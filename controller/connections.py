@@ -79,10 +79,14 @@ class Connections:
 
     def relieve(self, uid: int) -> None:
         """End those of a user's connections that do not read, where together too much waits for them."""
-        unread = {fd: size for fd in self._held.get(uid, ()) if (size := _unread_bytes(fd))}
-        if sum(unread.values()) > MOST_UNREAD_BYTES:
-            for descriptor in unread:
-                _with(descriptor, partial(_hang_up, uid))
+        if self.unread_bytes(uid) > MOST_UNREAD_BYTES:
+            for descriptor in self._held[uid]:
+                if _unread_bytes(descriptor):
+                    _with(descriptor, partial(_hang_up, uid))
+
+    def unread_bytes(self, uid: int) -> int:
+        """What waits in the kernel for a user to read it."""
+        return sum(map(_unread_bytes, self._held.get(uid, ())))
 
     def _ended(self, descriptor: int) -> None:
         uid = self._users.pop(descriptor, None)
