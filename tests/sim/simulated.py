@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,17 @@ class Machine:
 
     def process(self, pid: int, index: int = 0) -> dict[str, Any]:
         return next(p for p in self.device(index)["processes"] if p["pid"] == pid)
+
+
+def compiled(sources: Sequence[Path], options: Sequence[str | Path], folder: Path) -> list[Path]:
+    """Compile many sources, on two processors; their objects."""
+
+    def compile_some(some: Sequence[Path]) -> None:
+        subprocess.run(["gcc", *options, "-c", *some], cwd=folder, check=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile_some, [sources[::2], sources[1::2]]))
+    return [folder / f"{source.stem}.o" for source in sources]
 
 
 def line(program: subprocess.Popen[str]) -> Any:

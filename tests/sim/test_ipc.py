@@ -287,7 +287,7 @@ def test_sharers_killed_at_any_moment_leave_the_books_right(machine: Machine, tm
     shared = tmp_path / "handles"
     shared.mkdir()
     running: list[subprocess.Popen[str]] = []
-    end = time.monotonic() + 4
+    end = time.monotonic() + 2.5
     killed = 0
     while time.monotonic() < end or killed < 8:
         while len(running) < 3:

@@ -157,7 +157,7 @@ def kill_and_count(machine: Machine, churn: Path, seconds: float, seed: int) -> 
 LONG = pytest.param(120, marks=[pytest.mark.soak, pytest.mark.timeout(400)])
 
 
-@pytest.mark.parametrize("seconds", [6, LONG])
+@pytest.mark.parametrize("seconds", [3, LONG])
 def test_processes_killed_at_any_moment_leave_nothing_behind(
     make_machine: Callable[..., Machine], churn: Path, seconds: float
 ) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from simulated import ROOT, Machine
+from simulated import ROOT, Machine, compiled
 
 SOURCES = ROOT / "shim" / "sim"
 PARTS = [SOURCES / name for name in ("core", "driver", "stream", "memory", "graph", "code")]
@@ -33,13 +32,8 @@ def threads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if said.stdout != "hello\n":  # "unexpected memory mapping": addresses are more random than it can bear
         pytest.skip(f"ThreadSanitizer does not run here: {said.stderr.strip()}")
 
-    def compile_part(files: list[Path]) -> None:
-        subprocess.run(["gcc", *OPTIONS, *HESITATING, "-c", *files], cwd=folder, check=True)
-
     files = [PROGRAMS / "threads.c", *(file for part in PARTS for file in sorted(part.glob("*.c")))]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(compile_part, [files[::2], files[1::2]]))
-    objects = [folder / f"{file.stem}.o" for file in files]
+    objects = compiled(files, [*OPTIONS, *HESITATING], folder)
     link = ["gcc", "-fsanitize=thread", *objects, "-ldl", "-lpthread", "-o", folder / "threads"]
     subprocess.run(link, check=True)
     return folder / "threads"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from simulated import ROOT, Machine, line
+from simulated import ROOT, Machine, compiled, line
 
 from gshare.shim import sim
 
@@ -81,10 +81,14 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = ROOT / "shim" / "sim"
     parts = [sources / name for name in ("core", "driver", "stream", "memory", "graph", "code")]
     options = ["-std=gnu17", "-O0", "-DSIM_CHECK", *(f"-I{part}" for part in parts)]
-    files = [str(file) for part in parts for file in sorted(part.glob("*.c"))]
+    objects = compiled(
+        [file for part in parts for file in sorted(part.glob("*.c"))],
+        [*options, "-fPIC", "-fvisibility=hidden"],
+        folder,
+    )
     driver = folder / "libcuda.so.1"
-    link = ["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs", "-ldl", "-lpthread"]
-    subprocess.run(["gcc", *options, *files, *link, "-o", str(driver)], check=True)
+    link = ["-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs", "-ldl", "-lpthread"]
+    subprocess.run(["gcc", *objects, *link, "-o", str(driver)], check=True)
     program = ROOT / "tests" / "programs" / "churn.c"
     subprocess.run(
         ["gcc", *options, str(program), str(driver), "-lpthread", "-o", str(folder / "churn")], check=True
@@ -92,16 +96,20 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LONG = pytest.param(60, marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize("mps", ["0", "1"])
+@pytest.mark.parametrize("seconds", [1.5, LONG])
 def test_everything_holds_at_every_step_whoever_is_killed(
-    make_machine: Callable[..., Machine], checked: Path, mps: str
+    make_machine: Callable[..., Machine], checked: Path, mps: str, seconds: float
 ) -> None:
     machine = make_machine("l4", SIMGPU_MPS=mps, SIMGPU_SAMPLE_NS="100000")
     environ = {**machine.environ, "LD_LIBRARY_PATH": str(checked), "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "40"}
     assert machine.run("start(); out(1)") == 1
     chance = random.Random(5)
     running: list[subprocess.Popen[str]] = []
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         while len(running) < 3:
             command = [str(checked / "churn"), str(chance.randrange(1 << 30))]
