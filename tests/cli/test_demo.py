@@ -95,7 +95,7 @@ def test_interrupted_it_leaves_no_process_and_no_file(tmp_path: Path, number: in
         for child in psutil.Process(demo.pid).children(recursive=True)
         if "workload" in str(child.cmdline())
     ]
-    assert len(tenants) == 2
+    assert len(tenants) >= 2  # the one that asks for too much may have begun
     machine = Path(tenants[0].environ()["SIMGPU_MACHINE"])
     assert machine.exists()
     sent = time.monotonic()

@@ -8,30 +8,28 @@ from collections.abc import Callable
 
 from .conftest import GSHARE, Home
 
-REPEATS = 15
+LEAST, MOST = 8, 45
+"""Repeats: one after the other, as both are as fast as they can be only now and then on a busy machine."""
 TRIES = 3
 
 
-def best_s(run: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def test_a_run_costs_at_most_twice_what_importing_click_costs(home: Home) -> None:
     home.gshare("controller", "start")
     click = [sys.executable, "-c", "import click"]
-    ratios = []
-    for _ in range(TRIES):
-        base = best_s(lambda: subprocess.run(click, check=True))
-        ratios.append(best_s(lambda: home.cold_gshare("run", "true")) / base)
-        if ratios[-1] <= 2:
+    base_s, run_s = [], []
+    while len(run_s) < MOST:
+        base_s.append(seconds(lambda: subprocess.run(click, check=True)))
+        run_s.append(seconds(lambda: home.cold_gshare("run", "true")))
+        if len(run_s) >= LEAST and min(run_s) <= 2 * min(base_s):
             break
-    print("gshare run true / import click:", [f"{ratio:.2f}" for ratio in ratios])
-    assert min(ratios) <= 2
+    print(f"gshare run true {min(run_s):.3f} s, import click {min(base_s):.3f} s, of {len(run_s)} each")
+    assert min(run_s) <= 2 * min(base_s)
 
 
 def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
