@@ -121,7 +121,8 @@ def lock_slots(fd: int, slots: range) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGINT])
 def test_a_signal(tenant: Tenant, other: Other, number: signal.Signals) -> None:
-    with holding(tenant) as holder:
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a job in the background ignores
+    with holding(tenant, heed) as holder:
         line_of(holder)
         other.finds_all_but(300 * MIB + tenant.context_bytes[0])
         holder.send_signal(number)
