@@ -3,19 +3,18 @@
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
+from crowd import answers, ask_all, connect, hoard, let_go
 from machine_wide import GIB, Everybodys, ask, everybodys
 from users import ALICE, BOB, CAROL, User, needs_root, users
 
@@ -303,30 +302,6 @@ def test_where_a_group_is_named_only_its_members_get_in(machine: Everybodys, two
     assert machine.ask(GetProcesses(), bob).processes == []
 
 
-asking: list["zmq.Socket[bytes]"] = []
-
-
-def connect(path: str, count: int) -> None:
-    """So many connections, each of which has been answered once."""
-    context = zmq.Context()
-    for _ in range(count):
-        asking.append(context.socket(zmq.DEALER))
-        asking[-1].setsockopt(zmq.LINGER, 0)
-        asking[-1].connect(f"ipc://{path}")
-    ask_all()
-    assert answers(10_000) == count
-
-
-def ask_all() -> None:
-    for connection in asking:
-        connection.send(wire.pack(1, GetProcesses()))
-
-
-def answers(patience_ms: int) -> int:
-    """How many have been answered since."""
-    return sum(bool(connection.poll(patience_ms) and connection.recv()) for connection in asking)
-
-
 def test_who_asks_over_many_connections_waits_behind_themselves(
     machine: Everybodys, two: tuple[User, User]
 ) -> None:
@@ -347,30 +322,6 @@ def test_who_asks_over_many_connections_waits_behind_themselves(
 
 MOST, EXCESS = 100, 50
 PATIENCE_S = 20.0
-
-held: list[socket.socket] = []
-
-
-def hoard(path: str, count: int) -> int:
-    """Open so many, and say nothing; how many of all the other side has let go of."""
-    for _ in range(count):
-        held.append(socket.socket(socket.AF_UNIX))
-        held[-1].connect(path)
-        held[-1].setblocking(False)
-    return sum(map(ended, held))
-
-
-def ended(connection: socket.socket) -> bool:
-    with suppress(BlockingIOError):
-        while connection.recv(100):  # a greeting, and then perhaps the end
-            continue
-        return True
-    return False
-
-
-def let_go() -> None:
-    while held:
-        held.pop().close()
 
 
 def until(reached: Callable[[], bool]) -> None:
