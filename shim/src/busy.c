@@ -143,7 +143,9 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
         __atomic_store_n(&own_words(device)->slice_ns, device->slices.found_ns, __ATOMIC_RELAXED);
     if (slices.count != 0)
         gs_slices_adopt(&device->slices, slices.sum_ns / slices.count);
-    gs_loss_look(&device->loss, now_ns, switch_ns, device->slices.slice_ns);
+    uint64_t slice_ns = device->slices.slice_ns;
+    bool is_long = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED) > (int64_t)slice_ns;
+    gs_loss_look(&device->loss, now_ns, switch_ns, is_long ? slice_ns : 0);
     context->lights_ns = lights_ns;
     /* The tenant's other processes are others, too. */
     uint64_t own_ns = load(&region->own->device[device->index].gpu_ns);

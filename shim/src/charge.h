@@ -54,7 +54,7 @@ struct gs_seen {
     uint32_t busy_milli; /* mean number of busy contexts, ours included, in thousandths */
     uint64_t alone_ns;   /* nobody else was */
     uint64_t part_ns;    /* of the rest, what each has where all have the same */
-    uint64_t launch_ns;  /* what one kernel is known to take, in the mean */
+    uint64_t launch_ns;  /* what one kernel has taken lately; 0: nothing was measured */
 };
 
 struct gs_own {
@@ -274,7 +274,7 @@ static inline uint64_t gs_take_lights(uint64_t *said_ns, uint64_t elapsed_ns)
 
 struct gs_loss {
     uint64_t at_ns, switch_ns; /* when it was looked at last, and what all had said by then */
-    uint64_t slice_ns;         /* how long slices were thought to be then: from it, switches are counted */
+    uint64_t slice_ns;         /* how long slices were thought to be then, if kernels were longer */
     uint32_t ppm;
     uint32_t anew; /* so many looks are to forget what was before */
 };
@@ -283,11 +283,12 @@ struct gs_loss {
 #define GS_LOSS_MOST 300000u    /* ppm */
 #define GS_LOSS_ANEW 3          /* looks, where slices turn out to be of another length */
 
+/* `slice_ns`: 0 where kernels are shorter, whose switches are seen whatever slices are thought to be. */
 static inline void gs_loss_look(struct gs_loss *loss, uint64_t now_ns, uint64_t switch_ns, uint64_t slice_ns)
 {
     uint64_t since = now_ns - loss->at_ns;
 
-    if (slice_ns > loss->slice_ns / 4 * 5 || slice_ns < loss->slice_ns / 4 * 3) {
+    if (slice_ns != 0 && (slice_ns > loss->slice_ns / 4 * 5 || slice_ns < loss->slice_ns / 4 * 3)) {
         loss->slice_ns = slice_ns;
         loss->anew = GS_LOSS_ANEW;
     }

@@ -136,7 +136,7 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
     struct gs_seen seen = {
         .elapsed_ns = without_lights(context, window, busy.light_ns, end, whole),
         .learnt_ns = window->learnt_ns,
-        .launch_ns = window->launches > 0 ? window->learnt_ns / window->launches : 0,
+        .launch_ns = (uint64_t)__atomic_load_n(&stream->device->usual_ns, __ATOMIC_RELAXED),
         .busy_milli = busy.milli,
         .alone_ns = busy.alone_ns,
         .part_ns = busy.part_ns,

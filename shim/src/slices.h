@@ -68,7 +68,7 @@ static inline void gs_slices_hear(struct gs_slices_said *said, uint64_t slice_ns
 #define GS_NO_FIT    (-24)
 #define GS_FIRST_FIT 32 /* stamps */
 #define GS_NEXT_FIT  16
-#define GS_CHECK_FIT 512 /* after so many; until then, when there are twice as many as when one was found */
+#define GS_CHECK_FIT 512 /* once one was found, or after so many in vain */
 
 /* Whether a stamp lies in a slice of ours, if slices are that long. */
 static inline bool gs_stamp_is_ours(const struct gs_stamp *stamp, uint64_t ends_ns, uint64_t round_ns)
@@ -131,14 +131,13 @@ static inline void gs_slices_stamp(struct gs_slices *slices, const struct gs_sta
     if (slices->count < GS_FIRST_FIT || slices->count < slices->due)
         return;
     uint64_t slice_ns = gs_slices_find(slices, &fit);
-    bool many = slices->count > GS_CHECK_FIT || slices->found_ns != 0;
-    slices->due = slices->count + (many ? GS_CHECK_FIT : slices->found_ns != 0 ? slices->count : GS_NEXT_FIT);
+    slices->due =
+        slices->count + (slices->found_ns != 0 || slices->count > GS_CHECK_FIT ? GS_CHECK_FIT : GS_NEXT_FIT);
     bool near = slice_ns > slices->slice_ns / 4 * 3 && slice_ns < slices->slice_ns / 4 * 5;
     if (slice_ns == 0 ||
         (slices->known && !near && (fit < GS_FITS_WELL || gs_slices_fit(slices, slices->slice_ns) > 0)))
         return;
-    slices->found_ns =
-        near && many && slices->found_ns != 0 ? slices->found_ns / 4 * 3 + slice_ns / 4 : slice_ns;
+    slices->found_ns = near && slices->found_ns != 0 ? slices->found_ns / 4 * 3 + slice_ns / 4 : slice_ns;
     gs_slices_adopt(slices, slices->found_ns);
 }
 

@@ -174,7 +174,9 @@ def test_when_slices_are_found_what_switches_cost_is_reckoned_anew() -> None:
     for at in range(1, 40):
         core().core_loss_look(loss, at * 100 * MS, at * 2 * MS, MS)
     assert loss.ppm == pytest.approx(20_000, rel=0.01)
-    for at in range(40, 42):
+    core().core_loss_look(loss, 40 * 100 * MS, 39 * 2 * MS + 10 * MS, 0)  # short kernels: little by little
+    assert loss.ppm == pytest.approx(40_000, rel=0.01)
+    for at in range(41, 43):
         core().core_loss_look(loss, at * 100 * MS, 39 * 2 * MS + (at - 39) * 10 * MS, 300 * US)
     assert loss.ppm == pytest.approx(100_000, rel=0.01)
 
