@@ -276,4 +276,4 @@ out([word[0], time.monotonic() - begun])
 """
     word, seconds = machine.run("import ctypes\n" + code)
     assert word == 1
-    assert 0.05 <= seconds < 0.5
+    assert 0.05 <= seconds < 5  # of 20; more than 0.5 where sixteen other programs are busy
