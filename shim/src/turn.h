@@ -102,9 +102,9 @@ static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t 
     if (!owed->known) /* who slept has saved nothing, and its debts stay */
         beyond_ns = beyond_ns < 0 ? beyond_ns : 0;
     else
-        beyond_ns += owed->due_ns - due_ns - (int64_t)(own_ns - owed->own_ns) +
-                     (__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns /
-                         (int64_t)part->wanted_ns;
+        beyond_ns +=
+            owed->due_ns - due_ns - (int64_t)(own_ns - owed->own_ns) +
+            (__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns / (int64_t)part->wanted_ns;
     const int64_t most_ns = GS_MOST_OWED + need_ns;
 
     beyond_ns = beyond_ns > most_ns ? most_ns : beyond_ns < -most_ns ? -most_ns : beyond_ns;
