@@ -63,6 +63,8 @@ static inline void gs_slices_hear(struct gs_slices_said *said, uint64_t slice_ns
 /* -------- which length fits -------- */
 
 #define GS_AGAINST   4 /* a stamp against a length counts as much as so many for it */
+#define GS_ALIKE     3 /* so many stamps at about the same time count */
+#define GS_ALIKE_NS  32768
 #define GS_FITS      16
 #define GS_FITS_WELL 32 /* what it takes to change it much */
 #define GS_NO_FIT    (-24)
@@ -79,10 +81,12 @@ static inline bool gs_stamp_is_ours(const struct gs_stamp *stamp, uint64_t ends_
 }
 
 /* A stamp in our slice speaks for a length, one elsewhere against it, and one before a first slice of that length would
- * have ended says nothing. */
+ * have ended says nothing.  Kernels of one length that come one at a time say the same again and again, which by
+ * chance fits some length. */
 static inline int32_t gs_slices_fit(const struct gs_slices *slices, uint64_t slice_ns)
 {
     uint32_t oldest = slices->count > GS_STAMPS ? slices->count - GS_STAMPS : 0;
+    uint8_t alike[256] = {0};
     int32_t fit = 0;
 
     for (uint32_t i = slices->count; i-- > oldest && fit > GS_NO_FIT;) {
@@ -93,7 +97,8 @@ static inline int32_t gs_slices_fit(const struct gs_slices *slices, uint64_t sli
         if (stamp->since_ns <= ends_ns || stamp->since_ns > GS_STAMP_ROUNDS * round ||
             stamp->doubt_ns > slice_ns / 4)
             continue;
-        fit += gs_stamp_is_ours(stamp, ends_ns, round) ? 1 : -GS_AGAINST;
+        if (alike[stamp->since_ns / GS_ALIKE_NS % sizeof alike]++ < GS_ALIKE)
+            fit += gs_stamp_is_ours(stamp, ends_ns, round) ? 1 : -GS_AGAINST;
     }
     return fit;
 }

@@ -114,3 +114,22 @@ def test_of_what_others_say_the_longest_are_left_out() -> None:
         for slice_ns in order:
             core().core_slices_hear(ctypes.byref(said), slice_ns)
         assert said.sum_ns / said.count == 990 * US
+
+
+SEEN_US = """
+28*100 16*200 15*9200 16*9300 3*9400 1*9500 5*18400 3*20600 2*20700 1*7377 1*7841 1*8008 1*8108
+1*8697 1*8797 1*8807 1*17041 1*17201 1*17470 1*17688 1*18677 1*18777 1*19172 1*19241 1*19358 1*19401
+1*19458 1*19501 1*19758 1*19777 1*19858 1*19888 1*20409 1*27256 1*27421 1*28701 1*28770 1*28828
+1*29015 1*29088 1*29609 1*29709 1*36456 1*37970 1*38721 1*38821 1*39109 1*40170"""
+"""By a tenant with kernels of 0.1 or 5 ms beside one who gave back some of its slices of 2 ms."""
+
+
+def test_stamps_that_say_the_same_again_and_again_do_not_mislead() -> None:
+    """A third of them is at 15 rounds of 256 us, by chance."""
+    slices = new_slices()
+    core().core_slices_adopt(slices, 2 * MS)
+    for word in 2 * SEEN_US.split():
+        times, since_us = map(int, word.split("*"))
+        for _ in range(times):
+            core().core_slices_stamp(slices, Stamp(since_us * US, 2, 0))
+    assert slices.slice_ns == pytest.approx(2 * MS, rel=0.05)
