@@ -90,7 +90,11 @@ class Auditor:
         targets: dict[int, Suspect] = {}
         for suspect in suspects:
             pid = suspect.pid or found[suspect].get("pid")
-            pids = [pid] if pid else self._tenants.processes().get(suspect.tenant, set())
+            pids = {pid} if pid else self._tenants.processes().get(suspect.tenant, set())
+            if (
+                suspect.tenant
+            ):  # slots are the tenant's own to write: nobody else's process ends for what they say
+                pids = {one for one, owner in self._tenants.whose(pids).items() if owner == suspect.tenant}
             targets |= dict.fromkeys(pids, suspect)
         self._stopper.keep(set(targets))
         for pid, action in self._stopper.stop(targets, now_ns).items():

@@ -21,7 +21,6 @@ from gshare.controller.config import Audit
 from gshare.controller.devices import REAL
 from gshare.controller.inspector import Inspector, Place, Seen
 from gshare.controller.occupants import Occupants
-from gshare.controller.owners import owner
 from gshare.controller.processes import command, start_ticks
 from gshare.controller.region import now_ns
 from gshare.controller.residue import BUSY_SAMPLES, Sample, residue_bytes
@@ -133,16 +132,8 @@ class Reconciler:
 
     def _seen(self, occupants: Occupants) -> Iterator[Seen]:
         """Who is there, and whose they are, without those who have ended and another controller's."""
-        runs = {run.pid: tenant.name for tenant in self._tenants.by_name.values() for run in tenant.runs}
-        where, may_be_in, sole = (
-            self._tenants.runtime,
-            self._tenants.may_be_in,
-            self._tenants.runtime.machine_wide,
-        )
-        known = {
-            pid: (owner(pid, where.tenants, runs, may_be_in, sole=sole), start_ticks(pid))
-            for pid in {pid for those in occupants.values() for pid in those}
-        }
+        whose = self._tenants.whose({pid for those in occupants.values() for pid in those})
+        known = {pid: (tenant, start_ticks(pid)) for pid, tenant in whose.items()}
         for uuid, those in occupants.items():
             for pid, occupant in those.items():
                 tenant, ticks = known[pid]

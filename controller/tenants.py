@@ -1,7 +1,7 @@
 """The tenants that run now: their files, their processes, and which row of their limits is which device."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,6 +16,7 @@ from gshare.controller.devices import Found
 from gshare.controller.errors import GshareError, OverCapacity
 from gshare.controller.handover import Keeping
 from gshare.controller.identity import Credentials
+from gshare.controller.owners import owner
 from gshare.controller.paths import Runtime
 from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run, host_pid, members
@@ -192,6 +193,12 @@ class Tenants:
             pids = {pid for pid in pids if self.may_be_in(name, pid)}  # both are what they say of themselves
             found[name] = pids.union(run.pid for run in tenant.runs if run.alive())
         return found
+
+    def whose(self, pids: Iterable[int]) -> dict[int, str | None]:
+        """Whose each process is (owners.owner), whatever slots say of it."""
+        runs = {run.pid: tenant.name for tenant in self.by_name.values() for run in tenant.runs}
+        where, sole = self.runtime.tenants, self.runtime.machine_wide
+        return {pid: owner(pid, where, runs, self.may_be_in, sole=sole) for pid in pids}
 
     def let_in(self, name: str) -> None:
         """Let those have a tenant's memory, from now on, who may run in it."""

@@ -14,7 +14,7 @@ from gshare.controller.auditor import Auditor
 from gshare.controller.config import Audit
 from gshare.controller.errors import GshareError
 from gshare.controller.stopper import GRACE_NS, Stopper
-from gshare.controller.suspicion import OVER_QUOTA, UNMANAGED, Suspect
+from gshare.controller.suspicion import OVER_QUOTA, TAMPERING, UNMANAGED, Suspect
 from gshare.controller.tenants import Tenant
 
 from .conftest import House, device
@@ -157,6 +157,20 @@ def test_who_does_not_listen_is_killed(house: House, stubborn: subprocess.Popen[
     assert told.at(5 + GRACE_NS / SECOND - 0.1, suspect) == []
     assert told.at(5 + GRACE_NS / SECOND, suspect) == [(UNMANAGED, "killed")]
     assert stubborn.wait(60) == -signal.SIGKILL
+
+
+def test_nobody_ends_for_what_a_slot_says(
+    house: House, tenant: Tenant, stubborn: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a tenant's users can write another's process into it."""
+    told = Told(house, Audit(over_quota="stop", pause_after=0, stop_after=0, tampering="stop"))
+    own = tenant.runs[0].pid
+    said = {tenant.name: {own, stubborn.pid}}
+    monkeypatch.setattr(house.registry.tenants, "processes", lambda: said)
+    told.at(0, Suspect(OVER_QUOTA, tenant.name, UUID), Suspect(TAMPERING, tenant.name, UUID, stubborn.pid, 1))
+    assert [event["pid"] for event in told.events if event["action"] == "stopped"] == [own]
+    told.at(0 + 2 * GRACE_NS / SECOND, Suspect(TAMPERING, tenant.name, UUID, stubborn.pid, 1))
+    assert stubborn.poll() is None
 
 
 def test_without_the_word_nobody_is_stopped(house: House, stubborn: subprocess.Popen[bytes]) -> None:
