@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +119,6 @@ class Allocator:
         """What cuMemGetInfo says: free and total."""
         free, total = self.ask("info").split()
         return int(free), int(total)
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What is true in the end: the controller looks once a second."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 from gshare.shim import sim
 
-from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home, until
+from .conftest import ALLOCATE, TIMEOUT_S, Allocator, Home
 
 CHEAT = Path(__file__).with_name("cheat.py")
 FOUND_S = 2.0

@@ -5,10 +5,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from waiting import PATIENCE_S, until
 
 from gshare.controller.client import Client
 from gshare.controller.paths import Runtime
@@ -16,15 +15,6 @@ from gshare.controller.protocol import GetQueue
 from gshare.controller.replies import Queue, Waiting
 
 from .conftest import Home
-
-DEADLINE_S = 30.0
-
-
-def wait_until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def queued(home: Home) -> list[Waiting]:
@@ -46,7 +36,7 @@ def full(home: Home) -> subprocess.Popen[str]:
 
 def test_who_waits_is_let_in_when_there_is_room(home: Home, full: subprocess.Popen[str]) -> None:
     waiter = home.start("run", "--sim", "--mem", "50%", "--wait", "echo", "in")
-    wait_until(lambda: queued(home))
+    until(lambda: queued(home))
     reply = json.loads(home.gshare("queue", "--json").stdout)
     (row,) = reply["waiting"]
     assert (reply["schema"], row["place"], row["pid"]) == ("gshare/queue/v1", 1, waiter.pid)
@@ -59,7 +49,7 @@ def test_who_waits_is_let_in_when_there_is_room(home: Home, full: subprocess.Pop
     small = home.gshare("run", "--sim", "--mem", "10%", "echo", "small")  # it fits beside, and need not wait
     assert (small.returncode, small.stdout) == (0, "small\n")
     full.kill()
-    output, errors = waiter.communicate(timeout=DEADLINE_S)
+    output, errors = waiter.communicate(timeout=PATIENCE_S)
     assert (waiter.returncode, output) == (0, "in\n")
     assert errors.count("\n") == 1
     assert errors.startswith("gshare: --mem 7.3G: GPU 0 has 3.6G left to promise of 14.7G; big 11G holds")
@@ -76,7 +66,7 @@ def test_who_gives_up_ends_with_124(home: Home, full: subprocess.Popen[str]) -> 
     first, last = result.stderr.splitlines()
     assert "waiting, 1 of 1" in first
     assert last.startswith("gshare: --wait=0.3: there was no room: --mem 7.3G: GPU 0 has 3.6G left")
-    wait_until(lambda: queued(home) == [])
+    until(lambda: queued(home) == [])
 
 
 def test_what_can_never_be_is_not_waited_for(home: Home) -> None:
@@ -88,30 +78,30 @@ def test_what_can_never_be_is_not_waited_for(home: Home) -> None:
 
 def test_a_killed_waiter_is_gone_at_once(home: Home, full: subprocess.Popen[str]) -> None:
     waiters = [home.start("run", "--sim", "--mem", "50%", "--wait", "true") for _ in range(2)]
-    wait_until(lambda: len(queued(home)) == 2)
+    until(lambda: len(queued(home)) == 2)
     waiters[0].kill()
     waiters[0].wait()
     begin = time.monotonic()
-    wait_until(lambda: len(queued(home)) == 1)
+    until(lambda: len(queued(home)) == 1)
     assert time.monotonic() - begin < 5  # it does not take until it would have asked again
     assert queued(home)[0].pid == waiters[1].pid
     os.kill(waiters[1].pid, signal.SIGINT)
-    wait_until(lambda: queued(home) == [])
+    until(lambda: queued(home) == [])
 
 
 def test_a_new_controller_has_the_same_queue(home: Home, full: subprocess.Popen[str]) -> None:
     waiters = []
     for _ in range(3):
         waiters.append(home.start("run", "--sim", "--mem", "50%", "--wait", "cat"))
-        wait_until(lambda: len(queued(home)) == len(waiters))
+        until(lambda: len(queued(home)) == len(waiters))
     before = [row.pid for row in queued(home)]
     assert before == [waiter.pid for waiter in waiters]
     os.kill(int((home.run_dir / "controller.lock").read_text()), signal.SIGKILL)
     home.gshare("ps")  # starts a controller, unless somebody who waits has done so
-    wait_until(lambda: len(queued(home)) == 3)
+    until(lambda: len(queued(home)) == 3)
     assert [row.pid for row in queued(home)] == before
     full.kill()
-    wait_until(lambda: len(queued(home)) == 1)  # two halves fit; the first two have them
+    until(lambda: len(queued(home)) == 1)  # two halves fit; the first two have them
     assert queued(home)[0].pid == waiters[2].pid
 
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from typing import Any
 
+from waiting import until
+
 from gshare.shim import sim
 
-from .conftest import ALLOCATE, Allocator, Home, until
+from .conftest import ALLOCATE, Allocator, Home
 
 GIB, MIB = 1 << 30, 1 << 20
 PIECE_BYTES = 64 * MIB

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
+from waiting import PATIENCE_S, until
 
 from gshare.controller import protocol, wire
 from gshare.controller.client import Client
@@ -22,15 +22,6 @@ from gshare.controller.paths import Runtime, runtime
 from gshare.controller.protocol import GetProcesses, GetStatus, Stop
 from gshare.controller.replies import Fault, Reply, Status, Stopping
 from gshare.shim import LIBRARY
-
-DEADLINE_S = 20.0
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def where(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
             pid = controller_pid(found.lock)
             assert pid
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not controller_lives(found.lock))
+            until(lambda: not controller_lives(found.lock))
 
 
 def status() -> Status:
@@ -96,7 +87,7 @@ def test_it_is_nobodys_child_and_holds_nothing_of_its_starter(where: Runtime) ->
 def test_after_a_kill_the_next_one_answers(where: Runtime) -> None:
     first = status().controller.pid
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not controller_lives(where.lock))
+    until(lambda: not controller_lives(where.lock))
     assert status().controller.pid != first
 
 
@@ -119,21 +110,21 @@ def test_one_that_does_not_answer_is_named(where: Runtime) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(where: Runtime, number: int) -> None:
     os.kill(status().controller.pid, number)
-    wait_until(lambda: not controller_lives(where.lock))
+    until(lambda: not controller_lives(where.lock))
     assert "Traceback" not in where.log.read_text()
 
 
 def test_it_stops_when_asked(where: Runtime) -> None:
     pid = status().controller.pid
     assert Client(start=False).ask(Stop()) == Stopping(pid)
-    wait_until(lambda: not controller_lives(where.lock))
+    until(lambda: not controller_lives(where.lock))
     assert "Traceback" not in where.log.read_text()
 
 
 def test_it_leaves_when_idle(where: Runtime) -> None:
     start_controller(where, "--idle-exit", "1")
     assert controller_lives(where.lock)
-    wait_until(lambda: not controller_lives(where.lock))
+    until(lambda: not controller_lives(where.lock))
     assert "idle for 1 s" in where.log.read_text()
 
 
@@ -196,7 +187,7 @@ def test_a_client_that_does_not_read_makes_nobody_wait(where: Runtime) -> None:
         socket.connect(f"ipc://{where.socket}")
         for _ in range(2000):
             socket.send(wire.pack(1, GetStatus()))
-        assert Client().ask(GetStatus(), timeout_s=DEADLINE_S)
+        assert Client().ask(GetStatus(), timeout_s=PATIENCE_S)
 
 
 def test_a_directory_that_cannot_be_used_is_named(where: Runtime) -> None:

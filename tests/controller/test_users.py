@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import zmq
 from crowd import answers, ask_all, connect, hoard, let_go
 from machine_wide import GIB, Everybodys, ask, everybodys
 from users import ALICE, BOB, CAROL, User, needs_root, users
+from waiting import until
 
 from gshare.controller import wire
 from gshare.controller.client import Client
@@ -321,14 +321,6 @@ def test_who_asks_over_many_connections_waits_behind_themselves(
 
 
 MOST, EXCESS = 100, 50
-PATIENCE_S = 20.0
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_who_holds_too_many_connections_loses_the_last_and_others_none(
