@@ -269,11 +269,14 @@ def total(caps: Sequence[float]) -> Measure:
     return measure
 
 
-def priority(low_ns: int) -> Measure:
-    """Requests of 10 ms at half load, beside a tenant of low priority that takes what is left."""
+def priority(low_ns: int, *, poisson: bool) -> Measure:
+    """Requests of 10 ms at half load, beside a tenant of low priority that takes what is left.
+
+    They come at random (`poisson`), as those of many users do, or nearly evenly: then none waits for another.
+    """
 
     def measure(run: Run, name: str, mode: str, slice_ns: int) -> list[Found]:
-        requests = {"ns": 200_000, "batch": 50, "period_us": 20_000}
+        requests = {"ns": 200_000, "batch": 50, "period_us": 20_000, "poisson": int(poisson)}
         high = Tenant(requests, Limits(priority="high"), name="high")
         low = Tenant(run.kernel(low_ns), Limits(priority="low"), name="low")
         p99_ms = []

@@ -161,18 +161,12 @@ def _kinds(mode: str, accuracy: float) -> Iterator[Case]:
 
 def _priority() -> Iterator[Case]:
     for kernel, low_ns, most in ("200us", 200 * US, 1.10), ("2ms", 2 * MS, 1.25):
-        targets = [
-            Target(
-                f"high priority, requests of 10 ms beside low with kernels of {kernel}: p99 / alone", most
-            ),
-            Target(
-                f"low priority with kernels of {kernel}: its part of what high leaves",
-                0.85,
-                at_least=True,
-                suffix="_harvest",
-            ),
-        ]
-        yield Case(f"priority_{kernel}", CONCURRENT, targets, cases.priority(low_ns))
+        for name, poisson, how in ("priority", True, "at random"), ("priority_even", False, "evenly spaced"):
+            what = f"high priority, requests of 10 ms {how}, beside low with kernels of {kernel}: p99 / alone"
+            harvest = f"low priority with kernels of {kernel}, requests {how}: its part of what high leaves"
+            targets = [Target(what, most), Target(harvest, 0.85, at_least=True, suffix="_harvest")]
+            measure = cases.priority(low_ns, poisson=poisson)
+            yield Case(f"{name}_{kernel}", CONCURRENT, targets, measure)
 
 
 def run(

@@ -11,6 +11,7 @@
  *   sigma     kernels' times are lognormal about ns (the mean)
  *   batch     launches, then a synchronise and a pause of gap_us; 0: it launches as fast as it may
  *   period_us batches are requests: one is due each period, up to a quarter sooner or later
+ *   poisson   1: they are due at random instead, so far apart on average
  *   blocks    of 32 threads a launch; per_sm: so many for each SM instead, of 256 threads
  *   seed      of what is by chance
  *   count     1: it also says what is done by events in the stream, where nobody else can tell */
@@ -79,7 +80,7 @@ struct board {
 static const char *kind = "kernel";
 static int is_memset, is_work; /* fma, copy or chase */
 static double sigma;
-static uint64_t ns = 200000, long_ns, batch, gap_us, period_us, counts, chance, blocks = 1, per_sm;
+static uint64_t ns = 200000, long_ns, batch, gap_us, period_us, counts, chance, poisson, blocks = 1, per_sm;
 static unsigned threads = 32;
 static handle stream, function, graph;
 static pointer memory;
@@ -275,7 +276,7 @@ static void serve(void)
     uint64_t period_ns = period_us * 1000, due = now();
 
     while (goes_on()) {
-        due += (uint64_t)((double)period_ns * (0.75 + uniform() / 2));
+        due += (uint64_t)((double)period_ns * (poisson ? -log(uniform()) : 0.75 + uniform() / 2));
         for (uint64_t at = now(); at < due; at = now())
             sleep_ns(due - at);
         for (uint64_t i = 0; i < batch; i++)
@@ -291,9 +292,9 @@ static void option(const char *text)
     const struct {
         const char *name;
         uint64_t *value;
-    } numbers[] = {{"ns", &ns},         {"long_ns", &long_ns}, {"batch", &batch},
-                   {"gap_us", &gap_us}, {"count", &counts},    {"period_us", &period_us},
-                   {"seed", &chance},   {"blocks", &blocks},   {"per_sm", &per_sm}};
+    } numbers[] = {{"ns", &ns},         {"long_ns", &long_ns},     {"batch", &batch}, {"gap_us", &gap_us},
+                   {"count", &counts},  {"period_us", &period_us}, {"seed", &chance}, {"blocks", &blocks},
+                   {"per_sm", &per_sm}, {"poisson", &poisson}};
     size_t length = strcspn(text, "=");
 
     if (text[length] == '=' && length == 4 && strncmp(text, "kind", 4) == 0) {
