@@ -51,6 +51,7 @@ def test_every_kernel_it_counts_was_run(sandbox: Sandbox, options: list[str]) ->
         assert said["done"]["gpu_ns"] == pytest.approx(record["gpu_ns"], rel=0.01)
 
 
+@pytest.mark.alone
 def test_alone_and_asking_for_all_of_it_it_keeps_the_gpu_busy(sandbox: Sandbox) -> None:
     said, _ = run(sandbox, "--seconds=1", "--kernel-us=1000")
     assert said["done"]["share"] > 0.8

@@ -19,7 +19,8 @@ from click.testing import CliRunner
 from gshare.cli import demo as demo_module
 
 DEMO = [sys.executable, "-m", "gshare.cli", "demo", "--sim"]
-TRIES = 3
+TRIES = 10
+"""Of three seconds; a host that does much else at the moment may let none of the first hold."""
 
 HELD: dict[str, Any] = {
     "schema": "gshare/demo/v1",
@@ -45,6 +46,7 @@ def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*DEMO, *options], capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.alone
 def test_it_shows_both_shares_and_the_refusal() -> None:
     for _ in range(TRIES):
         done = run_demo("--seconds=3", "--json")

@@ -6,7 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 
+import pytest
+
 from .conftest import GSHARE, Home
+
+pytestmark = pytest.mark.alone
 
 LEAST, MOST = 8, 45
 """Repeats: one after the other, as both are as fast as they can be only now and then on a busy machine."""

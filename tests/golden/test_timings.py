@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from golden import Recorder
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 US, MS = 1_000, 1_000_000
 SHORT_KERNEL_NS = 20 * US

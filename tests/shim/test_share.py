@@ -35,6 +35,7 @@ def test_one_tenant_alone(make_virtual_device: Make, cap: int, kernel_ns: int) -
     assert near(device.shares(programs, SECONDS), [cap])
 
 
+@pytest.mark.alone
 def test_on_the_real_clock(make_device: Make) -> None:
     device = make_device(30, 70)
     programs = settled(device, (0, "kernel", 200 * US), (1, "kernel", 200 * US))
@@ -224,6 +225,7 @@ def goes_on(device: Device) -> bool:
     return sum(process["gpu_ns"] for process in device.truth()["processes"]) > before
 
 
+@pytest.mark.alone
 def test_a_stopped_neighbour_is_not_busy_for_ever(make_device: Make) -> None:
     """On the real clock: a program that is stopped stops a virtual one."""
     device = make_device(30, 100)
@@ -238,6 +240,7 @@ def test_a_stopped_neighbour_is_not_busy_for_ever(make_device: Make) -> None:
     programs[1].send_signal(18)
 
 
+@pytest.mark.alone
 def test_what_is_charged_is_what_was_used(make_device: Make) -> None:
     device = make_device(50)
     program = device.start(0, "kernel", 100 * US, seconds=2)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from simulated import Machine, line, tell
 
 SLICE_NS = 1_024_000
@@ -50,6 +51,7 @@ out([go(1), go(58), go(59)])
     assert make_machine("l4", SIMGPU_KERNELS="x=1,other=7000").run("import ctypes\n" + code) == [7_000] * 3
 
 
+@pytest.mark.alone
 def test_two_busy_processes_get_equal_time_and_pay_for_switches(machine: Machine) -> None:
     code = """
 start()
