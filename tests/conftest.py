@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy host", deadline=None)
+settings.load_profile("busy host")
 
 QUEUE, FLOOR = 0, 1
 """Bytes of a file, locked by lockf: what a test forks does not go on holding them."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from gshare.controller.context_size import ContextSizes
 from gshare.controller.devices import Found
@@ -22,9 +21,6 @@ from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants
 
 from .virtual import share_program, virtual  # noqa: F401
-
-settings.register_profile("busy host", deadline=None)
-settings.load_profile("busy host")
 
 GIB = 1 << 30
 CONTEXT_BYTES = GIB // 2
