@@ -51,12 +51,17 @@ def controller_itself() -> Peer:
 
 
 def peer(credentials: Credentials, administrators: Collection[int] = (), users: Collection[int] = ()) -> Peer:
-    """Who has these credentials; root, the controller's own user, the groups and users named administrate."""
-    groups = {credentials.gid, *_groups(credentials)}
-    administrator = credentials.uid in (0, os.geteuid(), *users) or not groups.isdisjoint(administrators)
-    return Peer(*credentials, frozenset(groups), administrator)
+    """Who has these credentials; root, the controller's own user, the groups and users named administrate.
+
+    Who administrates by their number is in whatever groups: nobody asks.
+    """
+    if credentials.uid in (0, os.geteuid(), *users):
+        return Peer(*credentials, frozenset({credentials.gid}), True)
+    groups = frozenset({credentials.gid, *_groups(credentials)})
+    return Peer(*credentials, groups, not groups.isdisjoint(administrators))
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Credentials | None:
     """`UID:GID:PID` as libzmq has it; None for anything else."""
     words = text.split(":")

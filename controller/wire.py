@@ -71,6 +71,11 @@ def fault(error: GshareError) -> Fault:
     return Fault(error.code, error.what, error.why, error.hint)
 
 
+def misunderstood(error: BadMessage) -> Fault:
+    """The reply to what is not a message of ours."""
+    return Fault("failed", "controller", str(error), "gshare controller upgrade; tenants keep their limits")
+
+
 def error_of(reply: Fault) -> GshareError:
     """The error that a reply carries."""
     return error_from_code(reply.code, reply.what, reply.why, reply.hint)

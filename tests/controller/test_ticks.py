@@ -90,9 +90,11 @@ class Ticking:
         registry, number = self.house.registry, self.ticks // self.come_every
         registry.admit(Admit(1, 1, "gone", Limits(Memory(GIB, None)), tenant=f"t{number}"))
         registry.set_limits(SetLimits("b", Change(memory=Memory((8 + number % 2) * GIB, None))))
-        self.server.forbidden.note(Peer(number % 2, 0, 1, frozenset(), False), "Stop", "no", self.now_ns)
-        self.server.top(controller_itself())
-        processes(registry, self.server.sampler)
+        self.server.answering.forbidden.note(
+            Peer(number % 2, 0, 1, frozenset(), False), "Stop", "no", self.now_ns
+        )
+        self.server.answering.top(controller_itself())
+        processes(registry, self.server.answering.sampler)
 
 
 def left_behind(ticking: Ticking, ticks: int, then: Callable[[], None] = lambda: None) -> int:
