@@ -63,10 +63,11 @@ class Callers:
         who = self.peer(credentials)
         self._forbidden.note(who, "handover", f"tenant {tenant}: uid {who.uid} may not run in it", now_ns())
 
-    def refused_connection(self, credentials: Credentials) -> None:
-        """A user holds as many connections as one may."""
+    def refused_connection(self, holder: int | str, credentials: Credentials) -> None:
+        """A user, or an address, holds as many connections as one may."""
         who = Peer(*credentials, frozenset(), False)
-        self._forbidden.note(who, "connect", f"uid {who.uid} has too many connections open", now_ns())
+        name = f"uid {holder}" if holder == who.uid else holder
+        self._forbidden.note(who, "connect", f"{name} has too many connections open", now_ns())
 
     def dropped(self, credentials: Credentials) -> None:
         """A user asks faster than there can be answers."""

@@ -1,6 +1,7 @@
-"""How many connections to a socket one user may hold: libzmq accepts all, and tells of each, so we count.
+"""How many connections to a socket one may hold: libzmq accepts all, and tells of each, so we count.
 
-Else whoever opens enough of them, and says nothing, leaves the controller no descriptor for anybody else.
+Else whoever opens enough of them, and says nothing, leaves the controller no descriptor for anybody else.  On
+this machine one is a user; beyond it an address, as connections count before they have said whose they are.
 """
 
 import asyncio
@@ -14,43 +15,76 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
-from gshare.controller.identity import Credentials, socket_peer
+from gshare.controller.identity import NOBODY, Credentials, socket_peer
+from gshare.controller.inbox import Asked
 
 MOST_EACH = 1024
 """More than a user has programs that start, or wait to be let in."""
 
-PART = 16
-"""Of all descriptors, one user's connections take so many times less, where there are few."""
+PART, PART_OF_ALL_AWAY = 16, 4
+"""Of all descriptors, one's connections take so many times less, where there are few; and so do all of other
+machines together, of whom anybody may have many addresses."""
 
 MOST_UNREAD_BYTES = 1 << 20
-"""Replies of one user, in the kernel: who reads none of a few connections has so much, and more behind it."""
+"""Replies to one, in the kernel: who reads none of a few connections has so much, and more behind it."""
 
 AT_ONCE = 200
 """Events looked at before others have their turn."""
 
 _EVENT = struct.Struct("=Hi")
 
+Holder = int | str
+"""A user's number, or an address."""
+
+
+class Kind(NamedTuple):
+    """How those who connect to a socket are told from one another."""
+
+    end: Callable[[socket.socket], tuple[Holder, Credentials]]
+    """Who is at the other end of a connection; raises OSError where nobody is any more."""
+    asker: Callable[[Asked], Holder]
+    """The same of a request."""
+    part_of_all: int = 1
+
+
+def _user(connection: socket.socket) -> tuple[Holder, Credentials]:
+    who = socket_peer(connection)
+    return who.uid, who
+
+
+def _address(connection: socket.socket) -> tuple[Holder, Credentials]:
+    return str(connection.getpeername()[0]), Credentials(NOBODY, NOBODY, 0)
+
+
+USERS = Kind(_user, lambda asked: asked.sender.uid)
+ADDRESSES = Kind(_address, lambda asked: str(asked.data.get("Peer-Address")), PART_OF_ALL_AWAY)
+
 
 class Connections:
     """Looks after one bound socket; whose connections are one too many loses that one.
 
     Our view is a moment late, and a number may be another connection's by then: so it is ended only where the
-    kernel says that it is, now, of the user who has too many.
+    kernel says that it is, now, of the one who has too many.
     """
 
     def __init__(
-        self, bound: "zmq.Socket[Any]", name: str, on_refusal: Callable[[Credentials], None]
+        self,
+        bound: "zmq.Socket[Any]",
+        name: str,
+        on_refusal: Callable[[Holder, Credentials], None],
+        kind: Kind = USERS,
     ) -> None:
         self._bound = bound
         self._on_refusal = on_refusal
-        self._users: dict[int, int] = {}
+        self._kind = kind
+        self._holders: dict[int, Holder] = {}
         """Whose each descriptor's connection is."""
-        self._held: dict[int, set[int]] = {}
-        """The descriptors of each user."""
+        self._held: dict[Holder, set[int]] = {}
+        """The descriptors of each."""
         address = f"inproc://connections/{name}"
         bound.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._told = zmq.Socket(bound.context, zmq.PAIR)
@@ -77,49 +111,51 @@ class Connections:
                 _with(descriptor, self._count_in)
         self._loop.call_soon(self._look)
 
-    def relieve(self, uid: int) -> None:
-        """End those of a user's connections that do not read, where together too much waits for them."""
-        if self.unread_bytes(uid) > MOST_UNREAD_BYTES:
-            for descriptor in self._held[uid]:
+    def relieve(self, asked: Asked) -> None:
+        """End those connections of who asks that do not read, where together too much waits for them."""
+        holder = self._kind.asker(asked)
+        if self.unread_bytes(holder) > MOST_UNREAD_BYTES:
+            for descriptor in self._held[holder]:
                 if _unread_bytes(descriptor):
-                    _with(descriptor, partial(_hang_up, uid))
+                    _with(descriptor, partial(self._hang_up, holder))
 
-    def unread_bytes(self, uid: int) -> int:
-        """What waits in the kernel for a user to read it."""
-        return sum(map(_unread_bytes, self._held.get(uid, ())))
+    def unread_bytes(self, holder: Holder) -> int:
+        """What waits in the kernel for one to read it."""
+        return sum(map(_unread_bytes, self._held.get(holder, ())))
 
     def _ended(self, descriptor: int) -> None:
-        uid = self._users.pop(descriptor, None)
-        if uid is not None:
-            self._held[uid].discard(descriptor)
-            if not self._held[uid]:
-                del self._held[uid]
+        holder = self._holders.pop(descriptor, None)
+        if holder is not None:
+            self._held[holder].discard(descriptor)
+            if not self._held[holder]:
+                del self._held[holder]
 
     def _count_in(self, connection: socket.socket) -> None:
-        who = socket_peer(connection)
-        if who.uid in (0, os.geteuid()):
+        holder, who = self._kind.end(connection)
+        if holder in (0, os.geteuid()):
             return
-        self._users[connection.fileno()] = who.uid
-        held = self._held.setdefault(who.uid, set())
+        self._holders[connection.fileno()] = holder
+        held = self._held.setdefault(holder, set())
         held.add(connection.fileno())
-        if len(held) > min(MOST_EACH, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // PART):
-            self._on_refusal(who)
-            _hang_up(who.uid, connection)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        of_all = len(self._holders) > descriptors // self._kind.part_of_all
+        if of_all or len(held) > min(MOST_EACH, descriptors // PART):
+            self._on_refusal(holder, who)
+            self._hang_up(holder, connection)
+
+    def _hang_up(self, holder: Holder, connection: socket.socket) -> None:
+        if self._kind.end(connection)[0] == holder:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _with(descriptor: int, does: Callable[[socket.socket], None]) -> None:
     """Do something with a connection, which stays libzmq's, unless it has ended."""
     with suppress(OSError):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
+        connection = socket.socket(fileno=descriptor)
         try:
             does(connection)
         finally:
             connection.detach()
-
-
-def _hang_up(uid: int, connection: socket.socket) -> None:
-    if socket_peer(connection).uid == uid:
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _unread_bytes(descriptor: int) -> int:

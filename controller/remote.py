@@ -23,6 +23,12 @@ KEY_BYTES = 32
 
 LISTEN_VARIABLE = "GSHARE_LISTEN"
 
+MOST_SENT_BYTES = 1 << 17
+"""Wait in the kernel on one connection, as on a local one: to read slowly is not to read nothing."""
+
+HEARTBEAT_MS = 30_000
+"""A machine that does not answer for so long has gone, and its connections end."""
+
 AnySocket = TypeVar("AnySocket", bound="zmq.Socket[Any]")
 
 
@@ -134,6 +140,8 @@ class Door:
     def open(self, socket: AnySocket) -> AnySocket:
         """Listen; who does not know the controller's key is not understood."""
         protect_server(socket, own_key(self._state))
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.SNDBUF, MOST_SENT_BYTES)
         try:
             socket.bind(self.address)
         except zmq.ZMQError as error:

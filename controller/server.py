@@ -16,7 +16,7 @@ from gshare.controller.answering import Answering
 from gshare.controller.channel import Channel
 from gshare.controller.config import Config
 from gshare.controller.configured import Configured
-from gshare.controller.connections import Connections
+from gshare.controller.connections import ADDRESSES, Connections
 from gshare.controller.events import EventLog
 from gshare.controller.gatekeeper import EVENTS, REMOTE, REQUESTS, Gatekeeper, remote_sender, sender
 from gshare.controller.identity import Credentials, Peer
@@ -99,12 +99,15 @@ class Server:
             notify(READY)
             await web.open_configured(self.site, self.registry.settings.config.controller.web)
             letting_in = asyncio.create_task(gatekeeper.serve())
-            hearing = [asyncio.create_task(self._receive(channels[0], sender, self.callers.peer))]
+            here = self._receive(channels[0], sender, self.callers.peer, tuple(self._connections))
+            hearing = [asyncio.create_task(here)]
             if door.address:
                 channels.append(Channel(bounded(zmq.Socket(context, zmq.ROUTER), REMOTE)))
-                door.open(channels[1].socket)
-                away = self._receive(channels[1], remote_sender, self.callers.away)
-                hearing.append(asyncio.create_task(away))
+                away = door.open(channels[1].socket)
+                looked_after = Connections(away, REMOTE, self.callers.refused_connection, ADDRESSES)
+                self._connections.append(looked_after)
+                there = self._receive(channels[1], remote_sender, self.callers.away, (looked_after,))
+                hearing.append(asyncio.create_task(there))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())
             stopping = asyncio.create_task(self._stopping.wait())
@@ -133,6 +136,7 @@ class Server:
         channel: Channel,
         sent_by: Callable[[zmq.Frame], Credentials | None],
         peer: Callable[[Credentials], Peer],
+        looked_after: tuple[Connections, ...],
     ) -> None:
         inbox = Inbox()
         while True:
@@ -147,8 +151,8 @@ class Server:
                 continue
             asked = inbox.take()
             who = peer(asked.sender)
-            for connections in self._connections:
-                connections.relieve(who.uid)
+            for connections in looked_after:
+                connections.relieve(asked)
             if slow := self.answering.answer(channel, who, asked):
                 await self._let_go_on(*slow)
             elif inbox:

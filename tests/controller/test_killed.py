@@ -27,6 +27,9 @@ pytestmark = needs_root
 NOTICED_NS = 1_000_000_000
 """A hundred times what is promised, for a machine that does much else."""
 
+MOST_MORE = 5
+"""Slow rounds of a million or so, beside twice as many as there are without kills."""
+
 
 class Told(NamedTuple):
     """What steady.c says at its end."""
@@ -35,6 +38,10 @@ class Told(NamedTuple):
     failures: int
     longest_ns: int
     slow: int
+    longest_blocked_ns: int
+    """Without the time in which it waited for a core: that is the machine's."""
+    blocked: int
+    """So many were slow but for that."""
 
 
 ZYGOTE = """
@@ -182,7 +189,16 @@ def test_a_controller_that_is_killed_again_and_again_loses_nothing(machine: Ever
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_thousand_kills(machine: Everybodys) -> None:
-    print(survive(machine, kills=1000, seed=2))
+    """Beside it the same program under a controller of its own, which nobody kills: so slow is the machine."""
+    unharmed: list[Told] = []
+    with everybodys() as other, steady(other, unharmed):
+        changes = Changes(other)
+        changes.start()
+        killed = survive(machine, kills=1000, seed=2)
+        changes.end()
+    print("killed:", killed)
+    print("beside them:", *unharmed)
+    assert killed.blocked <= MOST_MORE + 2 * unharmed[0].blocked
 
 
 def stop_for(machine: Everybodys, seconds: float) -> Told:

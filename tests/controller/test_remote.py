@@ -1,16 +1,20 @@
 """Asking from another machine: only with keys that are known on both sides, and not unless asked for."""
 
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
+from crowd import ended
 from machine_wide import Everybodys, everybodys
 from users import ALICE, needs_root
+from waiting import until
 
 from gshare.controller import remote, wire
 from gshare.controller.client import Client
+from gshare.controller.connections import PART, PART_OF_ALL_AWAY
 from gshare.controller.errors import ControllerUnreachable, NotPermitted, UsageError
 from gshare.controller.protocol import GetProcesses, GetStatus, Stop
 
@@ -86,6 +90,58 @@ def test_without_a_key_nobody_is_heard(machine: tuple[Everybodys, str]) -> None:
         asking.connect(machine[1])
         asking.send(wire.pack(1, GetStatus()))
         assert not asking.poll(int(PATIENCE_S * 1000))
+
+
+MOST, EXCESS = 16, 5
+
+
+def test_an_address_with_too_many_connections_loses_the_last_and_others_none(
+    machine: tuple[Everybodys, str], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_in(machine, 0)
+    made, address = machine
+    soft, hard = resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE, (MOST * PART, hard))
+    port = int(address.rpartition(":")[2])
+    held = [
+        socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
+        for _ in range(MOST + EXCESS)
+    ]
+    try:
+        for one in held:
+            one.setblocking(False)
+        until(lambda: sum(map(ended, held)) == EXCESS)
+        assert ask(host, GetStatus(), monkeypatch)
+        whys = {event["why"] for event in made.events("forbidden")}
+        assert "127.0.0.2 has too many connections open" in whys
+    finally:
+        resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            one.close()
+
+
+def test_all_other_machines_together_leave_room_for_this_one(
+    machine: tuple[Everybodys, str], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many addresses somebody has."""
+    made, address = machine
+    soft, hard = resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE, (MOST * PART, hard))
+    port = int(address.rpartition(":")[2])
+    most = MOST * PART // PART_OF_ALL_AWAY
+    held = [
+        socket.create_connection(("127.0.0.1", port), source_address=(f"127.0.1.{1 + number // 8}", 0))
+        for number in range(most + EXCESS)
+    ]
+    try:
+        for one in held:
+            one.setblocking(False)
+        until(lambda: sum(map(ended, held)) == EXCESS)
+        assert made.ask(GetStatus())
+    finally:
+        resource.prlimit(made.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            one.close()
 
 
 def test_nobody_listens_unless_that_is_asked_for() -> None:
