@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from gshare.benchmarks import callgrind
+from gshare.benchmarks import callgrind, loops
 
 PROFILE = """\
 version: 1
@@ -43,15 +42,19 @@ fn=(1)
 """
 
 PROGRAM = """
-import sys
-from gshare.benchmarks import loops
+#include <stdlib.h>
 
-ffi = loops._ffi
-ffi.cdef("int noop(void);")
-noop = ffi.cast("void *", ffi.dlopen(sys.argv[1]).noop)
-kernel = ffi.new("struct loops_kernel *", {"launch": noop, "sync": noop})
-batches = int(sys.argv[2])
-ffi.dlopen(str(loops.LIBRARY)).loops_launch(kernel, batches, 100, ffi.new("double[]", batches))
+struct loops_kernel { int (*launch)(void), (*sync)(void); void *more[3]; };
+int loops_launch(const struct loops_kernel *, unsigned long batches, unsigned long batch, double *out_ns);
+
+int noop(void) { return 0; }
+int main(int argc, char **argv)
+{
+    struct loops_kernel kernel = { noop, noop };
+    double out_ns[10];
+    (void)argc;
+    return loops_launch(&kernel, atoi(argv[1]), 100, out_ns);
+}
 """
 
 
@@ -65,18 +68,28 @@ def test_own_costs_are_summed_and_the_costs_of_callees_are_not() -> None:
 @pytest.mark.skipif(not callgrind.available(), reason="valgrind is not installed")
 def test_only_the_counted_loop_is_collected(tmp_path: Path) -> None:
     """The sum of a loop over a no-op grows with its count and with nothing else that the process does."""
-    library, profile = tmp_path / "noop.so", tmp_path / "callgrind.out"
+    program, profile = tmp_path / "program", tmp_path / "callgrind.out"
     subprocess.run(
-        [shutil.which("cc") or "gcc", "-shared", "-fPIC", "-O1", "-x", "c", "-", "-o", str(library)],
-        input="int noop(void) { return 0; }",
+        [
+            shutil.which("cc") or "gcc",
+            "-O1",
+            "-x",
+            "c",
+            "-",
+            "-o",
+            program,
+            "-x",
+            "none",
+            loops.LIBRARY,
+            f"-Wl,-rpath,{loops.LIBRARY.parent}",
+        ],
+        input=PROGRAM,
         text=True,
         check=True,
     )
     sums = []
     for batches in ("2", "6"):
-        subprocess.run(
-            [*callgrind.prefix(profile), sys.executable, "-c", PROGRAM, str(library), batches], check=True
-        )
-        sums.append(callgrind.instructions(profile.read_text().splitlines())[library.name, "noop"])
+        subprocess.run([*callgrind.prefix(profile), program, batches], check=True)
+        sums.append(callgrind.instructions(profile.read_text().splitlines())[program.name, "noop"])
     assert sums[0] > 0
     assert sums[1] == 3 * sums[0]
