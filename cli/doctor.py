@@ -19,7 +19,7 @@ from gshare.cli.options import json_option
 from gshare.cli.render import print_json
 from gshare.controller import protocol
 from gshare.controller.client import Client
-from gshare.controller.devices import real_devices
+from gshare.controller.devices import nvml
 from gshare.controller.errors import ControllerUnreachable, GshareError
 from gshare.controller.lock import controller_lives
 from gshare.controller.paths import runtime
@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, tag="gshare/doctor/v1", tag_field="sch
 @json_option
 def doctor(as_json: bool) -> None:
     """Say what works here and why not; exit code 1 if something does not."""
-    simulated = not real_devices()
+    simulated = not nvml.devices()
     findings: list[Finding] = []
     for check in CHECKS:
         for finding in check(simulated):
@@ -135,7 +135,10 @@ def check_driver(simulated: bool) -> Iterator[Finding]:
         major, minor = divmod(seen["version"], 1000)
         count = len(seen["memory_bytes"])
         yield Finding("driver", GOOD, f"{seen['driver']}: CUDA {major}.{minor // 10}, {count} devices")
-    names = ", ".join(f"GPU {device.index} {device.name}" for device in real_devices())
+    names = ", ".join(f"GPU {device.index} {device.name}" for device in nvml.devices())
+    if nvml.silent:
+        yield Finding("GPU", BAD, "NVML does not answer", "does nvidia-smi work?")
+        return
     yield (
         Finding("GPU", GOOD, names)
         if names

@@ -11,7 +11,7 @@ from gshare.controller.answers import admitted, check_no_other, no_device
 from gshare.controller.books import Books, People, Subject
 from gshare.controller.budget import Budget, NoRoom, Sees
 from gshare.controller.capacities import Capacities, Known, alone, machine_of
-from gshare.controller.devices import REAL
+from gshare.controller.devices import REAL, nvml
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.identity import Peer
 from gshare.controller.permanent import Permanent, check_readable
@@ -121,7 +121,8 @@ class Admission:
         policy.check_rates(limits)
         known = self.capacities.wanted(request)
         if not known:
-            if permanent or request.limits != NOTHING_ASKED or request.gpus or machine != REAL:
+            asked = permanent or request.limits != NOTHING_ASKED or request.gpus or machine != REAL
+            if asked or nvml.silent:
                 raise no_device(machine, request)
             return Admitted("", "", False, [])
         limits = policy.on_devices(limits, alone(known))

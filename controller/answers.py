@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gshare.controller import policy
-from gshare.controller.devices import REAL
+from gshare.controller.devices import REAL, nvml
 from gshare.controller.errors import GshareError, NoSuchThing, UsageError
 from gshare.controller.permanent import Permanent
 from gshare.controller.policy import Capacity
@@ -36,6 +36,8 @@ def no_device(machine: str, request: Admit) -> GshareError:
     """The refusal of a run on a machine without devices."""
     if machine != REAL:
         return GshareError(f"simulated machine {machine}", "does not run", "gshare sim start")
+    if nvml.silent:
+        return GshareError("NVML", "does not answer, and says which GPUs there are", "see nvidia-smi")
     return GshareError(
         _first_asked(request), "there is no GPU on this machine", "--sim runs on a simulated one"
     )

@@ -1,7 +1,7 @@
 """Carries out what the audit comes to: tells, pauses and stops, as the configuration has it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gshare.controller import sanctions
@@ -16,7 +16,8 @@ from gshare.controller.tenants import Tenant, Tenants
 log = logging.getLogger(__name__)
 
 FOUND_AGAIN_NS = 10_000_000_000
-"""Within that whatever is the matter is found: nobody whom an earlier controller paused goes on before."""
+"""Within that whatever is the matter is found: who was paused goes on only once a driver has answered for so
+long, after an earlier controller or while it hung."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -31,12 +32,12 @@ class Auditor:
         self._stopper = stopper
         self._since_ns: dict[Suspect, int] = {}
         self._warned: set[Suspect] = set()
-        self._began_ns: int | None = None
+        self._answering_ns: dict[str, int] = {}
+        """Since when, by machine."""
 
-    def carry_out(self, found: Found, now_ns: int) -> None:
-        """Go on with all who are found, and let go of who is not any more."""
-        if self._began_ns is None:
-            self._began_ns = now_ns
+    def carry_out(self, found: Found, now_ns: int, answered: Iterable[str]) -> None:
+        """Go on with all who are found; let go of who is not any more, on machines that have answered."""
+        self._answering_ns = {machine: self._answering_ns.get(machine, now_ns) for machine in answered}
         self._since_ns = {suspect: self._since_ns.get(suspect, now_ns) for suspect in found}
         self._warned &= found.keys()
         rules = self._rules()
@@ -49,8 +50,7 @@ class Auditor:
                 self._warned.add(suspect)
                 self._note(suspect, found[suspect], "warned")
         self._pause({s.tenant: s for s, step in steps.items() if step >= PAUSE and s.tenant}, found)
-        if now_ns - self._began_ns >= FOUND_AGAIN_NS:
-            self._resume({s.tenant for s in found if sanctions.pauses(s, rules)})
+        self._resume({s.tenant for s in found if sanctions.pauses(s, rules)}, now_ns)
         self._stop([suspect for suspect, step in steps.items() if step >= STOP], found, now_ns)
 
     def _pause(self, wanted: dict[str, Suspect], found: Found) -> None:
@@ -61,10 +61,11 @@ class Auditor:
                     self._note(suspect, found[suspect], "paused")
                 self._set_paused(tenant, paused=True)
 
-    def _resume(self, found: set[str]) -> None:
+    def _resume(self, found: set[str], now_ns: int) -> None:
         """Whom we have paused, or a controller before us, and about whom nothing is found any more."""
         for name, tenant in self._tenants.by_name.items():
-            if tenant.audit_paused and name not in found:
+            answering_ns = now_ns - self._answering_ns.get(tenant.machine, now_ns)
+            if tenant.audit_paused and name not in found and answering_ns >= FOUND_AGAIN_NS:
                 self._set_paused(tenant, paused=False)
 
     def _set_paused(self, tenant: Tenant, *, paused: bool) -> None:

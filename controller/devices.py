@@ -1,7 +1,9 @@
 """Which devices a machine has: the real one through NVML, a simulated one through its own statistics."""
 
+import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,11 @@ from gshare.controller.errors import GshareError
 
 REAL = ""
 """The machine that gshare runs on; every other machine is the path of a simulated one."""
+
+PATIENCE_S = 5.0
+"""For a driver that has to wake its devices first."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,40 @@ Inventory = Callable[[str], list[Found]]
 """Lists the devices of a machine; empty where there is none."""
 
 
+class Nvml:
+    """Asked in a thread, and not again before it has answered: a driver may hang for ever."""
+
+    def __init__(self) -> None:
+        self._asking: threading.Thread | None = None
+        self._found: list[Found] = []
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not answered yet: which devices there are is not known."""
+        return self._asking is not None and self._asking.is_alive()
+
+    def devices(self) -> list[Found]:
+        """What it lists; none while it is silent, for which we wait once."""
+        if not self.silent and not self._found:
+            self._asking = threading.Thread(target=self._ask, daemon=True)
+            self._asking.start()
+            self._asking.join(PATIENCE_S)
+            if self.silent:
+                log.info("NVML has not listed the GPUs for %g s: none is known until it does", PATIENCE_S)
+        return self._found
+
+    def _ask(self) -> None:
+        self._found = real_devices()
+
+
+nvml = Nvml()
+"""There is one driver."""
+
+
 class Machines:
     """The inventory of this computer: what NVML lists, and simulated machines by the path of their file."""
 
     def __init__(self) -> None:
-        self._real: list[Found] = []
         self._simulated: dict[str, tuple[object, list[Found]]] = {}
 
     def __call__(self, machine: str) -> list[Found]:
@@ -54,9 +90,7 @@ class Machines:
             if file is None or self._simulated.get(machine, (None, []))[0] != file:
                 self._simulated[machine] = file, simulated_devices(machine)
             return self._simulated[machine][1]
-        if not self._real:
-            self._real = real_devices()
-        return self._real
+        return nvml.devices()
 
 
 def _file(machine: str) -> tuple[int, ...] | None:

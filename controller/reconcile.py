@@ -82,26 +82,30 @@ class Reconciler:
         machines = {tenant.machine for tenant in self._tenants.by_name.values()}
         if self._tenants.runtime.machine_wide:
             machines |= {REAL, os.environ.get(SIMULATED_MACHINE, REAL)}
-        parts = await asyncio.gather(*map(self._look_at, machines))
-        found = {suspect: details for part in parts for suspect, details in part.items()}
+        answers = zip(machines, await asyncio.gather(*map(self._look_at, machines)), strict=True)
+        parts = {machine: part for machine, part in answers if part is not None}
+        found = {suspect: details for part in parts.values() for suspect, details in part.items()}
         self.strangers = {
             (suspect.pid, suspect.start_ticks, suspect.uuid): details["bytes"]
             for suspect, details in found.items()
             if suspect.what == suspicion.UNMANAGED
         }
-        self._auditor.carry_out(suspicion.confirmed(found, self._found), self._clock())
+        self._auditor.carry_out(suspicion.confirmed(found, self._found), self._clock(), parts)
         self.next_look_s = LOOK_AGAIN_S if found.keys() - self._found.keys() else LOOK_S
         self._found = found
         running = self._tenants.by_name
         self._samples = {place: kept for place, kept in self._samples.items() if place[0] in running}
         self._inspector.keep(running)
 
-    async def _look_at(self, machine: str) -> Found:
-        """Take a sample of each tenant on the machine; returns about whom something is found."""
+    async def _look_at(self, machine: str) -> Found | None:
+        """Take a sample of each tenant on the machine; returns about whom something is found.
+
+        None where its driver does not say.
+        """
         before, books = self._charges(machine), self._inspector.books(self._on(machine))
         occupants = await self._answer(machine)
         if occupants is None:
-            return {}
+            return None
         after = self._charges(machine)
         seen = list(self._seen(occupants))
         found: Found = {

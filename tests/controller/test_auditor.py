@@ -12,6 +12,7 @@ import pytest
 from gshare.controller import region
 from gshare.controller.auditor import Auditor
 from gshare.controller.config import Audit
+from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError
 from gshare.controller.stopper import GRACE_NS, Stopper
 from gshare.controller.suspicion import OVER_QUOTA, TAMPERING, UNMANAGED, Suspect
@@ -33,10 +34,11 @@ class Told:
             house.registry.tenants, self.events.append, lambda: rules, stopper or Stopper()
         )
 
-    def at(self, seconds: float, *suspects: Suspect) -> list[tuple[str, str]]:
-        """What is done, about whom, when these are found."""
+    def at(self, seconds: float, *suspects: Suspect, answered: bool = True) -> list[tuple[str, str]]:
+        """What is done, about whom, when these are found; not `answered`: the driver hangs."""
         self.events.clear()
-        self.auditor.carry_out({suspect: {"bytes": 1} for suspect in suspects}, int(seconds * SECOND))
+        found = {suspect: {"bytes": 1} for suspect in suspects}
+        self.auditor.carry_out(found, int(seconds * SECOND), [REAL] if answered else [])
         return [(event["what"], event["action"]) for event in self.events]
 
 
@@ -74,6 +76,21 @@ def test_who_mends_their_ways_goes_on(house: House, tenant: Tenant) -> None:
     assert told.at(11) == []
     assert not tenant.files.limits.paused
     assert told.at(100, suspect) == [(OVER_QUOTA, "warned")], "all begins anew"
+    assert not tenant.files.limits.paused
+
+
+def test_nobody_goes_on_because_the_driver_hangs(house: House, tenant: Tenant) -> None:
+    told = Told(house, Audit(over_quota="stop", pause_after=10, stop_after=20))
+    suspect = Suspect(OVER_QUOTA, tenant.name, UUID)
+    told.at(0, suspect)
+    assert told.at(10, suspect) == [(OVER_QUOTA, "paused")]
+    for second in range(11, 1000):
+        assert told.at(second, answered=False) == []
+    assert tenant.files.limits.paused
+    assert ended(house, tenant.runs[0].pid) is None, "nobody is stopped for what is not known"
+    told.at(1000), told.at(1009)
+    assert tenant.files.limits.paused, "whoever has not mended their ways is found again in that time"
+    told.at(1010)
     assert not tenant.files.limits.paused
 
 

@@ -189,7 +189,7 @@ def test_a_controller_that_is_killed_again_and_again_loses_nothing(machine: Ever
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_thousand_kills(machine: Everybodys) -> None:
-    """Beside it the same program under a controller of its own, which nobody kills: so slow is the machine."""
+    """Beside it the same program under a controller of its own, which nobody kills: so slow is a machine."""
     unharmed: list[Told] = []
     with everybodys() as other, steady(other, unharmed):
         changes = Changes(other)
