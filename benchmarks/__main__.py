@@ -51,7 +51,10 @@ def show(rows: list[Row], title: str) -> None:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="gshare bench", description=__doc__)
     options.add_argument(
-        "names", nargs="*", metavar="GROUP", help="groups; budgets NAME; compare A.json B.json"
+        "names",
+        nargs="*",
+        metavar="GROUP",
+        help="groups; budgets NAME; compare A.json B.json; report RESULT.json",
     )
     options.add_argument("--sim", action="store_true", help="on the simulated GPU")
     options.add_argument("--smoke", action="store_true", help="budgets: short; what else runs is forgiven")

@@ -49,7 +49,8 @@ def bench(
     GROUPs are overhead, memory, shares, fairness, priority, adaptation, makespan, copies, scale, resilience,
     coverage and models; without any, all. `gshare bench budgets NAME` is one of controller, memory,
     overhead, shares and simulator, `gshare bench compare A.json B.json` what changed from one result to
-    another. Without a GPU it takes the simulated one.
+    another, `gshare bench report RESULT.json [--output DIR]` the page and the pictures of one that was made
+    elsewhere. Without a GPU it takes the simulated one.
 
     A run that was stopped goes on where it was. It ends with 1 if anything is over its budget, or if what
     measures isolation does not find it missing where there are no limits.
@@ -58,7 +59,7 @@ def bench(
     if real and (simulate or not is_there):
         raise click.UsageError("--gpu and --sim are opposites" if simulate else "there is no GPU for --gpu")
     simulated = simulate or not is_there
-    if simulated and not simulate and not as_json and names[:1] != ("compare",):
+    if simulated and not simulate and not as_json and names[:1] not in (("compare",), ("report",)):
         click.echo("No GPU here: measuring on the simulated one.", err=True)
     sys.stderr.flush()
     command = [sys.executable, "-m", "gshare.benchmarks", *names]

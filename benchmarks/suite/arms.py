@@ -13,15 +13,17 @@ from gshare.controller.errors import UsageError
 from gshare.controller.protocol import Limits
 from gshare.controller.units import FULL_PPM
 
-MEMORY, COMPUTE, WEIGHT, PRIORITY, CHANGE, TENANTS = (
+MEMORY, COMPUTE, WEIGHT, PRIORITY, CHANGE, TENANTS, TURNS = (
     "memory",
     "compute",
     "weight",
     "priority",
     "change",
     "tenants",
+    "turns",
 )
-"""A quota, a cap, parts by weight, priorities, limits that change, several processes of a tenant."""
+"""A quota, a cap, parts by weight, priorities, limits that change, several processes of a tenant; one program
+after another has the device, asked for or not."""
 ALL = frozenset({MEMORY, COMPUTE, WEIGHT, PRIORITY, CHANGE, TENANTS})
 
 
@@ -77,7 +79,7 @@ BUILT_IN = {
 def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
     """The arms by their names; rivals are NAME=PATH.
 
-    Raises UsageError for an unknown one.
+    Raises UsageError for an unknown one, and for a library that there is not.
     """
     found = []
     for name in dict.fromkeys(names):
@@ -89,8 +91,11 @@ def arms(names: list[str], rivals: list[str], simulated: bool) -> list[Arm]:
         if name not in RIVALS or not equals:
             raise UsageError("bench", f"--rival {text}", "NAME=PATH of " + ", ".join(RIVALS))
         library, rival = Path(path).resolve(), RIVALS[name]
-        missing = "" if library.is_file() else f"{path} is no file"
-        found.append(Arm(name, rival.offers, rival, library, missing or rival.missing(library)))
+        if not library.is_file():
+            raise UsageError("bench", f"--rival {text}", f"{path} is no file")
+        if any(arm.name == name for arm in found):
+            raise UsageError("bench", f"--rival {text}", "one of each kind")
+        found.append(Arm(name, rival.offers, rival, library, rival.missing(library)))
     return found
 
 

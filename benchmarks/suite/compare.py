@@ -53,17 +53,33 @@ def _verdict(metric: MetricResult, then: ArmValues, now: ArmValues) -> str:
     return BETTER if (now.high < then.low) == (metric.better == LOWER) else WORSE
 
 
+def _where(result: Result) -> str:
+    return f"{result.machine.cpu} ({result.machine.host})"
+
+
+def _short(result: Result, rival: str) -> str:
+    return result.options.rivals[rival][:12]
+
+
+def _when(result: Result) -> str:
+    return f"{result.revision or result.gshare} of {result.date}, {result.options.blocks} blocks,"
+
+
 def show(before: Result, after: Result, console: Console) -> None:
     """What changed; and where the runs cannot be held against each other, that."""
+    rivals = before.options.rivals.keys() & after.options.rivals.keys()
     for what, a, b in (
         ("device", before.device, after.device),
+        ("driver", before.driver, after.driver),
         ("simulated", before.simulated, after.simulated),
         ("virtual clock", before.options.virtual_clock, after.options.virtual_clock),
-        ("machine", before.machine.host, after.machine.host),
+        ("machine", _where(before), _where(after)),
         ("quick", before.options.quick, after.options.quick),
+        *((f"{name}", *(_short(one, name) for one in (before, after))) for name in sorted(rivals)),
     ):
         if a != b:
             console.print(f"[yellow]not the same {what}: {a}, then {b}[/]", highlight=False)
+    console.print(" then ".join(_when(one) for one in (before, after)), highlight=False, markup=False)
     found = list(changes(before, after))
     told = [change for change in found if change.verdict != SAME]
     table = Table("metric", "unit", "arm", "before", "after", "", box=None, pad_edge=False)

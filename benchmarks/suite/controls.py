@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 
-from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, NATIVE, PRIORITY, Arm
-from gshare.benchmarks.suite.ground import GIB, Ground
+from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, NATIVE, PRIORITY, TURNS, Arm
+from gshare.benchmarks.suite.ground import GIB, NO_LIMITS, Ground
 from gshare.benchmarks.suite.metrics import Probe
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.steady import US, Effort, got, is_virtual
+from gshare.benchmarks.suite.steady import STEP_S, US, Effort, course, got, is_virtual
 from gshare.benchmarks.suite.within import within
 from gshare.controller.errors import GshareError
 from gshare.shim import sim
 
 QUOTA = 2 * GIB
 CAP = 30.0
-CONTROL_S = 120.0
+CONTROL_S = 60.0
 PROBE_S, PROBE_S_REAL = 60, 15
 PROBE_STEP_S = 0.5
 PREFERRED = 80.0
@@ -27,6 +27,8 @@ PREFERRED = 80.0
 THROTTLED = 0.8
 """Who is held gets at most this part of what it gets without limits."""
 TOTAL_OFF = 0.01
+WHOLE = 90.0
+"""Who has a turn has so many percent of a moment at least."""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -45,14 +47,19 @@ def control(ground: Ground, arm: Arm, probes: Iterable[Probe]) -> Iterator[Contr
         (MEMORY, MEMORY, _memory),
         (COMPUTE, COMPUTE, _compute),
         (PRIORITY, PRIORITY, _priority),
+        (TURNS, TURNS, _turns),
         *((COMPUTE, probe.what, partial(_held, probe=probe)) for probe in probes),
     ]
+    hangs = ""
     for offered, what, run in runs:
-        if offered in arm.offers:
+        if offered in arm.offers and hangs:
+            yield Control(arm.name, what, False, hangs, {})
+        elif offered in arm.offers:
             try:
                 with within(CONTROL_S):
                     yield run(ground, arm)
             except (GshareError, RuntimeError, OSError, sim.SimulationError) as error:
+                hangs = f"its {what} was {error}" if isinstance(error, TimeoutError) else ""
                 yield Control(arm.name, what, False, str(error), {})
 
 
@@ -116,6 +123,28 @@ def _priority(ground: Ground, arm: Arm) -> Control:
         high, low = got(stage.watch(how.seconds, 1.0))
     why = "" if high >= PREFERRED else f"who has priority gets {high:.1f} %, the other {low:.1f} %"
     return Control(arm.name, PRIORITY, not why, why, {"high": high, "low": low})
+
+
+def _turns(ground: Ground, arm: Arm) -> Control:
+    """Of two that could use all there is, one at a time does, and each for a while."""
+    turn_s = arm.rival.turn_s if arm.rival else 0
+    with ground.stage(arm, [({"ns": 200 * US}, NO_LIMITS)] * 2, 0) as stage:
+        stage.go()
+        samples = stage.watch(3 * turn_s, STEP_S)
+    moments = list(zip(*course(samples)["percent"], strict=True))
+    alone = 100 * sum(max(shares) >= WHOLE for shares in moments) / len(moments)
+    each = min(got(samples))
+    why = "" if alone >= PREFERRED else f"both of two programs ran in {100 - alone:.0f} % of moments"
+    why = why or ("" if each else "one of two programs had no turn")
+    return Control(arm.name, TURNS, not why, why, {"alone": alone, "least": each})
+
+
+def acts(controls: Iterable[Control]) -> str:
+    """Why nothing of an arm counts, if nothing that it offers acts: it may not even be loaded."""
+    found = list(controls)
+    if not found or any(control.in_effect for control in found):
+        return ""
+    return f"not in effect: {found[0].why}"
 
 
 def lacking(controls: list[Control], needs: frozenset[str]) -> str:

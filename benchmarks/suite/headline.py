@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from gshare.benchmarks.suite.looks import NO_LIMITS
 from gshare.benchmarks.suite.record import ArmValues, MetricResult, Result, load
-from gshare.benchmarks.suite.table import NO_NUMBER, number
+from gshare.benchmarks.suite.table import number, short
 
 ROWS = (
     ("a launch, ns", "overhead.launch"),
@@ -24,7 +25,6 @@ ROWS = (
     ("ways to find a function and to start that keep to the quota, %", "coverage.lookups"),
 )
 """What it is called there, and the metric."""
-NO_LIMITS = "no limits"
 CONTROLS = ("native", "timeslice")
 
 
@@ -53,7 +53,7 @@ def _of(metric: MetricResult, column: str) -> ArmValues:
 
 def _cell(found: ArmValues) -> str:
     if found.median is None or found.low is None or found.high is None:
-        return next((short for short in NO_NUMBER if found.skipped.startswith(short)), "none")
+        return short(found)
     middle, low, high = (number(value) for value in (found.median, found.low, found.high))
     return middle if low == high == middle else f"{middle} ({low} to {high})"
 

@@ -92,4 +92,4 @@ class Trial:
     def shown_by(self, arm: Arm) -> frozenset[str]:
         """The controls that the arm must have passed."""
         probes = {self.probe.what} if self.probe and "compute" in arm.offers else set()
-        return self.needs | self.uses & arm.offers | probes
+        return self.needs | (self.uses | {"turns"}) & arm.offers | probes

@@ -48,7 +48,7 @@ class MetricResult(msgspec.Struct, omit_defaults=True):
     control: str = ""
     """Which arm ran without limits, of a metric of isolation."""
     control_failed: bool | None = None
-    """Whether that one failed, as it must for the metric to mean anything."""
+    """Whether that one failed, as it must for the metric to mean anything; without a number it did not."""
     gvb: str = ""
 
 
@@ -215,8 +215,10 @@ def _metric_result(
         ):
             against[name] = held
     control = "timeslice" if trial.several else "native"
-    without = found.get(control, ArmValues()).median
-    failed = None if not metric.is_isolation or without is None else not metric.holds(without)
+    failed = None
+    if metric.is_isolation and control in found and (trial_key(trial), control) not in skipped:
+        without = found[control].median
+        failed = without is not None and not metric.holds(without)
     return MetricResult(
         id=metric.id,
         group=trial.group,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from html import escape
 from pathlib import Path
 
 from gshare.benchmarks.suite import pictures
+from gshare.benchmarks.suite.looks import Theme
 from gshare.benchmarks.suite.record import ArmValues, MetricResult, Result
 from gshare.benchmarks.suite.stats import BETTER, WORSE
-from gshare.benchmarks.suite.table import number
+from gshare.benchmarks.suite.table import ANOTHER_ARM, number, short
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -21,19 +23,20 @@ body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var
   max-width: 76em; padding: 0 1em; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--faint); padding: .2em .7em; text-align: right; vertical-align: top; }
-td:first-child, th:first-child, td:last-child { text-align: left; }
+td:first-child, th:first-child, td:last-child, th:last-child, .words td { text-align: left; }
+td:first-child { min-width: 11em; } td + td { white-space: nowrap; } .words td { white-space: normal; }
 small { opacity: .65; } .better { color: var(--good); } .worse { color: var(--bad); }
-img { max-width: 100%; } .wide { overflow-x: auto; }
+.wide, figure { overflow-x: auto; margin: 1em 0; } img { max-width: 100%; min-width: 36em; }
+li { overflow-wrap: anywhere; }
 """
 
 
 def write(result: Result, folder: Path) -> None:
     """The page and the pictures, into the folder."""
     drawn = pictures.draw(result, folder)
-    parts = [_head(result), _controls(result), _table(result), _pictures(drawn), _skipped(result)]
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>gshare bench</title><style>{STYLE}</style>"
-    )
+    parts = [_head(result), _pictures(drawn), _table(result), _skipped(result), _controls(result)]
+    head = "<meta charset=utf-8><meta name=viewport content='width=device-width'><title>gshare bench</title>"
+    page = f"<!doctype html><html lang=en>{head}<style>{STYLE}</style>"
     (folder / "report.html").write_text(page + "\n".join(parts) + "</html>\n")
 
 
@@ -46,42 +49,57 @@ def _head(result: Result) -> str:
         f"{where}, driver {result.driver}{clock}; gshare {result.gshare} {result.revision}",
         f"{machine.cpu}, {machine.cpus} cores, {machine.system}; load {load} before and after",
         f"{result.date}, {options.blocks} blocks, {result.seconds:g} s{', quick' if options.quick else ''}",
-        "Medians, and in brackets the 95 % bootstrap interval; better and worse are paired by block, and "
+        "Medians, and below them their 95 % bootstrap intervals; better and worse are paired by block, and "
         "said only where the whole interval says so.",
     ]
     return "<h1>gshare bench</h1><p>" + "<br>".join(escape(line) for line in lines) + "</p>"
 
 
 def _controls(result: Result) -> str:
-    rows = [
-        f"<tr><td>{escape(c.arm)}<td>{c.what}<td>"
-        + ("in effect" if c.in_effect else f"<span class=worse>not in effect</span>: {escape(c.why)}")
-        for c in result.controls
-    ]
+    """A line for each arm, one for each limit that does not act, and all for who wants to see them."""
+    rows, lines = [], []
+    for arm in dict.fromkeys(control.arm for control in result.controls):
+        mine = [control for control in result.controls if control.arm == arm]
+        held = [c.what for c in mine if c.in_effect]
+        said = ", ".join(what for what in held if ", " not in what)
+        loads = sum(", " in what for what in held)
+        words = [f"{said}{f'; {loads} loads at their caps' if loads else ''}: in effect"] if held else []
+        words += [
+            f"{escape(c.what)}: <span class=worse>not in effect</span>, {escape(c.why)}"
+            for c in mine
+            if not c.in_effect
+        ]
+        rows.append(f"<tr><td>{escape(arm)}<td>{'<br>'.join(words)}")
+        lines += [f"<li>{escape(arm)}, {escape(c.what)}: {escape(json.dumps(c.details))}" for c in mine]
     void = [
         f"<p class=worse>{escape(m.id)} means nothing: {escape(m.control)} does not fail it"
         for m in result.metrics
         if m.control_failed is False
     ]
-    return "<h2>Do the limits act?</h2><table>" + "".join(rows) + "</table>" + "".join(void)
+    return (
+        f"<h2>Do the limits act?</h2><div class=wide><table class=words>{''.join(rows)}</table></div>"
+        f"{''.join(void)}<details><summary>Each control</summary><ul>{''.join(lines)}</ul></details>"
+    )
 
 
 def _cell(found: ArmValues) -> str:
     if found.median is None or found.low is None or found.high is None:
-        return f"<td title='{escape(found.skipped, quote=True)}'><small>-</small>"
+        why = short(found)
+        shown = "-" if why in ANOTHER_ARM else why
+        return f"<td title='{escape(found.skipped, quote=True)}'><small>{shown}</small>"
     text = f"<td>{number(found.median)}"
     if (found.low, found.high) != (found.median, found.median):
-        text += f" <small>[{number(found.low)}, {number(found.high)}]</small>"
+        text += f"<br><small>{number(found.low)} to {number(found.high)}</small>"
     return text
 
 
 def _against(metric: MetricResult) -> str:
-    words = [
-        f"<span class={held.verdict}>{held.verdict} than {escape(name)}</span>"
-        for name, held in metric.against.items()
-        if held.verdict in (BETTER, WORSE)
-    ]
-    return ", ".join(words)
+    words = []
+    for verdict in BETTER, WORSE:
+        names = [name for name, held in metric.against.items() if held.verdict == verdict]
+        if names:
+            words.append(f"<span class={verdict}>{verdict} than</span> {escape(', '.join(names))}")
+    return "<br>".join(words)
 
 
 def _table(result: Result) -> str:
@@ -99,7 +117,7 @@ def _table(result: Result) -> str:
     return text + "</table></div>"
 
 
-def _pictures(drawn: list[tuple[pictures.Picture, pictures.Theme, Path]]) -> str:
+def _pictures(drawn: list[tuple[pictures.Picture, Theme, Path]]) -> str:
     data = {
         (picture.name, theme.name): base64.b64encode(path.read_bytes()).decode()
         for picture, theme, path in drawn

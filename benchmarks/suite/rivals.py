@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +42,14 @@ class Rival:
     daemon: Sequence[str] = ()
     """A program beside the library that must run, and its arguments."""
     daemon_environ: Mapping[str, str] = field(default_factory=dict)
-    socket: Path = Path()
-    """Where it says that it does."""
+    listens: Path = Path()
+    """Its socket, if it has one that can be known."""
+    tells: Sequence[str] = ()
+    """A program beside the library that is run once the daemon listens, and its arguments."""
+    quits: str = ""
+    """What the daemon, started again, is told so that it ends, with all that it has started."""
+    turn_s: float = 0
+    """One program after another has the device, for so long."""
     on_virtual_clock: bool = True
     """Else its programs wait for sockets."""
 
@@ -98,6 +106,8 @@ def _vgpu_missing(library: Path) -> str:
 
 
 NVSHARE_SOCKET = Path("/var/run/nvshare/scheduler.sock")
+NVSHARE_TURN_S = 1
+"""The shortest that its control takes: in turns of 30 s, its default, nobody's p99 is had in a minute."""
 
 
 def _nvshare(library: Path, ask: Ask, folder: Path, uuid: str) -> dict[str, str]:
@@ -107,8 +117,9 @@ def _nvshare(library: Path, ask: Ask, folder: Path, uuid: str) -> dict[str, str]
 def _nvshare_missing(library: Path) -> str:
     if os.geteuid() != 0:
         return f"its scheduler listens at {NVSHARE_SOCKET}: root only"
-    if not library.with_name("nvshare-scheduler").exists():
-        return f"nvshare-scheduler is not beside {library}"
+    for name in "nvshare-scheduler", "nvsharectl":
+        if not library.with_name(name).exists():
+            return f"{name} is not beside {library}"
     return ""
 
 
@@ -140,11 +151,13 @@ RIVALS = {
         ),
         Rival(
             "nvshare",
-            frozenset(),
+            frozenset({"turns"}),
             _nvshare,
             _nvshare_missing,
             daemon=("nvshare-scheduler",),
-            socket=NVSHARE_SOCKET,
+            listens=NVSHARE_SOCKET,
+            tells=("nvsharectl", f"--set-tq={NVSHARE_TURN_S}"),
+            turn_s=NVSHARE_TURN_S,
             on_virtual_clock=False,
         ),
         Rival(
@@ -178,37 +191,81 @@ MPS = Rival(
     _mps,
     daemon=("nvidia-cuda-mps-control", "-f"),
     daemon_environ=MPS_ENVIRON,
-    socket=MPS_FOLDER / "control",
+    listens=MPS_FOLDER / "control",
+    quits="quit\n",
 )
 """NVIDIA's: what is called its library is its daemon."""
 
 
+def _beside(library: Path, name: str) -> Path:
+    path = library.with_name(name)
+    return path if path.exists() else library.parent.parent / "bin" / name
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens at that socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError as error:
+            return error.errno == errno.EPROTOTYPE  # it has another kind of socket
+    return True
+
+
+def _begun(rival: Rival, library: Path, running: subprocess.Popen[bytes]) -> None:
+    """Wait until the daemon listens, and tell it what it needs to know."""
+    give_up = time.monotonic() + START_S
+    while rival.listens != Path() and not _answers(rival.listens):
+        if running.poll() is not None:
+            raise GshareError("bench", f"{rival.daemon[0]} ended with {running.returncode}")
+        if time.monotonic() > give_up:
+            raise GshareError("bench", f"{rival.daemon[0]} does not listen at {rival.listens}")
+        time.sleep(0.01)
+    if rival.tells:
+        name, *arguments = rival.tells
+        command = [str(_beside(library, name)), *arguments]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=START_S)
+        if done.returncode:
+            raise GshareError("bench", f"{' '.join(rival.tells)} ended with {done.returncode}")
+
+
+def _end(rival: Rival, path: Path, running: subprocess.Popen[bytes], environ: Mapping[str, str]) -> None:
+    if rival.quits:
+        with suppress(subprocess.TimeoutExpired):
+            words = rival.quits.encode()
+            subprocess.run(
+                [path], input=words, env=environ, capture_output=True, check=False, timeout=START_S
+            )
+    running.terminate()
+    try:
+        running.wait(START_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+
+
 @contextmanager
 def daemon(rival: Rival | None, library: Path) -> Iterator[None]:
-    """The program that a rival needs beside the library runs inside the block."""
+    """The program that a rival needs beside the library runs inside the block.
+
+    Raises GshareError where it does not, or where somebody's own does already.
+    """
     if rival is None or not rival.daemon:
         yield
         return
-    name, *arguments = rival.daemon
-    path = library.with_name(name)
-    path = path if path.exists() else library.parent.parent / "bin" / name
+    path, environ = _beside(library, rival.daemon[0]), {**os.environ, **rival.daemon_environ}
+    if _answers(rival.listens):
+        raise GshareError("bench", f"somebody's {path.name} listens at {rival.listens}", "end it first")
     if rival.daemon_environ:
-        rival.socket.parent.mkdir(mode=0o700, exist_ok=True)
-    with subprocess.Popen(
-        [str(path), *arguments],
-        env={**os.environ, **rival.daemon_environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as running:
-        try:
-            give_up = time.monotonic() + START_S
-            while rival.socket != Path() and not rival.socket.exists() and time.monotonic() < give_up:
-                time.sleep(0.01)
-            if running.poll() is not None:
-                raise GshareError("bench", f"{path} ended with {running.returncode}")
-            yield
-        finally:
-            running.terminate()
-            if rival.daemon_environ:
-                shutil.rmtree(rival.socket.parent, ignore_errors=True)
+        rival.listens.parent.mkdir(mode=0o700, exist_ok=True)
+    null = subprocess.DEVNULL
+    command = [str(path), *rival.daemon[1:]]
+    try:
+        with subprocess.Popen(command, env=environ, stdin=null, stdout=null, stderr=null) as running:
+            try:
+                _begun(rival, library, running)
+                yield
+            finally:
+                _end(rival, path, running, environ)
+    finally:
+        if rival.daemon_environ:
+            shutil.rmtree(rival.listens.parent, ignore_errors=True)

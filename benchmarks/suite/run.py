@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from gshare.benchmarks.suite import record
 from gshare.benchmarks.suite.arms import NATIVE, Arm
-from gshare.benchmarks.suite.controls import Control, control, lacking
+from gshare.benchmarks.suite.controls import Control, acts, control, lacking
 from gshare.benchmarks.suite.ground import NO_LIMITS, Ground
 from gshare.benchmarks.suite.metrics import Probe, Trial
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import Run, trial_key
-from gshare.benchmarks.suite.within import within
+from gshare.benchmarks.suite.within import OVER, within
 from gshare.controller.errors import GshareError, UsageError
 from gshare.shim import sim
 
@@ -45,6 +45,9 @@ PARTIAL = "partial.jsonl"
 """What is done so far, in the folder of the result."""
 SEED = 1
 TRIAL_S = 120.0
+HANGS = 2
+"""So many trials of an arm that did not end, and no more are tried."""
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,11 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
                 break
             trial, arm = by_name[step.trial], next(arm for arm in arms if arm.name == step.arm)
             show(f"{step.trial}, {step.arm}", 0)
-            journal.add(_one(ground, trial, arm, step))
+            if sum(run.arm == arm.name and OVER in run.failed for run in journal.runs) < HANGS:
+                journal.add(_one(ground, trial, arm, step))
+            else:
+                why = f"{FAILED}given up after {HANGS} trials that did not end"
+                journal.add(Run(trial.name, trial.group, arm.name, step.block, 0, failed=why))
             show("", trial.seconds)
     gpu["after"] = {} if ground.simulated else record.clocks(ground.device.uuid)
     about = ground.ask(NATIVE, NO_LIMITS, "device")
@@ -157,10 +164,11 @@ def _skipped(
 ) -> dict[tuple[str, str], str]:
     """Why an arm does not run a trial, by the two."""
     found = {}
-    for trial in chosen:
-        for arm in arms:
+    for arm in arms:
+        shown = [control for control in controls if control.arm == arm.name]
+        for trial in chosen:
             why = arm.missing or trial.skipped(arm) or trial.unfit(ground)
-            why = why or lacking([c for c in controls if c.arm == arm.name], trial.shown_by(arm))
+            why = why or lacking(shown, trial.shown_by(arm)) or acts(shown)
             if why:
                 found[trial_key(trial), arm.name] = why
     return found
@@ -183,7 +191,7 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
         subprocess.SubprocessError,
         sim.SimulationError,
     ) as error:
-        done.failed = f"failed: {error}"
+        done.failed = f"{FAILED}{error}"
     done.seconds = round(time.monotonic() - begin, 3)
     return done
 

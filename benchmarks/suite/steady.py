@@ -19,6 +19,8 @@ STEP_S = 0.1
 SETTLED = 4
 """Times what an arm lets pass before it holds a probe, for each tenant: then it has been at work a while."""
 MOST_S, MOST_S_REAL = 60, 10
+TURNS_EACH = 1
+"""So many are watched of a library under which one program after another has the device."""
 
 
 class Effort(NamedTuple):
@@ -34,7 +36,7 @@ def is_virtual(ground: Ground, arm: Arm) -> bool:
 
 
 def effort(ground: Ground, arm: Arm, probe: Probe | None = None, tenants: int = 1) -> Effort:
-    """Longer where the arm's limits begin to act late, so that it is seen at its work."""
+    """Longer where the arm's limits begin to act late, or turns are long, so that it is seen at its work."""
     virtual = is_virtual(ground, arm)
     if virtual:
         least = Effort(1, 4) if ground.quick else Effort(2, 8)
@@ -42,7 +44,8 @@ def effort(ground: Ground, arm: Arm, probe: Probe | None = None, tenants: int = 
         least = Effort(0.5, 2) if ground.quick else Effort(1, 3)
     after_s = ground.held_after_s.get((arm.name, probe), 0) if probe else 0
     settle_s = min(SETTLED * tenants * after_s, MOST_S if virtual else MOST_S_REAL)
-    return Effort(max(least.settle_s, settle_s), max(least.seconds, 2 * settle_s))
+    turns_s = TURNS_EACH * tenants * arm.rival.turn_s if arm.rival else 0
+    return Effort(max(least.settle_s, settle_s), max(least.seconds, 2 * settle_s, turns_s))
 
 
 def watched(

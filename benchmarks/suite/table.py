@@ -23,10 +23,15 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def short(found: ArmValues) -> str:
+    """Why there is no number, in few words."""
+    return next((reason for reason in NO_NUMBER if found.skipped.startswith(reason)), "failed")
+
+
 def cell(found: ArmValues) -> str:
     """The median, and its interval where there is one."""
     if found.median is None or found.low is None or found.high is None:
-        why = next((short for short in NO_NUMBER if found.skipped.startswith(short)), "failed")
+        why = short(found)
         return f"[dim]{'-' if why in ANOTHER_ARM else why}[/]"
     text = number(found.median)
     if len(found.values) > 1 and (found.low, found.high) != (found.median, found.median):

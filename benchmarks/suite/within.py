@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SOON_S = 0.05
+OVER = "not done within"
 HELD = {subprocess.__file__, threading.__file__}
 """Who is interrupted in one of these may keep a lock for good."""
 
@@ -25,7 +26,7 @@ def within(seconds: float) -> Iterator[None]:
                 signal.setitimer(signal.ITIMER_REAL, SOON_S)
                 return
             at = at.f_back
-        raise TimeoutError(f"not done within {seconds:g} s")
+        raise TimeoutError(f"{OVER} {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)
     left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -9,15 +9,14 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from gshare.benchmarks.suite import arms, compare, record, rivals, stats
+from gshare.benchmarks.suite import compare, record, stats
 from gshare.benchmarks.suite.arms import BUILT_IN, Arm
-from gshare.benchmarks.suite.controls import Control, lacking
+from gshare.benchmarks.suite.controls import Control, acts, lacking
 from gshare.benchmarks.suite.ground import Ground, Load, prefer_turns
 from gshare.benchmarks.suite.groups.makespan import JOB
 from gshare.benchmarks.suite.groups.priority import REQUESTS
@@ -26,9 +25,7 @@ from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import ArmValues, Run
 from gshare.benchmarks.suite.rivals import Ask
 from gshare.benchmarks.suite.run import GROUPS, _Blocks, trials
-from gshare.benchmarks.suite.steady import effort
 from gshare.benchmarks.suite.within import within
-from gshare.controller.errors import UsageError
 
 LATENCY = Metric("a.latency", "a latency", "ns")
 ERROR = Metric("a.error", "an error", "points", compared=DIFFERENCE, must=5)
@@ -156,6 +153,17 @@ def test_limits_that_do_not_act_are_no_numbers() -> None:
     assert lacking(found, frozenset({"compute"})) == "not in effect: a probe gets 100 %"
 
 
+def test_who_shows_nothing_has_no_numbers_even_of_what_needs_no_limits() -> None:
+    """A library that is not loaded costs nothing."""
+    refused = Control("hami", "memory", True, "", {})
+    unheld = Control("hami", "compute", False, "a probe gets 100 %", {})
+    assert acts([unheld]) == "not in effect: a probe gets 100 %"
+    assert acts([unheld, refused]) == acts([]) == ""
+    calls = trials(["overhead"])[0]
+    assert lacking([unheld, refused], calls.shown_by(Arm("hami", frozenset({"memory", "compute"}))))
+    assert calls.shown_by(Arm("nvshare", frozenset({"turns"}))) == {"turns"}
+
+
 def test_a_load_counts_only_where_its_own_cap_was_seen_to_hold() -> None:
     probe = Probe(ns=20_000_000, percent=30)
     capped = replace(trial(), needs=frozenset({"compute"}), probe=probe)
@@ -170,22 +178,6 @@ def test_who_offers_priority_must_have_shown_it_and_who_does_not_is_measured_wit
     requests = replace(trial(), uses=frozenset({"priority"}))
     assert requests.shown_by(Arm("xsched", frozenset({"priority"}))) == {"priority"}
     assert requests.shown_by(Arm("nvshare")) == frozenset()
-
-
-def test_a_library_that_cannot_tell_tenants_apart_has_no_number_of_several() -> None:
-    vgpu = Arm("vgpu-manager", rival=rivals.RIVALS["vgpu-manager"])
-    assert replace(trial(), several=True).skipped(vgpu).startswith("not applicable")
-    assert not trial().skipped(vgpu)
-
-
-def test_what_acts_late_is_watched_when_it_acts() -> None:
-    place = SimpleNamespace(virtual=True, simulated=True)
-    probe, hami = Probe(1_000_000, 30), Arm("hami")
-    ground = Ground(None, place, None, quick=True, held_after_s={("hami", probe): 2.0})  # type: ignore[arg-type]
-    least = effort(ground, hami)
-    assert effort(ground, Arm("gshare"), probe) == least
-    late = effort(ground, hami, probe, tenants=2)
-    assert least.settle_s < 2 * 2.0 < late.settle_s < late.seconds
 
 
 @pytest.mark.parametrize(
@@ -205,25 +197,6 @@ def test_turns_are_taken_by_those_who_could_use_all_they_have(
     assert prefer_turns(list(zip(loads, asks, strict=True))) is turns
 
 
-def test_mps_needs_its_daemon_which_the_simulated_gpu_has_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (arm,) = arms.arms(["mps"], [], simulated=False)
-    assert "is not installed" in arm.missing
-    daemon = tmp_path / "nvidia-cuda-mps-control"
-    daemon.write_text('#!/bin/sh\necho "$1" >"$CUDA_MPS_PIPE_DIRECTORY/control"\nexec /bin/sleep 60\n')
-    daemon.chmod(0o755)
-    (simulated,), (arm,) = (arms.arms(["mps"], [], simulated) for simulated in (True, False))
-    assert simulated.missing.startswith("not applicable")
-    environ = arm.environment(Ask(memory_bytes=1 << 30, percent=30), tmp_path, "GPU-1")
-    assert environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "30"
-    assert arm.rival
-    with rivals.daemon(arm.rival, arm.library):
-        assert Path(environ["CUDA_MPS_PIPE_DIRECTORY"], "control").read_text() == "-f\n"
-    assert not Path(environ["CUDA_MPS_PIPE_DIRECTORY"]).exists()
-
-
 def trial(metrics: tuple[Metric, ...] = (ERROR,)) -> Trial:
     return Trial("t", "g", metrics, lambda ground, arm, block: Found({}))
 
@@ -240,7 +213,10 @@ def made(**values: list[float]) -> list[record.MetricResult]:
 def test_a_control_that_does_not_fail_voids_the_metric() -> None:
     assert made(native=[70, 71, 70], gshare=[1, 1, 1])[0].control_failed is True
     assert made(native=[4, 4, 4], gshare=[1, 1, 1])[0].control_failed is False
-    assert made(gshare=[1, 1, 1])[0].control_failed is None
+    assert result(native=[4, 4, 4], gshare=[1, 1, 1]).within_budget is False
+    assert made(gshare=[1, 1, 1])[0].control_failed is False, "it gave no number, and must"
+    alone = record.metric_results([trial()], [BUILT_IN["gshare"]], [], {})
+    assert alone[0].control_failed is None
 
 
 def test_a_metric_has_numbers_or_reasons() -> None:
@@ -373,38 +349,6 @@ def test_no_block_is_begun_that_would_end_too_late() -> None:
     assert not clock.goes_on(1, 156)
     roomy = _Blocks(begin_s=100, most_s=60)
     assert [roomy.goes_on(block, 110 + 15 * block) for block in range(4)] == [True, True, True, False]
-
-
-def test_rivals_are_given_by_path(tmp_path: Path) -> None:
-    library = tmp_path / "libvgpu.so"
-    library.touch()
-    hami, gone = arms.arms([], [f"hami={library}", f"hami={tmp_path}/none.so"], True)
-    assert hami.missing == ""
-    assert "is no file" in gone.missing
-    environ = hami.environment(Ask(memory_bytes=2 << 30, percent=30), tmp_path, "GPU-1")
-    assert environ["LD_PRELOAD"] == environ["CUDA_REDIRECT"] == str(library)
-    assert environ["CUDA_DEVICE_MEMORY_LIMIT"] == "2048m"
-    assert environ["CUDA_DEVICE_SM_LIMIT"] == "30"
-    assert "CUDA_DEVICE_SM_LIMIT" not in hami.environment(Ask(), tmp_path, "GPU-1")
-    for wrong in "nobody=/x.so", "hami":
-        with pytest.raises(UsageError):
-            arms.arms([], [wrong], True)
-    with pytest.raises(UsageError):
-        arms.arms(["nobody"], [], True)
-
-
-def test_a_configuration_that_is_somebodys_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tmp_path / "vgpu.config"
-    config.touch()
-    monkeypatch.setattr(rivals, "VGPU_CONFIG", config)
-    monkeypatch.setattr(rivals, "VGPU_MARK", tmp_path / "mark")
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    vgpu = rivals.RIVALS["vgpu-manager"]
-    assert "is somebody's" in vgpu.missing(tmp_path)
-    (tmp_path / "mark").touch()
-    assert vgpu.missing(tmp_path) == ""
 
 
 def test_what_hangs_is_ended() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gshare.benchmarks.suite.arms import Arm
+from gshare.benchmarks.suite.arms import MEMORY, Arm
 from gshare.benchmarks.suite.ground import GIB, Ground
 from gshare.benchmarks.suite.metrics import HIGHER, Found, Metric, Trial
 from gshare.benchmarks.suite.rivals import Ask
@@ -26,4 +26,4 @@ def _copies(ground: Ground, arm: Arm, block: int) -> Found:
     return Found({metric.id: said[name] for name, metric in COPIES.items()}, said)
 
 
-TRIALS = [Trial("pieces", "copies", tuple(COPIES.values()), _copies, seconds=0.5)]
+TRIALS = [Trial("pieces", "copies", tuple(COPIES.values()), _copies, uses=frozenset({MEMORY}), seconds=0.5)]

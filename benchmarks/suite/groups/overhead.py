@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from gshare.benchmarks.suite.arms import Arm
+from gshare.benchmarks.suite.arms import COMPUTE, MEMORY, Arm
 from gshare.benchmarks.suite.ground import GIB, Ground
 from gshare.benchmarks.suite.metrics import Found, Metric, Trial
 from gshare.benchmarks.suite.rivals import Ask
@@ -40,4 +40,13 @@ def _calls(ground: Ground, arm: Arm, block: int) -> Found:
     return Found(values, {"ns": rounded})
 
 
-TRIALS = [Trial("calls", "overhead", tuple(CALLS.values()), _calls, seconds=1.5)]
+TRIALS = [
+    Trial(
+        "calls",
+        "overhead",
+        tuple(CALLS.values()),
+        _calls,
+        uses=frozenset({MEMORY, COMPUTE}),
+        seconds=1.5,
+    )
+]
