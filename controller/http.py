@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from gshare.controller.errors import GshareError, NotPermitted, UsageError
 from gshare.controller.identity import Credentials
-from gshare.controller.loopback import peer_credentials
+from gshare.controller.loopback import End, credentials, other_end
 
 LOOPBACK = "127.0.0.1"
 PORT = 9445
@@ -47,6 +47,8 @@ REASONS = {
     503: "Service Unavailable",
 }  # fmt: skip
 
+PLAIN = "text/plain; charset=utf-8"
+
 log = logging.getLogger(__name__)
 
 
@@ -69,6 +71,10 @@ class Refused(Exception):
         self.status = status
         self.why = why
 
+    def answer(self) -> bytes:
+        """What the other side is told."""
+        return response(self.status, PLAIN, f"gshare: {self.why}\n".encode())
+
 
 class Site:
     """Pages by their paths, served on one port of loopback."""
@@ -79,9 +85,10 @@ class Site:
         self.asked = 0
         """Requests that were answered."""
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._users: dict[asyncio.StreamWriter, int] = {}
-        """Whose the connections are."""
+        self._connections: dict[asyncio.Task[None], int] = {}
+        """And whose they are."""
+        self._turns: dict[int, asyncio.Lock] = {}
+        """By user: which process asks is looked for one connection after another."""
 
     async def open(self, port: int | None) -> None:
         """Listen, unless that is done; without `port` on PORT, or where that is taken on any.
@@ -122,53 +129,65 @@ class Site:
             connection.cancel()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        """Begin with a connection; who has too many costs nothing more than to be told so."""
+        try:
+            end = other_end(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))
+            if end is None:
+                raise Refused(403, "the kernel does not say who asks")
+            if list(self._connections.values()).count(end.uid) >= MOST_EACH:
+                raise Refused(503, "too many connections of yours")
+            if len(self._connections) >= MOST_CONNECTIONS:
+                raise Refused(503, "too many connections")
+        except OSError:
+            writer.transport.abort()
+        except Refused as refused:
+            writer.write(refused.answer())
+            writer.close()
+        else:
+            task = asyncio.create_task(self._serve(reader, writer, end))
+            self._connections[task] = end.uid
+            task.add_done_callback(self._ended)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        uid = self._connections.pop(task)
+        if uid not in self._connections.values():
+            self._turns.pop(uid, None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: End) -> None:
         """One request, one answer; who takes too long is let go."""
         try:
             with suppress(OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
-                answer = await asyncio.wait_for(self._answer(reader, writer), PATIENCE_S)
+                answer = await asyncio.wait_for(self._answer(reader, end), PATIENCE_S)
                 writer.write(answer)
                 await asyncio.wait_for(writer.drain(), PATIENCE_S)
                 writer.close()
                 await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
         finally:
-            self._users.pop(writer, None)
             writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    async def _answer(self, reader: asyncio.StreamReader, end: End) -> bytes:
         try:
-            if len(self._connections) > MOST_CONNECTIONS:
-                raise Refused(503, "too many connections")
-            ends = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
-            credentials = await asyncio.to_thread(peer_credentials, *ends)
-            if credentials is None:
-                raise Refused(403, "the kernel does not say who asks")
-            self._users[writer] = credentials.uid
-            if list(self._users.values()).count(credentials.uid) > MOST_EACH:
-                raise Refused(503, "too many connections of yours")
             method, path = await read_request(reader)
             page = self.pages.get(path)
             if page is None:
                 raise Refused(404, "no such page")
-            kind, body = page(credentials)
+            async with self._turns.setdefault(end.uid, asyncio.Lock()):
+                who = await asyncio.to_thread(credentials, end)
+            kind, body = page(who)
             self.asked += 1
             whole = body if isinstance(body, bytes) else await asyncio.to_thread(body)
             return response(200, kind, whole, with_body=method == "GET")
         except Refused as refused:
-            return response(refused.status, "text/plain; charset=utf-8", f"gshare: {refused.why}\n".encode())
+            return refused.answer()
         except NotPermitted as error:
-            return response(403, "text/plain; charset=utf-8", f"gshare: {error}\n".encode())
+            return response(403, PLAIN, f"gshare: {error}\n".encode())
         except GshareError as error:
-            return response(503, "text/plain; charset=utf-8", f"gshare: {error}\n".encode())
+            return response(503, PLAIN, f"gshare: {error}\n".encode())
         except (OSError, asyncio.IncompleteReadError):
             raise
         except Exception:
             log.exception("web request failed")
-            return response(500, "text/plain; charset=utf-8", b"gshare: fault in gshare; see its log\n")
+            return response(500, PLAIN, b"gshare: fault in gshare; see its log\n")
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -18,7 +19,7 @@ from gshare.controller import http, loopback
 from gshare.controller.errors import GshareError, NotPermitted, UsageError
 from gshare.controller.http import Content, Refused, Site, parse_port, read_request
 from gshare.controller.identity import Credentials
-from gshare.controller.loopback import peer_credentials
+from gshare.controller.loopback import End, credentials, other_end
 
 NOBODY = 65534
 HOST = b"Host: localhost\r\n\r\n"
@@ -132,13 +133,12 @@ def test_too_many_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_keeps_many_open_keeps_nobody_else_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = peer_credentials
-    monkeypatch.setattr(http, "peer_credentials", lambda *ends: own(*ends) and Credentials(users[-1], 0, 1))
     users = [NOBODY]
+    monkeypatch.setattr(http, "other_end", lambda *ends: End(users[-1], 0))
 
     async def use(site: Site) -> None:
         hostile = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(http.MOST_EACH)]
-        while len(site._users) < http.MOST_EACH:
+        while len(site._connections) < http.MOST_EACH:
             await asyncio.sleep(0.01)
         for _ in range(http.MOST_CONNECTIONS):
             assert (await ask(site, REQUESTS["a page"][0]))[0] == 503
@@ -150,16 +150,47 @@ def test_who_keeps_many_open_keeps_nobody_else_out(monkeypatch: pytest.MonkeyPat
     served(use)
 
 
+def test_who_has_much_open_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of their processes asks is looked for once at a time, and takes one thread of all."""
+    users, looking, go_on = [NOBODY], [], threading.Event()
+
+    def look(end: End) -> Credentials:
+        if end.uid == NOBODY:
+            looking.append(end)
+            go_on.wait(20)
+        return Credentials(end.uid, -1, 0)
+
+    monkeypatch.setattr(http, "other_end", lambda *ends: End(users[-1], 0))
+    monkeypatch.setattr(http, "credentials", look)
+
+    async def use(site: Site) -> None:
+        hostile = [asyncio.create_task(ask(site, REQUESTS["a page"][0])) for _ in range(http.MOST_EACH)]
+        while len(site._connections) < http.MOST_EACH or not looking:
+            await asyncio.sleep(0.01)
+        users.append(os.geteuid())
+        assert (await ask(site, REQUESTS["a page"][0]))[0] == 200
+        assert len(looking) == 1
+        go_on.set()
+        assert {(await one)[0] for one in hostile} == {403}
+
+    try:
+        served(use)
+    finally:
+        go_on.set()
+
+
 def test_the_kernel_says_whose_a_connection_is() -> None:
     with socket.create_server((http.LOOPBACK, 0)) as listening:
         client = socket.create_connection(listening.getsockname())
         connection, _ = listening.accept()
         with connection:
             ends = client.getsockname(), connection.getsockname()
-            assert peer_credentials(*ends) == (os.geteuid(), -1, 0)
-            assert peer_credentials(("127.0.0.1", 1), ends[1]) is None
+            end = other_end(*ends)
+            assert end == (os.geteuid(), os.fstat(client.fileno()).st_ino)
+            assert credentials(end) == (os.geteuid(), -1, 0)
+            assert other_end(("127.0.0.1", 1), ends[1]) is None
             client.close()
-            assert peer_credentials(*ends) is None, "who has gone is nobody, not root"
+            assert other_end(*ends) is None, "who has gone is nobody, not root"
 
 
 def test_not_all_is_looked_through_that_a_user_has_open(monkeypatch: pytest.MonkeyPatch) -> None:
