@@ -18,9 +18,9 @@ uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish);
 /* The same where tenants take turns (turns.c). */
 uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wish);
 
-/* Whether somebody else wants to run where tenants take turns: then the table keeps a tenant to its share, and the bucket
- * may be in debt for what ended late and will be made up for. */
-bool gs_turns_contended(const struct gs_meter_device *device, uint64_t now_ns);
+/* Whether the table alone keeps us to our rate, where tenants take turns and others want to run: then the bucket may be in
+ * debt for what ended late and will be made up for. */
+bool gs_turns_keep(const struct gs_meter_device *device, uint32_t rate_ppm, uint64_t now_ns);
 
 /* The bucket keeps us waiting: meanwhile we want nothing. */
 void gs_turns_leave(const struct gs_meter_device *device);

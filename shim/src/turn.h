@@ -94,6 +94,17 @@ static inline int64_t gs_owed_due(const struct gs_turns *turns, uint32_t own, ui
            (int64_t)((unsigned __int128)left_ns * length_ns / turns->period_ns);
 }
 
+#define GS_KEPT_PPM                                                                                          \
+    10000u /* so much above a rate is kept to it: places are of whole microseconds, and not too short */
+
+/* Whether that part of the time, which others want, too, is no more than a rate gives.  Where guarantees leave a part of the
+ * device to nobody, the places fill it all the same, and only the bucket keeps a tenant to its rate. */
+static inline bool gs_turn_keeps(const struct gs_turn_part *part, uint32_t rate_ppm)
+{
+    return part->length_ns < part->wanted_ns &&
+           part->length_ns * GS_FULL_PPM <= part->wanted_ns * (rate_ppm + (uint64_t)GS_KEPT_PPM);
+}
+
 static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
                                 const struct gs_turn_part *part, int64_t need_ns)
 {

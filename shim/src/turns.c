@@ -263,7 +263,7 @@ void gs_turns_leave(const struct gs_meter_device *device)
         say(device, 0, false);
 }
 
-bool gs_turns_contended(const struct gs_meter_device *device, uint64_t now_ns)
+bool gs_turns_keep(const struct gs_meter_device *device, uint32_t rate_ppm, uint64_t now_ns)
 {
     struct places *here = &places[device->index];
     struct others others = {0};
@@ -273,7 +273,7 @@ bool gs_turns_contended(const struct gs_meter_device *device, uint64_t now_ns)
     gs_lock(&here->lock);
     look(device, &here->turns, now_ns, &others);
     gs_unlock(&here->lock);
-    return others.own != GS_NO_PLACE && others.part.wanted_ns > others.part.length_ns;
+    return others.own != GS_NO_PLACE && gs_turn_keeps(&others.part, rate_ppm);
 }
 
 void gs_hold_forget(void)

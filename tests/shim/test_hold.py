@@ -123,6 +123,16 @@ def test_in_turns_shares_are_true_to_a_point(
     assert near(device.shares(programs, 5), shares)  # type: ignore[arg-type]
 
 
+def test_in_turns_caps_that_leave_a_part_to_nobody_hold_in_every_second(make_virtual_device: Make) -> None:
+    """The places fill the period all the same, so that it is the buckets that hold them."""
+    caps = (13, 32)
+    device = make_virtual_device(*caps, resume_ns=0)
+    take_turns(device, [FULL * cap // sum(caps) for cap in caps], 2 * QUANTUM)
+    programs = start_all(device, 50 * US, 300 * US)
+    for _ in range(6):
+        assert near(device.shares(programs, 1), caps)  # type: ignore[arg-type]
+
+
 def test_in_turns_a_dead_tenant_is_passed_over(make_virtual_device: Make) -> None:
     device = make_virtual_device(100, 100, resume_ns=0)
     take_turns(device, [500_000, 500_000], 2 * QUANTUM)
