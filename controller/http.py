@@ -130,16 +130,16 @@ class Site:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin with a connection; who has too many costs nothing more than to be told so."""
+        end = None
         try:
-            end = other_end(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))
+            with suppress(OSError):
+                end = other_end(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))
             if end is None:
                 raise Refused(403, "the kernel does not say who asks")
             if list(self._connections.values()).count(end.uid) >= MOST_EACH:
                 raise Refused(503, "too many connections of yours")
             if len(self._connections) >= MOST_CONNECTIONS:
                 raise Refused(503, "too many connections")
-        except OSError:
-            writer.transport.abort()
         except Refused as refused:
             writer.write(refused.answer())
             writer.close()
