@@ -85,11 +85,15 @@ MODULES = [
         "gshare.shim.hooks", ["shim/hooks.pyx"], include_dirs=["shim/src"], depends=["shim/src/hooks.def"]
     ),
     Extension("gshare.controller.fill", ["controller/fill.pyx"], depends=["controller/fill.pxi"]),
+    Extension("gshare.controller.uses", ["controller/uses.pyx"]),
     Extension(
         "gshare.controller.balance",
         ["controller/balance.pyx"],
         include_dirs=["shim/src"],
         depends=["controller/fill.pxi", *SHARED],
+    ),
+    Extension(
+        "gshare.controller.minute", ["controller/minute.pyx"], include_dirs=["shim/src"], depends=SHARED
     ),
     Extension(
         "gshare.shim.sim.machine",

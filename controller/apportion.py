@@ -1,6 +1,6 @@
 """Carries out on the tenants' files what shares.py decides about each device, and says who lends to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gshare.controller import shares
@@ -9,7 +9,6 @@ from gshare.controller.lending import Lender
 from gshare.controller.protocol import Limits
 from gshare.controller.region import TenantFiles
 from gshare.controller.shares import Asker, Mode, Seen, Share
-from gshare.controller.units import FULL_PPM
 from gshare.shim import abi
 
 
@@ -26,21 +25,12 @@ class Party(NamedTuple):
         return Asker(self.files.index, self.limits, self.files.limits.paused)
 
 
-class Sample(NamedTuple):
-    """What a tenant had used, and waited, by some time."""
-
-    at_ns: int
-    gpu_ns: int
-    throttled_ns: int
-
-
 class Apportioner:
     """Writes shares, priorities and turns whenever tenants come, go or change; chooses modes."""
 
     def __init__(self) -> None:
         self.lender = Lender()
         self._modes: dict[str, Mode] = {}
-        self._samples: dict[tuple[int, str], Sample] = {}
 
     def apply(self, parties: Sequence[Party], activity: abi.Activity | None) -> None:
         """Write every tenant's share of each device, its place among them, and lend from then on."""
@@ -61,25 +51,17 @@ class Apportioner:
                 )
             self.lender.replace([device for device in lent if device])
 
-    def reconsider(self, parties: Sequence[Party], activity: abi.Activity, now_ns: int) -> bool:
-        """Look at what all used since the last time; whether a device had better change its mode."""
-        seen: dict[str, list[Seen]] = {}
-        samples: dict[tuple[int, str], Sample] = {}
+    def reconsider(self, parties: Sequence[Party], seen: Mapping[str, Sequence[Seen]], now_ns: int) -> bool:
+        """Whether a device had better change its mode, by what was seen on it since the last time."""
         askers: dict[str, list[Asker]] = {}
         for party in parties:
-            index, asker = party.files.index, party.asker
-            for uuid, row in party.rows.items():
+            asker = party.asker
+            for uuid in party.rows:
                 askers.setdefault(uuid, []).append(asker)
-                words = activity.device(index, row)
-                now = samples[index, uuid] = Sample(now_ns, words.gpu_ns, words.throttled_ns)
-                before = self._samples.get((index, uuid), now)
-                share_ppm = party.files.limits.device(row).guarantee_ppm or 0
-                seen.setdefault(uuid, []).append(_seen(before, now, share_ppm))
-        self._samples = samples
         changed = False
         for uuid, on in askers.items():
             mode = self._modes.get(uuid, Mode())
-            better = shares.may_choose(on) and shares.prefers_turns(seen[uuid], mode.turning)
+            better = shares.may_choose(on) and shares.prefers_turns(seen.get(uuid, ()), mode.turning)
             self._modes[uuid] = shares.reconsider(mode, better, now_ns)
             changed |= self._modes[uuid].turning != mode.turning
         return changed
@@ -108,15 +90,3 @@ def _sharer(
     maps = files.limits.memory(), files.usage.memory(), activity.memory()
     ppm = share.guarantee_ppm, share.ceiling_ppm
     return (*maps, files.index, party.rows[uuid], *ppm, share.weight, files.limits.paused)
-
-
-def _seen(before: Sample, now: Sample, share_ppm: int) -> Seen:
-    elapsed_ns = now.at_ns - before.at_ns
-    if elapsed_ns <= 0:
-        return Seen(0, share_ppm, 0)
-    used_ns, throttled_ns = now.gpu_ns - before.gpu_ns, now.throttled_ns - before.throttled_ns
-    return Seen(
-        max(used_ns, 0) * FULL_PPM // elapsed_ns,
-        share_ppm,
-        max(throttled_ns, 0) * FULL_PPM // elapsed_ns,
-    )

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from gshare.controller import suspicion
 from gshare.controller.auditor import Auditor
 from gshare.controller.config import Audit
 from gshare.controller.devices import REAL
-from gshare.controller.inspector import Inspector, Place, Seen
+from gshare.controller.inspector import Inspector, Place, Seen, Statement, statement
 from gshare.controller.occupants import Occupants
 from gshare.controller.processes import command, start_ticks
 from gshare.controller.region import now_ns
@@ -27,7 +27,6 @@ from gshare.controller.residue import BUSY_SAMPLES, Sample, residue_bytes
 from gshare.controller.stopper import Stopper
 from gshare.controller.suspicion import Found, Suspect
 from gshare.controller.tenants import Tenant, Tenants
-from gshare.shim import abi
 
 log = logging.getLogger(__name__)
 
@@ -102,31 +101,43 @@ class Reconciler:
 
         None where its driver does not say.
         """
-        before, books = self._charges(machine), self._inspector.books(self._on(machine))
+        before = {tenant.name: statement(tenant) for tenant in self._on(machine)}
         occupants = await self._answer(machine)
         if occupants is None:
             return None
-        after = self._charges(machine)
-        seen = list(self._seen(occupants))
-        found: Found = {
-            Suspect(suspicion.UNMANAGED, "", uuid, pid, ticks): {
-                "bytes": occupant.held_bytes,
-                "command": command(pid),
-            }
-            for (pid, ticks, uuid), tenant, occupant in seen
-            if not tenant
-        }
-        held: dict[Place, list[int | None]] = {}
-        for one in seen:
-            held.setdefault((one.tenant, one.key[2]), []).append(one.occupant.held_bytes)
-        for place in after:
-            sizes = held.get(place, [])
-            known = [size for size in sizes if size is not None]
-            if place[1] in occupants and place in before and len(known) == len(sizes):
-                quiet = before[place].change == after[place].change
-                charged = max(before[place].used_bytes, after[place].used_bytes)
-                found |= self._settle(place, Sample(sum(known), charged, quiet))
-        return found | self._inspector.inspect(self._on(machine), seen, books, self._clock())
+        found: Found = {}
+        there: dict[Place, list[Seen]] = {}
+        for one in self._seen(occupants):
+            pid, ticks, uuid = one.key
+            if one.tenant:
+                there.setdefault((one.tenant, uuid), []).append(one)
+            else:
+                details = {"bytes": one.occupant.held_bytes, "command": command(pid)}
+                found[Suspect(suspicion.UNMANAGED, "", uuid, pid, ticks)] = details
+        for tenant in self._on(machine):
+            said = before.get(tenant.name)
+            if said and self._tenants.by_name.get(tenant.name) is tenant:
+                found |= self._hold(tenant, said, occupants, there)
+            await asyncio.sleep(0)  # requests do not wait for all of them
+        return found
+
+    def _hold(
+        self, tenant: Tenant, before: Statement, occupants: Occupants, there: Mapping[Place, Sequence[Seen]]
+    ) -> Found:
+        """Hold the driver's word of a tenant's processes against what they said before, and say now."""
+        found: Found = {}
+        after, now_ns = statement(tenant, before), self._clock()
+        for uuid, total in after.totals.items():
+            seen = there.get((tenant.name, uuid), ())
+            if uuid in occupants:
+                sizes = [one.occupant.held_bytes for one in seen]
+                if None not in sizes:
+                    was = before.totals[uuid]
+                    charged = max(was.used_bytes, total.used_bytes)
+                    sample = Sample(sum(filter(None, sizes)), charged, was.change == total.change)
+                    found |= self._settle(tenant, uuid, sample)
+            found |= self._inspector.inspect(tenant, uuid, seen, before, after, now_ns)
+        return found
 
     def _current_rules(self) -> Audit:
         return self.rules()
@@ -175,18 +186,9 @@ class Reconciler:
             )
             return None
 
-    def _charges(self, machine: str) -> dict[Place, abi.DeviceUsage]:
-        return {
-            (tenant.name, uuid): tenant.files.usage.device(row)
-            for tenant in self._tenants.by_name.values()
-            if tenant.machine == machine
-            for uuid, row in tenant.files.rows().items()
-        }
-
-    def _settle(self, place: Place, sample: Sample) -> Found:
-        name, uuid = place
-        files = self._tenants.by_name[name].files
-        row = files.rows()[uuid]
+    def _settle(self, tenant: Tenant, uuid: str, sample: Sample) -> Found:
+        name, files, row = tenant.name, tenant.files, tenant.rows[uuid]
+        place = name, uuid
         quota_bytes = files.grant(row).memory_bytes
         if not quota_bytes:
             return {}  # nothing to take it off

@@ -195,12 +195,13 @@ class Server:
         tenants = self.registry.tenants
         self.registry.settings.look()
         tenants.sweep()
-        tenants.reconsider()
         self.waiting.pump_soon()
         for name in tenants.by_name:
             tenants.let_in(name)
         self.answering.sampler.take(tenants.by_name.values(), at_ns)
-        self.answering.watch.take(at_ns)
+        watch = self.answering.watch
+        watch.take(at_ns)
+        tenants.reconsider(watch.seen())
         self.answering.collect()
 
     async def _tick(self) -> None:

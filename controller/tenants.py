@@ -1,7 +1,7 @@
 """The tenants that run now: their files, their processes, and which row of their limits is which device."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from gshare.controller.policy import Capacity, Grant
 from gshare.controller.processes import Run, host_pid, members
 from gshare.controller.protocol import Limits
 from gshare.controller.region import Note, TenantFiles
+from gshare.controller.shares import Seen
 from gshare.shim import abi
 
 
@@ -315,9 +316,9 @@ class Tenants:
                 )
         self.apportioner.apply(self._parties(), self._activity)
 
-    def reconsider(self) -> None:
-        """Look, once a second, whether tenants had better take turns, where they leave that to gshare."""
-        if self._activity and self.apportioner.reconsider(self._parties(), self._activity, region.now_ns()):
+    def reconsider(self, seen: Mapping[str, Sequence[Seen]]) -> None:
+        """Decide, once a second, whether tenants had better take turns, where they leave that to gshare."""
+        if self.apportioner.reconsider(self._parties(), seen, region.now_ns()):
             self.apportion()
 
     def _parties(self) -> list[Party]:

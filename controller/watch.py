@@ -1,18 +1,18 @@
 """What every tenant has asked for, may have and gets of each device: counters read, kept and told."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from gshare.controller import views
+from gshare.controller import minute, views
 from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError
-from gshare.controller.history import WINDOWS_NS, History, Loan, Reading, Window, loans
-from gshare.controller.region import NO_DEVICE, TenantFiles, uuid_text
+from gshare.controller.history import WINDOWS_NS, Loan, Reading, Window, loans
+from gshare.controller.minute import Counter
+from gshare.controller.region import TenantFiles
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Shares
 from gshare.controller.share_replies import ShareWindow, TenantShare, Totals
-from gshare.controller.shares import UNBOUNDED_PPM
+from gshare.controller.shares import UNBOUNDED_PPM, Seen
 from gshare.controller.tenants import Tenant
 from gshare.controller.units import DIRECTIONS, FULL_PPM
 from gshare.shim import abi
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     tenant: Tenant
     uuid: str
     row: int
-    limits: abi.DeviceLimits
+    counter: Counter
 
     @property
     def key(self) -> Key:
@@ -41,12 +41,12 @@ class Place(NamedTuple):
     @property
     def is_metered(self) -> bool:
         """Whether anything is known of the tenant's GPU time."""
-        return self.limits.cap_ppm != abi.NO_CAP_PPM
+        return self.tenant.files.limits.cap_ppm(self.row) != abi.NO_CAP_PPM
 
     @property
     def promised_ppm(self) -> int:
         """Its guarantee, or the part that its weight comes to."""
-        return self.limits.guarantee_ppm or 0
+        return self.counter.guarantee_ppm()
 
 
 class Watch:
@@ -54,19 +54,29 @@ class Watch:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._history: History[Key] = History()
+        self._known: dict[str, list[Place]] = {}
+        """Where each tenant is, for as long as it runs: its devices stay the same."""
 
     def take(self, now_ns: int) -> None:
         """Read all counters; called once a second."""
         with suppress(GshareError):  # shared memory that cannot be used: who asks for it is told so
-            self._history.keep(self._read(self._places(), now_ns))
+            minute.keep((place.counter for place in self._places()), now_ns)
+
+    def seen(self) -> dict[str, list[Seen]]:
+        """What the tenants on each device did in the last second."""
+        found: dict[str, list[Seen]] = {}
+        for places in self._known.values():
+            for place in places:
+                used_ppm, throttled_ppm = place.counter.last_second()
+                found.setdefault(place.uuid, []).append(Seen(used_ppm, place.promised_ppm, throttled_ppm))
+        return found
 
     def shares(self, now_ns: int) -> Shares:
         """What all have, by tenant and device."""
         places = self._places()
-        readings = self._read(places, now_ns)
+        readings = {place.key: place.counter.reading(now_ns) for place in places}
         windows = {
-            (place.key, length_ns): self._history.window(place.key, readings[place.key], length_ns)
+            (place.key, length_ns): place.counter.window(readings[place.key], length_ns)
             for place in places
             for length_ns in WINDOWS_NS
             if place.is_metered
@@ -95,18 +105,17 @@ class Watch:
         )
 
     def _places(self) -> list[Place]:
-        return [
-            Place(tenant, uuid_text(limits.uuid), row, limits)
-            for tenant in self.registry.tenants.by_name.values()
-            for row, limits in enumerate(tenant.files.limits.devices)
-            if limits.uuid != NO_DEVICE and limits.memory_quota_bytes != 0
-        ]
-
-    def _read(self, places: Iterable[Place], now_ns: int) -> dict[Key, Reading]:
-        return {
-            place.key: reading(place.tenant.files, place.row, self.registry.tenants.open_activity(), now_ns)
-            for place in places
-        }
+        known, self._known = self._known, {}
+        for name, tenant in self.registry.tenants.by_name.items():
+            places = known.get(name)
+            if not places or places[0].tenant is not tenant:
+                activity = self.registry.tenants.open_activity()
+                places = [
+                    Place(tenant, uuid, row, counter(tenant.files, row, activity))
+                    for uuid, row in tenant.rows.items()
+                ]
+            self._known[name] = places
+        return [place for places in self._known.values() for place in places]
 
     def _share(
         self,
@@ -119,7 +128,7 @@ class Watch:
         processes: int,
     ) -> TenantShare:
         tenant, files, row = place.tenant, place.tenant.files, place.row
-        grant, promised_ppm = files.grant(row), place.promised_ppm
+        limits, grant, promised_ppm = files.limits.device(row), files.grant(row), place.promised_ppm
         is_bounded = place.is_metered and promised_ppm < UNBOUNDED_PPM
         period_ns, turns = files.limits.turns(row)
         told = [
@@ -149,10 +158,10 @@ class Watch:
             used_bytes=files.used_bytes(row),
             memory_limit_bytes=grant.memory_bytes,
             copy_bytes_per_s={
-                way: rate for way, rate in zip(DIRECTIONS, place.limits.copy_bytes_per_s, strict=True) if rate
+                way: rate for way, rate in zip(DIRECTIONS, limits.copy_bytes_per_s, strict=True) if rate
             },
             windows=told,
-            seconds_ppm=self._history.shares_ppm(place.key) if place.is_metered else [],
+            seconds_ppm=place.counter.shares_ppm() if place.is_metered else [],
             totals=_totals(counted),
             uncharged_bytes=files.residue_bytes(row),
         )
@@ -171,19 +180,9 @@ class Watch:
         )
 
 
-def reading(files: TenantFiles, row: int, activity: abi.Activity, now_ns: int) -> Reading:
-    """What is counted of a tenant on the device in `row` by now."""
-    words, copied = activity.device(files.index, row), files.usage.copied(row)
-    return Reading(
-        at_ns=now_ns,
-        gpu_ns=words.gpu_ns,
-        throttled_ns=words.throttled_ns,
-        room_waited_ns=files.usage.room_waited_ns(row),
-        launches=files.usage.launches(row),
-        allowance_ns=files.limits.allowance_ns(row, now_ns),
-        copied_bytes=copied.bytes,
-        copy_waited_ns=sum(copied.waited_ns),
-    )
+def counter(files: TenantFiles, row: int, activity: abi.Activity) -> Counter:
+    """Of a tenant on the device in `row`."""
+    return Counter(files.limits.memory(), files.usage.memory(), activity.memory(), files.index, row)
 
 
 def _totals(counted: Reading) -> Totals:

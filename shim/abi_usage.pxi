@@ -34,11 +34,13 @@ cdef class Usage(_File):
         self._check_open()
         _check_device(index, GS_MAX_DEVICES)
         cdef uint64_t total = 0, claimed
-        cdef int i
-        for i in range(GS_MAX_SLOTS):
-            claimed = load64(&self._usage.claimed[i // 64])
-            if claimed >> (i % 64) & 1:
-                total += load64(&self._usage.slot[i].device[<int> index].launches)
+        cdef int word, i
+        for word in range(GS_MAX_SLOTS // 64):
+            claimed, i = load64(&self._usage.claimed[word]), 64 * word
+            while claimed:
+                if claimed & 1:
+                    total += load64(&self._usage.slot[i].device[<int> index].launches)
+                claimed, i = claimed >> 1, i + 1
         return total
 
     def room_waited_ns(self, index):

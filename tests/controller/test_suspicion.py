@@ -1,6 +1,8 @@
 """Who tampers and who has more than a share, as pure functions of what is seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 
@@ -10,20 +12,17 @@ from gshare.controller.suspicion import (
     BOOKS_DISAGREE,
     BOOKS_TOO_LOW,
     GROWTH_BYTES,
-    NOT_HELD_BACK,
     OVER_QUOTA,
     OVER_SHARE,
     TAMPERING,
-    UNCHARGED,
     UNMANAGED,
     WITHOUT_GSHARE,
     Books,
     Suspect,
-    Use,
-    over_share,
     tampers,
     total_is_too_low,
 )
+from gshare.controller.uses import NOT_HELD_BACK, UNCHARGED, Uses
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -48,10 +47,29 @@ def test_a_process_is_held_against_its_own_books(present: int | None, books: Boo
 
 
 def test_a_tenants_total_is_at_least_what_its_processes_have() -> None:
-    books = [Books(GIB, GIB), Books(3 * GIB, 3 * GIB)]
-    assert not total_is_too_low(4 * GIB, books)
-    assert not total_is_too_low(9 * GIB, books), "a dead process's is counted until somebody has cleared it"
-    assert total_is_too_low(4 * GIB - 3 * MIB, books)
+    assert not total_is_too_low(4 * GIB, 4 * GIB)
+    assert not total_is_too_low(9 * GIB, 4 * GIB), "a dead process's is counted until somebody has cleared it"
+    assert total_is_too_low(4 * GIB - 3 * MIB, 4 * GIB)
+
+
+class Use(NamedTuple):
+    """A tenant's use by `at_ns`; all of it only grows."""
+
+    at_ns: int
+    used_ns: int
+    charged_ns: int
+    spent_ns: int
+    allowed_ns: int
+    launches: int
+
+
+def over_share(found: Sequence[Use]) -> tuple[str, int]:
+    """Of somebody who was seen so."""
+    uses = Uses()
+    for before, now in pairwise([*found[:1], *found]):
+        used, charged = now.used_ns - before.used_ns, now.charged_ns - before.charged_ns
+        uses.add(now.at_ns, used, charged, now.spent_ns, now.allowed_ns, now.launches)
+    return uses.over_share()
 
 
 def uses(
@@ -97,6 +115,14 @@ def test_one_long_kernel_is_a_debt_and_no_offence() -> None:
 def test_who_says_to_be_charged_and_lowers_the_bucket_is_not_charged() -> None:
     lowered = [use._replace(spent_ns=0) for use in uses(10, 1.0, 1.0)]
     assert over_share(lowered)[0] == UNCHARGED
+
+
+def test_a_tenant_may_say_anything_of_itself() -> None:
+    uses = Uses()
+    for second in range(100):
+        huge = (1 << 64) - 1
+        uses.add(second * SECOND, SECOND, huge, (-1) ** second * (1 << 63) // 2, -(1 << 63), huge)
+        uses.over_share()
 
 
 def test_what_was_long_ago_does_not_count() -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from share_core import MS, US
 from sharing import SETTLE_S, Device
 
-from gshare.controller.history import WINDOWS_NS, History
+from gshare.controller import minute
+from gshare.controller.history import WINDOWS_NS
 from gshare.controller.region import TenantFiles
-from gshare.controller.watch import reading
+from gshare.controller.watch import counter
 
 SECONDS = 11
 POINTS_PPM = 15_000
@@ -22,16 +23,16 @@ def test_windows_tell_the_truth(make_virtual_device: Callable[..., Device]) -> N
     light = device.start(1, "kernel", 200 * US, 1, 1800)
     device.wait(SETTLE_S)
     tenants = [TenantFiles(folder) for folder in device.folders]
-    history: History[int] = History()
+    counters = [counter(files, 0, device.activity) for files in tenants]
     before = device.truth()
     for _ in range(SECONDS):
-        history.keep({i: reading(t, 0, device.activity, device.now_ns()) for i, t in enumerate(tenants)})
+        minute.keep(counters, device.now_ns())
         device.wait(1)
     after = device.truth()
     elapsed_ns, switch_ns = (after[key] - before[key] for key in ("elapsed_ns", "switch_ns"))
     for index, program in enumerate((capped, light)):
-        now = reading(tenants[index], 0, device.activity, device.now_ns())
-        windows = [history.window(index, now, length_ns) for length_ns in WINDOWS_NS]
+        now = counters[index].reading(device.now_ns())
+        windows = [counters[index].window(now, length_ns) for length_ns in WINDOWS_NS]
         gpu_ns = [
             sum(p["gpu_ns"] for p in truth["processes"] if p["pid"] == program.pid)
             for truth in (before, after)
@@ -44,10 +45,7 @@ def test_windows_tell_the_truth(make_virtual_device: Callable[..., Device]) -> N
         for window in windows:
             assert window is not None
             assert abs(window.share_ppm - true_ppm) <= POINTS_PPM
-    capped_now, light_now = (
-        history.window(i, reading(t, 0, device.activity, device.now_ns()), WINDOWS_NS[0])
-        for i, t in enumerate(tenants)
-    )
+    capped_now, light_now = (one.window(one.reading(device.now_ns()), WINDOWS_NS[0]) for one in counters)
     assert capped_now is not None
     assert light_now is not None
     assert capped_now.allowed_ppm == 300_000
