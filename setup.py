@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -113,6 +114,20 @@ class BuildExt(build_ext):
         if last in FILE_NAMES:
             return os.path.join(*package.split("."), FILE_NAMES[last])
         return super().get_ext_filename(fullname)
+
+    def build_extensions(self) -> None:
+        """The libraries beside each other and beside the modules; a second name after what it names."""
+        libraries = [ext for ext in self.extensions if isinstance(ext, Library) and ext.sources]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            built = [pool.submit(self.build_extension, ext) for ext in libraries]
+            for ext in self.extensions:
+                if not isinstance(ext, Library):
+                    self.build_extension(ext)
+            for one in built:
+                one.result()
+        for ext in self.extensions:
+            if not ext.sources:
+                self.build_extension(ext)
 
     def build_extension(self, ext: Extension) -> None:
         if not isinstance(ext, Library):
