@@ -42,7 +42,7 @@ class Apportioner:
             del self._modes[uuid]
         ranks = {party.files.index: shares.rank(party.limits) for party in parties}
         above = shares.above(ranks, [[party.files.index for party in on] for on in devices.values()])
-        with self.lender.lock:
+        with self.lender.paused:
             lent = [self._apply_on(uuid, on, activity) for uuid, on in devices.items()]
             for party in parties:
                 index = party.files.index

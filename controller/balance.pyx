@@ -7,7 +7,16 @@ written anew when its rate has changed noticeably, or half of its time is over: 
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.pythread cimport (
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+)
 from libc.stdlib cimport calloc, free
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 
 include "../shim/abi.pxi"
 include "fill.pxi"
@@ -19,7 +28,10 @@ cdef extern from "bucket.h":
     bint gs_line_read(const gs_device_limits *limits, gs_line *line) nogil
     int64_t gs_line_at(const gs_line *line, uint64_t now_ns) nogil
 
-PERIOD_NS = 10_000_000
+cdef enum:
+    PERIOD = 10000000
+
+PERIOD_NS = PERIOD
 LEASE_NS = 200_000_000
 
 cdef uint64_t LEASE = LEASE_NS
@@ -134,31 +146,53 @@ cdef void lend(Tenant *tenant, uint32_t rate_ppm, uint64_t now_ns) noexcept nogi
     store32(&row.line_seq, sequence + 1)
 
 
+cdef struct Shared:
+    int count
+    Tenant *tenants
+    Want *wants
+    uint32_t *rates
+
+
+cdef void look_at_all(Shared *on, uint64_t now_ns) noexcept nogil:
+    """Look at everybody on a device, and lend what they leave."""
+    cdef int i
+    cdef bint told = True
+    cdef uint64_t switch_ns = 0
+    for i in range(on.count):
+        switch_ns += load64(&on.tenants[i].activity.switch_ns)
+    for i in range(on.count):
+        told = look_at(&on.tenants[i], &on.wants[i], now_ns, switch_ns) and told
+    if not told:
+        return
+    water_fill(on.wants, on.rates, on.count, GS_FULL_PPM)
+    for i in range(on.count):
+        if on.wants[i].weight != 0:
+            lend(&on.tenants[i], on.rates[i], now_ns)
+
+
 cdef class Device:
     """The tenants that share one device, with the words that each of them reads and writes."""
 
-    cdef int _count, _mapped
-    cdef Tenant *_tenants
-    cdef Want *_wants
-    cdef uint32_t *_rates
+    cdef Shared _on
+    cdef int _mapped
     cdef Py_buffer *_maps
 
     def __cinit__(self, tenants):
         """Of each tenant: its limits', usage's and the machine's activity's memory, its index, the device's row,
         its guarantee, its ceiling, its weight (0: it does not borrow), and whether it is paused."""
         cdef int count = len(tenants)
-        self._tenants = <Tenant *> calloc(max(count, 1), sizeof(Tenant))
-        self._wants = <Want *> calloc(max(count, 1), sizeof(Want))
-        self._rates = <uint32_t *> calloc(max(count, 1), sizeof(uint32_t))
+        self._on.tenants = <Tenant *> calloc(max(count, 1), sizeof(Tenant))
+        self._on.wants = <Want *> calloc(max(count, 1), sizeof(Want))
+        self._on.rates = <uint32_t *> calloc(max(count, 1), sizeof(uint32_t))
         self._maps = <Py_buffer *> calloc(max(3 * count, 1), sizeof(Py_buffer))
-        if self._tenants == NULL or self._wants == NULL or self._rates == NULL or self._maps == NULL:
+        if self._on.tenants == NULL or self._on.wants == NULL or self._on.rates == NULL or self._maps == NULL:
             raise MemoryError
         cdef Tenant *tenant
         cdef gs_limits *limits
         for limits_map, usage_map, activity_map, index, row, guarantee, ceiling, weight, paused in tenants:
             if not 0 <= row < GS_MAX_DEVICES or not 0 <= index < GS_MAX_TENANTS:
                 raise IndexError(f"tenant {index}, device {row}")
-            tenant = &self._tenants[self._count]
+            tenant = &self._on.tenants[self._on.count]
             limits = <gs_limits *> self._map(limits_map, PyBUF_WRITABLE, sizeof(gs_limits))
             tenant.limits = &limits.device[<int> row]
             tenant.usage = &(<const gs_usage *> self._map(usage_map, PyBUF_SIMPLE, sizeof(gs_usage))).device[<int> row]
@@ -166,8 +200,8 @@ cdef class Device:
                 activity_map, PyBUF_SIMPLE, GS_MAX_TENANTS * sizeof(gs_activity)
             ))[<int> index].device[<int> row]
             tenant.paused = paused
-            self._wants[self._count] = Want(guarantee, ceiling, 0, weight)
-            self._count += 1
+            self._on.wants[self._on.count] = Want(guarantee, ceiling, 0, weight)
+            self._on.count += 1
 
     cdef void *_map(self, memory, int flags, uint64_t size) except NULL:
         cdef Py_buffer *view = &self._maps[self._mapped]
@@ -180,23 +214,75 @@ cdef class Device:
     def __dealloc__(self):
         for i in range(self._mapped):
             PyBuffer_Release(&self._maps[i])
-        free(self._tenants)
-        free(self._wants)
-        free(self._rates)
+        free(self._on.tenants)
+        free(self._on.wants)
+        free(self._on.rates)
         free(self._maps)
 
     def tick(self, uint64_t now_ns):
         """Look at everybody, and lend what they leave."""
+        look_at_all(&self._on, now_ns)
+
+
+cdef class Round:
+    """The devices that are looked at every PERIOD_NS, which needs no Python and does not wait for it.
+
+    As a context: nobody is looked at meanwhile.
+    """
+
+    cdef PyThread_type_lock _lock
+    cdef object _devices
+    cdef Shared **_on
+    cdef int _count
+
+    def __cinit__(self):
+        self._lock = PyThread_allocate_lock()
+        if self._lock == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self._lock != NULL:
+            PyThread_free_lock(self._lock)
+        PyMem_Free(self._on)
+
+    def __enter__(self):
+        with nogil:
+            PyThread_acquire_lock(self._lock, 1)
+
+    def __exit__(self, *exception):
+        PyThread_release_lock(self._lock)
+
+    def replace(self, devices):
+        """Look after these from now on; called within the context."""
+        cdef Device device
+        cdef void *on = PyMem_Realloc(self._on, max(len(devices), 1) * sizeof(Shared *))
+        if on == NULL:
+            raise MemoryError
+        self._on = <Shared **> on
+        self._devices, self._count = tuple(devices), 0
+        for device in self._devices:
+            self._on[self._count] = &device._on
+            self._count += 1
+
+    def tick(self, uint64_t now_ns):
+        """Look at every device once; called within the context."""
+        self._tick(now_ns)
+
+    cdef void _tick(self, uint64_t now_ns) noexcept nogil:
         cdef int i
-        cdef bint told = True
-        cdef uint64_t switch_ns = 0
         for i in range(self._count):
-            switch_ns += load64(&self._tenants[i].activity.switch_ns)
-        for i in range(self._count):
-            told = look_at(&self._tenants[i], &self._wants[i], now_ns, switch_ns) and told
-        if not told:
-            return
-        water_fill(self._wants, self._rates, self._count, GS_FULL_PPM)
-        for i in range(self._count):
-            if self._wants[i].weight != 0:
-                lend(&self._tenants[i], self._rates[i], now_ns)
+            look_at_all(self._on[i], now_ns)
+
+    def run(self):
+        """Look at all of them every PERIOD_NS until there are none."""
+        cdef timespec pause = timespec(0, PERIOD), now
+        with nogil:
+            while True:
+                nanosleep(&pause, NULL)
+                PyThread_acquire_lock(self._lock, 1)
+                if self._count == 0:
+                    break
+                clock_gettime(CLOCK_MONOTONIC, &now)
+                self._tick(<uint64_t> now.tv_sec * 1000000000 + now.tv_nsec)
+                PyThread_release_lock(self._lock)
+            PyThread_release_lock(self._lock)

@@ -1,28 +1,26 @@
 """The thread that lends what tenants do not use, and sleeps while nobody may borrow anything."""
 
 import threading
-import time
 from collections.abc import Sequence
 
-from gshare.controller.balance import PERIOD_NS, Device
+from gshare.controller.balance import Device, Round
 
 
 class Lender:
     """The devices on which somebody may borrow.
 
     A thread of its own, since a request may keep the controller's main one busy for longer than
-    it may take to get back what was lent.  `lock` is held by whoever writes shares.
+    it may take to get back what was lent.  Whoever writes shares does so within `paused`.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._devices: Sequence[Device] = ()
+        self.paused = Round()
         self._anything = threading.Event()
         self._closed = False
 
     def replace(self, devices: Sequence[Device]) -> None:
-        """Look after these from now on; the caller has the lock."""
-        self._devices = devices
+        """Look after these from now on; called within `paused`."""
+        self.paused.replace(devices)
         if devices:
             self._anything.set()
         else:
@@ -34,19 +32,17 @@ class Lender:
 
     def close(self) -> None:
         """Write nothing any more; what is lent ends with its lease."""
-        with self.lock:
+        with self.paused:
             self._closed = True
             self.replace(())
         self._anything.set()
 
     def tick(self, now_ns: int) -> None:
         """Look at every device once."""
-        with self.lock:
-            for device in self._devices:
-                device.tick(now_ns)
+        with self.paused:
+            self.paused.tick(now_ns)
 
     def _run(self) -> None:
         while not self._closed:
             self._anything.wait()
-            time.sleep(PERIOD_NS / 1e9)
-            self.tick(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+            self.paused.run()
