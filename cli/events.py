@@ -7,13 +7,13 @@ import click
 
 from gshare.cli.complete import tenants
 from gshare.cli.options import json_option
-from gshare.cli.render import NOTHING, print_json, printable
+from gshare.cli.render import NOTHING, print_json
 from gshare.controller.authority import OWN
 from gshare.controller.client import Client
 from gshare.controller.events import Event
 from gshare.controller.follow import ALL, follow, latest
 from gshare.controller.replies import Events
-from gshare.controller.units import format_size, parse_tenant
+from gshare.controller.units import format_size, parse_tenant, printable
 
 
 @click.command()

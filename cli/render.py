@@ -15,6 +15,7 @@ from gshare.controller.units import (
     format_percent,
     format_rates,
     format_size,
+    printable,
 )
 
 NOTHING = "-"
@@ -23,11 +24,6 @@ NOTHING = "-"
 def print_json(value: object) -> None:
     """One JSON object on stdout."""
     click.echo(msgspec.json.encode(value).decode())
-
-
-def printable(text: str) -> str:
-    """What a process calls itself, without what a terminal would take for commands."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from gshare.cli.render import NOTHING, gpu, printable
+from gshare.cli.render import NOTHING, gpu
 from gshare.cli.share_table import asked, duration, percent, shortened
 from gshare.cli.top_model import Model, TenantRow
 from gshare.controller.replies import DeviceUse, Unmanaged, Waiting
 from gshare.controller.share_replies import TenantShare
-from gshare.controller.units import FULL_PPM, format_percent, format_size
+from gshare.controller.units import FULL_PPM, format_percent, format_size, printable
 
 BARS = " ▁▂▃▄▅▆▇█"
 LEAST_TENANTS = 6

@@ -17,6 +17,7 @@ from gshare.controller.errors import GshareError
 from gshare.controller.events import EventLog
 from gshare.controller.handover import Keeping
 from gshare.controller.lock import ControllerLock
+from gshare.controller.log import to_stderr
 from gshare.controller.occupants import occupants
 from gshare.controller.paths import machine_runtime, runtime, state_directory
 from gshare.controller.reconcile import Reconciler
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--machine-wide", action="store_true", help="for all users of this machine")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    to_stderr()
 
     def tell(outcome: str) -> None:
         """Tell the client that waits for us, once, how starting went."""

@@ -121,7 +121,7 @@ f {MACHINE_DIRECTORY}/{MACHINE_WIDE} 0600 root root -
 """
 
 CONFIGURED = f"""# gshare on this machine.  `gshare controller check-config` finds mistakes in this file.
-# What is saved is in force within a second; a faulty file changes nothing.
+# What is saved is in force two seconds later; a faulty file changes nothing.
 
 [administrators]
 # Who sees and changes everything, beside root.

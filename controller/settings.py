@@ -44,6 +44,7 @@ class Settings:
         """A file was taken over; with what of it means less than it seems to."""
         self.on_refusal: Callable[[list[Wrong]], None] = lambda wrong: None
         self._seen: tuple[int, ...] | None = None
+        self._looked: tuple[int, ...] | None = ()
 
     def start(self) -> None:
         """Read the file; where it cannot be used, what was last in force, else raise GshareError."""
@@ -55,8 +56,12 @@ class Settings:
         self._take(config, wrong)
 
     def look(self) -> None:
-        """Read the file again if it is not as it was."""
-        if self._signature() != self._seen:
+        """Read the file again if it is not as it was, and nobody has written it since the last look.
+
+        Half of a file may be a configuration, too: without the ceilings that are written next.
+        """
+        before, self._looked = self._looked, self._signature()
+        if self._looked == before != self._seen:
             self.reload()
 
     def reload(self) -> list[Wrong]:

@@ -314,3 +314,8 @@ def _trimmed(value: int, scale: int) -> str:
     """`value / scale` in decimal without trailing zeros; `scale` is a power of ten."""
     whole, rest = divmod(value, scale)
     return f"{whole}.{rest:0{len(str(scale)) - 1}d}".rstrip("0").rstrip(".")
+
+
+def printable(text: str) -> str:
+    """What others call something, without what a terminal would take for commands."""
+    return "".join(c if c.isprintable() else "?" for c in text)

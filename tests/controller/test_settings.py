@@ -46,8 +46,20 @@ def test_a_change_is_taken_over_once(told: Told) -> None:
     for _ in range(3):
         told.settings.look()
     told.file.unlink()
-    told.settings.look()
+    for _ in range(3):
+        told.settings.look()
     assert told.changes == [60.0, 5.0, 60.0]
+
+
+def test_a_file_that_is_being_written_is_not_taken_over(told: Told) -> None:
+    told.file.write_text(GOOD)
+    told.settings.start()
+    for text in ("", GOOD[: len(GOOD) // 2], GOOD + "# more\n"):  # as editors do: cut, and written again
+        told.file.write_text(text)
+        told.settings.look()
+        assert (told.changes, told.refusals) == ([5.0], [])
+    told.settings.look()
+    assert told.changes == [5.0, 5.0]
 
 
 def test_a_faulty_file_keeps_the_old_one(told: Told) -> None:
@@ -85,6 +97,7 @@ def test_a_file_that_cannot_be_read_keeps_the_old_one(told: Told) -> None:
     told.file.write_text(GOOD)
     told.settings.start()
     told.file.chmod(0)
+    told.settings.look()
     told.settings.look()
     assert told.changes == [5.0]
     assert "cannot be read" in told.refusals[0]

@@ -320,6 +320,17 @@ def test_who_asks_over_many_connections_waits_behind_themselves(
     assert before_her < CROWD // 2
 
 
+def test_what_a_user_names_neither_ends_a_line_of_the_log_nor_speaks_to_a_terminal(
+    machine: Everybodys, two: tuple[User, User]
+) -> None:
+    with pytest.raises(NotPermitted):
+        machine.ask(GetDevices("\x1b]0;mine\x07\rfake\nfake"), two[1])
+    log = (machine.runtime.directory.parent / "log").read_text()
+    assert "simulated machine ?]0;mine?" in log
+    assert all(character.isprintable() for character in log.replace("\n", ""))
+    assert not [line for line in log.splitlines() if line.startswith("fake")]
+
+
 MOST, EXCESS = 100, 50
 
 
