@@ -83,10 +83,13 @@ static inline int64_t gs_bucket_look(int64_t *spent_ns, const struct gs_line *li
 }
 
 /* Hysteresis: a gate that closed stays closed until there is enough for a run of work, so that contexts do not
- * take turns kernel by kernel. */
-static inline bool gs_bucket_open(const struct gs_line *line, int64_t available_ns, bool was_closed)
+ * take turns kernel by kernel.  A run ends before work that would leave more debt than there was too little of. */
+static inline bool gs_bucket_open(const struct gs_line *line, int64_t available_ns, int64_t need_ns,
+                                  bool was_closed)
 {
-    return available_ns > 0 && (!was_closed || available_ns >= (int64_t)line->resume_ns);
+    int64_t resume_ns = (int64_t)line->resume_ns;
+
+    return available_ns > 0 && (available_ns >= resume_ns || (!was_closed && available_ns >= need_ns / 2));
 }
 
 /* How long the clock alone takes to open a closed gate again, if not longer: a lease may end meanwhile. */

@@ -98,6 +98,7 @@ static void harvest(struct gs_meter_context *context, struct gs_stream *stream, 
             end_at_ns = stream->start_at_ns + elapsed_ns;
         }
         gs_charge(context, stream->device, window->learnt_ns, own, window->launches);
+        stream->seen_ns = 0; /* by the clock, nothing yet of the next one */
         retire_start(context, stream, window->end, end_at_ns);
     }
     if (!is_open(stream))
@@ -108,7 +109,10 @@ static void harvest(struct gs_meter_context *context, struct gs_stream *stream, 
 
 static bool may_mark(const struct gs_stream *stream)
 {
-    if (stream->handle == NULL || (stream->owner != NULL && stream->owner != &gs_thread))
+    bool is_default = stream->handle == CU_STREAM_LEGACY || stream->handle == CU_STREAM_PER_THREAD;
+
+    if (stream->handle == NULL || (stream->owner != NULL && stream->owner != &gs_thread) ||
+        (is_default && gs_meter_current() != stream->context)) /* here, the handle means another one */
         return false;
     return __atomic_load_n(&gs_captures, __ATOMIC_RELAXED) == 0 || !gs_meter_capturing(stream->handle);
 }
@@ -178,7 +182,7 @@ void gs_meter_mark(struct gs_stream *stream)
     uint64_t now_ns = gs_now();
     gs_busy_look(context, now_ns);
     harvest(context, stream, now_ns);
-    gs_running_charge(context, now_ns);
+    gs_running_charge(context, now_ns, false);
     close_window(context, stream, now_ns);
     leave(context, &mode);
 }
@@ -250,7 +254,7 @@ uint32_t gs_meter_settle(struct gs_meter_device *device)
         }
         if (in_flight > 0)
             gs_busy_look(context, now_ns);
-        gs_running_charge(context, now_ns);
+        gs_running_charge(context, now_ns, true);
         leave(context, &mode);
     }
     if (in_flight == 0)

@@ -187,8 +187,9 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
 /* -------- what still runs (running.c) -------- */
 
 /* With the context taken: charges by the clock what is in flight for longer than it has prepaid.  Whoever comes by
- * does so; the end marker puts right what was guessed. */
-void gs_running_charge(struct gs_meter_context *context, uint64_t now_ns);
+ * does so; the end marker puts right what was guessed.  `asked`: the driver has just said of each stream's oldest window
+ * that it is not through. */
+void gs_running_charge(struct gs_meter_context *context, uint64_t now_ns, bool asked);
 
 /* A window is through and took `own_ns`: replaces its prepayment, and what was charged by the clock. */
 void gs_charge(struct gs_meter_context *context, struct gs_meter_device *device, uint64_t learnt_ns,

@@ -40,9 +40,17 @@ void gs_charge(struct gs_meter_context *context, struct gs_meter_device *device,
     publish(device, own_ns);
 }
 
-/* What the oldest window of a stream, which is not through, has used so far: added up piece by piece, each long enough
- * for the others to have published what they had meanwhile. */
-static uint64_t used(const struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns)
+/* Alone on the device, work uses what the clock says: as much as it is known to take, and what is beyond where the driver
+ * has just said that it is not through, and it did not wait for anything else. */
+static bool is_exact(const struct gs_window *window, uint64_t used_ns, const struct gs_busy *busy, bool asked)
+{
+    return busy->milli == GS_MILLI && ((asked && window->start == NULL) || used_ns <= window->learnt_ns);
+}
+
+/* What the oldest window of a stream, which is not through, has used so far: beside others, added up piece by piece, each
+ * long enough for them to have published what they had meanwhile. */
+static uint64_t used(const struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns,
+                     bool asked)
 {
     const struct gs_window *window = &stream->window[stream->head % GS_WINDOWS];
     uint64_t since_ns = window->closed_ns > stream->through_ns ? window->closed_ns : stream->through_ns;
@@ -51,9 +59,9 @@ static uint64_t used(const struct gs_meter_context *context, struct gs_stream *s
         stream->seen_ns = since_ns;
         stream->used_ns = 0;
     }
-    if (now_ns >= stream->seen_ns + PIECE_NS) {
-        struct gs_busy busy = gs_history_busy(&context->history, stream->seen_ns, now_ns);
-        uint64_t ns = now_ns - stream->seen_ns;
+    uint64_t ns = now_ns > stream->seen_ns ? now_ns - stream->seen_ns : 0;
+    struct gs_busy busy = gs_history_busy(&context->history, stream->seen_ns, now_ns);
+    if (ns >= PIECE_NS || is_exact(window, stream->used_ns + ns, &busy, asked)) {
         stream->used_ns +=
             gs_running_own_ns(ns, busy.others_ns + gs_loss_of(&context->device->loss, ns), busy.milli);
         stream->seen_ns = now_ns;
@@ -62,14 +70,14 @@ static uint64_t used(const struct gs_meter_context *context, struct gs_stream *s
 }
 
 /* The context's streams run at the same time: the longest counts. */
-void gs_running_charge(struct gs_meter_context *context, uint64_t now_ns)
+void gs_running_charge(struct gs_meter_context *context, uint64_t now_ns, bool asked)
 {
     uint64_t used_ns = 0, beyond_ns = 0;
 
     for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next) {
         if (stream->head == stream->tail)
             continue;
-        uint64_t ns = used(context, stream, now_ns);
+        uint64_t ns = used(context, stream, now_ns, asked);
         uint64_t learnt_ns = stream->window[stream->head % GS_WINDOWS].learnt_ns;
         used_ns = ns > used_ns ? ns : used_ns;
         beyond_ns = ns > learnt_ns + beyond_ns ? ns - learnt_ns : beyond_ns;
@@ -94,7 +102,7 @@ void gs_running_tick(struct gs_meter_device *device, uint64_t now_ns)
             __atomic_exchange_n(&context->taken, true, __ATOMIC_ACQUIRE))
             continue;
         gs_busy_look(context, now_ns);
-        gs_running_charge(context, now_ns);
+        gs_running_charge(context, now_ns, false);
         __atomic_store_n(&context->taken, false, __ATOMIC_RELEASE);
     }
 }

@@ -18,9 +18,9 @@ int64_t core_look(int64_t *spent_ns, const struct gs_line *line, uint64_t now_ns
     return gs_bucket_look(spent_ns, line, now_ns);
 }
 
-bool core_open(const struct gs_line *line, int64_t available_ns, bool was_closed)
+bool core_open(const struct gs_line *line, int64_t available_ns, int64_t need_ns, bool was_closed)
 {
-    return gs_bucket_open(line, available_ns, was_closed);
+    return gs_bucket_open(line, available_ns, need_ns, was_closed);
 }
 
 uint64_t core_wait_ns(const struct gs_line *line, int64_t available_ns)

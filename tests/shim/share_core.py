@@ -212,7 +212,7 @@ def core() -> ctypes.CDLL:
     library.core_slices_init.argtypes = [ctypes.POINTER(Slices)]
     library.core_line_at.argtypes = [ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
-    library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_bool]
+    library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_int64, ctypes.c_bool]
     library.core_wait_ns.argtypes = [ctypes.POINTER(Line), ctypes.c_int64]
     library.core_slices_stamp.argtypes = [ctypes.POINTER(Slices), ctypes.POINTER(Stamp)]
     library.core_slices_hear.argtypes = [ctypes.POINTER(Said), ctypes.c_uint64]

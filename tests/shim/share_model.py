@@ -90,7 +90,7 @@ class Model:
     def gate(self, t: Tenant) -> int:
         """0 when a launch may go on, else when to ask again."""
         available = core().core_look(ctypes.byref(t.spent), ctypes.byref(t.line), self.now)
-        if not core().core_open(ctypes.byref(t.line), available, t.closed):
+        if not core().core_open(ctypes.byref(t.line), available, 0, t.closed):
             t.closed = True
             wait_ns: int = core().core_wait_ns(ctypes.byref(t.line), available)
             return self.now + min(2 * MS, max(20 * US, wait_ns))

@@ -52,19 +52,26 @@ def test_an_idle_tenant_saves_no_more_than_the_burst(rate_ppm: int, spent_ns: in
 def test_a_closed_gate_opens_when_it_was_said_to(rate_ppm: int, available_ns: int) -> None:
     bucket = line(rate_ppm)
     wait_ns = core().core_wait_ns(bucket, available_ns)
-    assert not core().core_open(bucket, available_ns, True)
+    assert not core().core_open(bucket, available_ns, 0, True)
     later = available_ns + wait_ns * rate_ppm // 1_000_000
-    assert core().core_open(bucket, later, True)
+    assert core().core_open(bucket, later, 0, True)
     earlier = available_ns + max(0, wait_ns - 1_000_000_000 // rate_ppm - 1) * rate_ppm // 1_000_000
-    assert not core().core_open(bucket, earlier, True)
+    assert not core().core_open(bucket, earlier, 0, True)
 
 
 def test_an_open_gate_stays_open_to_the_last_nanosecond_and_a_closed_one_waits_for_more() -> None:
     bucket = line(300_000)
-    assert core().core_open(bucket, 1, False)
-    assert not core().core_open(bucket, 0, False)
-    assert not core().core_open(bucket, 5 * MS - 1, True)
-    assert core().core_open(bucket, 5 * MS, True)
+    assert core().core_open(bucket, 1, 0, False)
+    assert not core().core_open(bucket, 0, 0, False)
+    assert not core().core_open(bucket, 5 * MS - 1, 0, True)
+    assert core().core_open(bucket, 5 * MS, 0, True)
+
+
+def test_a_run_ends_before_work_that_would_leave_more_debt_than_there_was_too_little_of() -> None:
+    bucket = line(300_000)
+    assert not core().core_open(bucket, 1 * MS, 3 * MS, False)
+    assert core().core_open(bucket, 2 * MS, 3 * MS, False)
+    assert core().core_open(bucket, 5 * MS, 100 * MS, False), "a closed gate would wait for no more"
 
 
 def test_a_tenant_without_a_rate_waits_for_ever() -> None:
@@ -92,10 +99,11 @@ def test_what_is_charged_in_any_window_is_bounded(rate_ppm: int, launches: list[
         now += pause_ns
         while True:
             available = core().core_look(spent, bucket, now)
-            closed = not core().core_open(bucket, available, closed)
+            closed = not core().core_open(bucket, available, cost_ns, closed)
             if not closed:
                 break
             now += core().core_wait_ns(bucket, available)
+        assert cost_ns - available <= max(cost_ns / 2, cost_ns - 5 * MS) + 1, "debt"
         spent.value += cost_ns
         charges.append((now, cost_ns))
     longest = max(cost for _, cost in charges)

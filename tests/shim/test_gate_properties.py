@@ -59,7 +59,7 @@ class Tenant:
     def try_launch(self, now_ns: int) -> int:
         """The kernel's length, or 0: it waits, for now until `ready_ns`."""
         available = core().core_look(self.spent, self.line, now_ns)
-        self.closed = not core().core_open(self.line, available, self.closed)
+        self.closed = not core().core_open(self.line, available, 0, self.closed)
         if self.closed:
             self.waited = True
             wait_ns = core().core_wait_ns(self.line, available)
