@@ -62,7 +62,7 @@ def _short(result: Result, rival: str) -> str:
 
 
 def _when(result: Result) -> str:
-    return f"{result.revision or result.gshare} of {result.date}, {result.options.blocks} blocks,"
+    return f"{result.revision or result.gshare}, measured {result.date}, {result.options.blocks} blocks"
 
 
 def show(before: Result, after: Result, console: Console) -> None:
@@ -79,7 +79,8 @@ def show(before: Result, after: Result, console: Console) -> None:
     ):
         if a != b:
             console.print(f"[yellow]not the same {what}: {a}, then {b}[/]", highlight=False)
-    console.print(" then ".join(_when(one) for one in (before, after)), highlight=False, markup=False)
+    for name, one in ("before", before), ("after", after):
+        console.print(f"{name}: {_when(one)}", highlight=False, markup=False)
     found = list(changes(before, after))
     told = [change for change in found if change.verdict != SAME]
     table = Table("metric", "unit", "arm", "before", "after", "", box=None, pad_edge=False)

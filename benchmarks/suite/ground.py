@@ -17,13 +17,14 @@ from gshare.benchmarks.suite import arms as arms_
 from gshare.benchmarks.suite.arms import Arm
 from gshare.benchmarks.suite.metrics import Probe
 from gshare.benchmarks.suite.rivals import Ask, daemon
+from gshare.benchmarks.suite.within import OVER
 from gshare.cli.sandbox import GSHARE, Sandbox
 from gshare.controller.devices import Found as Device
 from gshare.controller.errors import GshareError
 from gshare.shim import sim
 
 WORKER = (sys.executable, "-m", "gshare.benchmarks.suite.worker")
-TIMEOUT_S = 120
+TIMEOUT_S = 60
 NO_LIMITS = Ask()
 GIB = 1 << 30
 
@@ -60,6 +61,11 @@ class Ground:
     held_after_s: dict[tuple[str, Probe], float] = field(default_factory=dict)
     """By arm: how long it lets a probe run as it likes before it holds it."""
     _context: int | None = None
+    _idle: int = field(init=False)
+    """What a real device had in use before any of this ran."""
+
+    def __post_init__(self) -> None:
+        self._idle = 0 if self.simulated else _nvml_used(self.device.uuid)
 
     @property
     def simulated(self) -> bool:
@@ -129,7 +135,7 @@ class Ground:
             except subprocess.TimeoutExpired:
                 program.kill()
                 program.communicate()
-                raise GshareError(f"bench: {arm.name}", f"{' '.join(case)} did not end") from None
+                raise TimeoutError(f"{OVER} {TIMEOUT_S} s: {' '.join(case)}") from None
         answer: dict[str, Any] = json.loads(said.splitlines()[-1]) if said.strip() else {}
         if program.returncode or "error" in answer:
             words = answer.get("error") or (errors.strip().splitlines() or ["it said nothing"])[-1]
@@ -160,7 +166,10 @@ class Ground:
         )
 
     def taken_bytes(self, pid: int) -> int:
-        """The most that a process has had on the device, by the simulated GPU; what it has, by NVML."""
+        """The most that a process has had on the device, by the simulated GPU; what it has, by NVML.
+
+        In a container NVML may not know its pid: then it is what all have more than before any of this ran.
+        """
         if self.simulated:
             processes = sim.stat(self.machine)["devices"][0]["processes"]
             return max((p["peak_bytes"] for p in processes if p["pid"] == pid), default=0)
@@ -169,4 +178,12 @@ class Ground:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(self.device.uuid)
         listed = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return max((int(p.usedGpuMemory or 0) for p in listed if p.pid == pid), default=0)
+        mine = [int(p.usedGpuMemory) for p in listed if p.pid == pid and p.usedGpuMemory]
+        return max(mine) if mine else max(0, _nvml_used(self.device.uuid) - self._idle)
+
+
+def _nvml_used(uuid: str) -> int:
+    import pynvml
+
+    pynvml.nvmlInit()
+    return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid)).used)

@@ -204,7 +204,10 @@ def _metric_result(
             found[arm.name] = ArmValues({str(block): value for block, value in values.items()}, *middle)
         else:
             failures = [run.failed for run in mine if run.arm == arm.name and run.failed]
-            why = skipped.get((trial_key(trial), arm.name)) or (failures or ["it gave no number"])[0]
+            why = (
+                skipped.get((trial_key(trial), arm.name))
+                or (failures or ["no number: nothing of the kind happened"])[0]
+            )
             found[arm.name] = ArmValues(skipped=why)
     against = {}
     for name, values in by_arm.items():

@@ -10,7 +10,7 @@ from gshare.benchmarks.suite.record import ArmValues, MetricResult, Result
 from gshare.benchmarks.suite.stats import BETTER, WORSE
 
 ANOTHER_ARM = ("one program", "several programs")
-NO_NUMBER = ("not offered", "not in effect", "not applicable", *ANOTHER_ARM)
+NO_NUMBER = ("not offered", "not in effect", "not applicable", "no number", *ANOTHER_ARM)
 """How reasons begin that are no failures."""
 MARK = {BETTER: "[green]better[/]", WORSE: "[red]worse[/]"}
 
@@ -72,6 +72,10 @@ def show(result: Result, console: Console) -> None:
     for metric in result.metrics:
         if metric.control_failed is False:
             console.print(f"[red]{metric.id} means nothing: {metric.control} does not fail it[/]")
+    if any(m.must is not None and m.control not in m.arms for m in result.metrics):
+        console.print(
+            "What runs without limits was left out: nothing here shows that isolation was measured."
+        )
 
 
 def reasons(result: Result) -> list[str]:

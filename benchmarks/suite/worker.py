@@ -265,14 +265,21 @@ def wait_for(bytes_: str, seconds: str) -> None:
 
 
 def model(seconds: str, *names: str) -> None:
-    """Milliseconds of each model's steps, one after another; each begins when it is told to."""
+    """Milliseconds of each model's steps, one after another; each begins when it is told to.
+
+    One that cannot be run says why, and the next one's turn is at once.
+    """
     from gshare.benchmarks.suite import models
 
     for name in names:
-        step = models.prepared(name)
-        say(ready=True)
-        if heard():
-            say(ms=models.times_ms(step, float(seconds)))
+        try:
+            step = models.prepared(name)
+            say(ready=True)
+            if heard():
+                say(ms=models.times_ms(step, float(seconds)))
+            del step  # its memory is the next one's
+        except (RuntimeError, ImportError, AttributeError, AssertionError, ValueError) as error:
+            say(error=f"{name}: {(str(error).splitlines() or [repr(error)])[0]}")
 
 
 CASES: dict[str, Callable[..., None]] = {

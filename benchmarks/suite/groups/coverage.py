@@ -83,7 +83,10 @@ def _doors(ground: Ground, arm: Arm, block: int) -> Found:
             ):
                 verdicts[name] = ABSENT
             else:
-                verdicts[name] = ENFORCED if taken <= QUOTA + context else _open(arm, name)
+                given = (
+                    not said["code"] or taken > QUOTA + context
+                )  # managed memory takes none until it is used
+                verdicts[name] = _open(arm, name) if given else ENFORCED
                 if verdicts[name] == ENFORCED:
                     codes.append(said["code"])
         program.communicate(timeout=60)

@@ -7,14 +7,16 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from statistics import fmean
+from typing import Any
 
 from gshare.benchmarks import share_stats as stats
 from gshare.benchmarks.suite.arms import COMPUTE, NATIVE, PRIORITY, Arm
 from gshare.benchmarks.suite.ground import GIB, TIMEOUT_S, Ground
 from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, Probe, Trial
 from gshare.benchmarks.suite.rivals import Ask, daemon
-from gshare.benchmarks.suite.steady import MS
+from gshare.benchmarks.suite.steady import MS, effort
 
 QUOTA = 24 * GIB
 ROOMY = Ask(memory_bytes=QUOTA)
@@ -30,8 +32,8 @@ MODELS = {
     "deeplab_train": "DeepLab, training on 2 pictures of 384 x 384",
     "lstm_train": "LSTM, training on 10 sequences of 1024 x 300",
     "decode": "a transformer's decode loop",
-    "decode_graph": "the same as a CUDA graph",
     "matmul": "products of 4096 x 4096 matrices",
+    "decode_graph": "the decode loop as a CUDA graph",
 }
 KEPT = 400
 
@@ -48,13 +50,15 @@ def _unfit(ground: Ground) -> str:
 
 
 @contextmanager
-def _tenants(ground: Ground, arm: Arm, tenants: Sequence[tuple[Ask, Sequence[str]]]) -> Iterator[Programs]:
-    """A program for each, of these models one after another."""
-    seconds = "2" if ground.quick else "3"
+def _tenants(
+    ground: Ground, arm: Arm, tenants: Sequence[tuple[Ask, Sequence[str]]], seconds: float = 0
+) -> Iterator[Programs]:
+    """A program for each, of these models one after another, for so long."""
+    seconds = seconds or (2 if ground.quick else 3)
     with daemon(arm.rival, arm.library), ExitStack() as stack:
         programs = []
         for ask, names in tenants:
-            programs.append(ground.start(arm, ask, ["model", seconds, *names], ground.folder()))
+            programs.append(ground.start(arm, ask, ["model", str(seconds), *names], ground.folder()))
             stack.callback(programs[-1].communicate)
             stack.callback(programs[-1].kill)
         yield programs
@@ -71,12 +75,14 @@ def _next_ms(programs: Programs) -> list[list[float]]:
     return [_said(program)["ms"] for program in programs]
 
 
-def _said(program: subprocess.Popen[str]) -> dict[str, list[float]]:
+def _said(program: subprocess.Popen[str]) -> dict[str, Any]:
     assert program.stdout is not None
     line = program.stdout.readline()
     if not line:
         raise RuntimeError(f"a model ended with {program.wait(TIMEOUT_S)}")
-    said: dict[str, list[float]] = json.loads(line)
+    said: dict[str, Any] = json.loads(line)
+    if "error" in said:
+        raise RuntimeError(said["error"])
     return said
 
 
@@ -86,23 +92,27 @@ RATES = {name: Metric(f"models.{name}", what, "per second", HIGHER) for name, wh
 
 
 def _alone(ground: Ground, arm: Arm, block: int) -> Found:
-    """What comes after one that fails has no number."""
+    """One that fails has no number, and says why."""
     found: dict[str, list[float]] = {}
+    why: dict[str, str] = {}
     with _tenants(ground, arm, [(ROOMY, list(MODELS))]) as programs:
-        try:
-            for name in MODELS:
+        for name in MODELS:
+            try:
                 (found[name],) = _next_ms(programs)
-        except (RuntimeError, OSError):
-            if not found:
-                raise
+            except (RuntimeError, OSError) as error:
+                why[name] = str(error)
+    if not found:
+        raise RuntimeError(next(iter(why.values())))
     values = {RATES[name].id: 1e3 / fmean(ms) for name, ms in found.items()}
-    return Found(values, {"ms": {name: ms[:KEPT] for name, ms in found.items()}})
+    return Found(values, {"ms": {name: ms[:KEPT] for name, ms in found.items()}, "failed": why})
 
 
 # -------- beside others --------
 
 SERVED, TRAINED = "decode", "resnet50_train"
 CAPS = (30.0, 70.0)
+PRODUCT = Probe(MS, CAPS[0])
+"""About as long as a product takes."""
 OFF = Metric(
     "models.matmul_30_70",
     "products at 30 % and at 70 %, of what both do: off that",
@@ -117,8 +127,11 @@ KEPT_UP = Metric("models.beside_left", "steps of that training, to alone", "%", 
 
 
 def _products(ground: Ground, arm: Arm, block: int) -> Found:
-    with _tenants(ground, arm, [(Ask(QUOTA, percent=cap), ["matmul"]) for cap in CAPS]) as programs:
-        done = [len(ms) for ms in _next_ms(programs)]
+    how = effort(ground, arm, PRODUCT, len(CAPS))
+    tenants = [(Ask(QUOTA, percent=cap), ["matmul"]) for cap in CAPS]
+    with _tenants(ground, arm, tenants, how.settle_s + how.seconds) as programs:
+        ends_s = [[at / 1e3 for at in accumulate(ms)] for ms in _next_ms(programs)]
+    done = [sum(at > how.settle_s for at in ends) for ends in ends_s]
     off = max(abs(100 * n / sum(done) - cap) for n, cap in zip(done, CAPS, strict=True))
     return Found({OFF.id: off}, {"steps": done})
 
@@ -148,7 +161,7 @@ TRIALS = [
         _products,
         frozenset({COMPUTE}),
         several=True,
-        probe=Probe(MS, CAPS[0]),
+        probe=PRODUCT,
         unfit=_unfit,
         seconds=20,
     ),
