@@ -13,6 +13,8 @@ import zmq
 AT_ONCE = 4096
 """Messages heard before others have their turn."""
 
+READABLE = int(zmq.POLLIN)
+
 
 class Channel:
     """One bound socket, to be closed."""
@@ -28,11 +30,9 @@ class Channel:
         """The messages that have come."""
         self._stirred.clear()
         for _ in range(AT_ONCE):
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not int(self.socket.get(zmq.EVENTS)) & READABLE:
                 return
-            yield frames
+            yield self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         self._stirred.set()
 
     async def stirred(self) -> None:

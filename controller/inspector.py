@@ -41,6 +41,14 @@ class Statement(NamedTuple):
         books = self.books.get(key[:2])
         return books[row] if books else NOTHING
 
+    def held_bytes(self, row: int) -> int:
+        """What all processes together say to have of the device in a row."""
+        return sum([books[row][0] for books in self.books.values()])
+
+    def contradicts_itself(self, uuid: str, row: int) -> bool:
+        """Whether they say to have more of a device than is held against the tenant's limit."""
+        return suspicion.total_is_too_low(self.totals[uuid].used_bytes, self.held_bytes(row))
+
 
 NOTHING = -1, 0, 0
 
@@ -130,11 +138,9 @@ def _tampering(
             pid, ticks, _ = one.key
             suspect = Suspect(suspicion.TAMPERING, tenant.name, uuid, pid, ticks, how)
             found[suspect] = {"bytes": one.occupant.held_bytes, "command": command(pid)}
-    total = after.totals[uuid]
-    if before.totals[uuid].change == total.change:
-        held = min(sum(books[row][0] for books in said.books.values()) for said in (before, after))
-        if suspicion.total_is_too_low(total.used_bytes, held):
-            pid, ticks = next(iter(after.books)) if len(after.books) == 1 else (0, 0)
-            suspect = Suspect(suspicion.TAMPERING, tenant.name, uuid, pid, ticks, suspicion.BOOKS_DISAGREE)
-            found[suspect] = {"bytes": held, "command": command(pid)}
+    quiet = before.totals[uuid].change == after.totals[uuid].change
+    if quiet and after.contradicts_itself(uuid, row) and before.contradicts_itself(uuid, row):
+        pid, ticks = next(iter(after.books)) if len(after.books) == 1 else (0, 0)
+        suspect = Suspect(suspicion.TAMPERING, tenant.name, uuid, pid, ticks, suspicion.BOOKS_DISAGREE)
+        found[suspect] = {"bytes": after.held_bytes(row), "command": command(pid)}
     return found

@@ -27,6 +27,7 @@ from gshare.controller.residue import BUSY_SAMPLES, Sample, residue_bytes
 from gshare.controller.stopper import Stopper
 from gshare.controller.suspicion import Found, Suspect
 from gshare.controller.tenants import Tenant, Tenants
+from gshare.shim import abi
 
 log = logging.getLogger(__name__)
 
@@ -189,11 +190,12 @@ class Reconciler:
     def _settle(self, tenant: Tenant, uuid: str, sample: Sample) -> Found:
         name, files, row = tenant.name, tenant.files, tenant.rows[uuid]
         place = name, uuid
-        quota_bytes = files.grant(row).memory_bytes
-        if not quota_bytes:
+        limits = files.limits.device(row)
+        quota_bytes = limits.memory_quota_bytes
+        if not quota_bytes or quota_bytes == abi.NO_LIMIT_BYTES:
             return {}  # nothing to take it off
         samples = self._samples[place] = [*self._samples.get(place, []), sample][-BUSY_SAMPLES:]
-        was = files.residue_bytes(row)
+        was = quota_bytes - limits.memory_limit_bytes
         now = residue_bytes(samples, was) if was or sample.excess_bytes else 0
         if now != was:
             files.take_off(row, now)

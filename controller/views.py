@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from importlib.metadata import version
 from operator import itemgetter
-from typing import NamedTuple
 
 from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
@@ -21,47 +20,42 @@ SAMPLE_NS = 1_000_000_000
 """Shares are measured over about this long."""
 
 
-class Sample(NamedTuple):
-    """What a process had used at one time, on one device."""
+Key = tuple[str, int, int]
+"""Tenant, slot, start of its process: pids may be the same in two PID namespaces."""
 
-    at_ns: int
-    gpu_ns: int
-    throttled_ns: int
-
-
-Key = tuple[str, int, int, int]
-"""Tenant, slot, start of its process, row of the device: pids may be the same in two PID namespaces."""
+Times = tuple[tuple[int, int], ...]
+"""The time that a process has used of each device, and waited for it, by row."""
 
 
 class Sampler:
     """Remembers what processes had used about a second ago, so that a share can be told."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, Sample] = {}
-        self._before: dict[Key, Sample] = {}
+        self._last: tuple[int, dict[Key, Times]] = 0, {}
+        self._before = self._last
 
     def take(self, tenants: Iterable[Tenant], at_ns: int) -> None:
         """Remember the present; called once every SAMPLE_NS."""
         self._before, self._last = (
             self._last,
-            {
-                (tenant.name, slot.slot, slot.start_ticks, row): Sample(
-                    at_ns, device.gpu_ns, device.throttled_ns
-                )
-                for tenant in tenants
-                for slot in tenant.files.usage.slots(len(tenant.files.limits.devices))
-                for row, device in enumerate(slot.devices)
-            },
+            (
+                at_ns,
+                {
+                    (tenant.name, slot, start_ticks): times
+                    for tenant in tenants
+                    for slot, start_ticks, times in tenant.files.usage.times()
+                },
+            ),
         )
 
-    def share(self, key: Key, now: Sample) -> tuple[int | None, bool]:
+    def share(self, key: Key, row: int, now: abi.SlotDevice, now_ns: int) -> tuple[int | None, bool]:
         """Share in ppm since the sample before last (None: no sample), and whether it was throttled."""
-        before = self._before.get(key) or self._last.get(key)
-        if before is None or now.at_ns - before.at_ns < SAMPLE_NS // 4:
+        at_ns, taken = self._before if key in self._before[1] else self._last
+        if key not in taken or now_ns - at_ns < SAMPLE_NS // 4:
             return None, False
-        elapsed_ns = now.at_ns - before.at_ns
-        ppm = max(now.gpu_ns - before.gpu_ns, 0) * FULL_PPM // elapsed_ns
-        return ppm, now.throttled_ns > before.throttled_ns
+        gpu_ns, throttled_ns = taken[key][row]
+        ppm = max(now.gpu_ns - gpu_ns, 0) * FULL_PPM // (now_ns - at_ns)
+        return ppm, now.throttled_ns > throttled_ns
 
 
 def processes(registry: Registry, sampler: Sampler) -> Processes:
@@ -128,9 +122,7 @@ def _on_device(
     at_ns: int,
 ) -> Process:
     used = slot.devices[row]
-    share, throttled = sampler.share(
-        (tenant.name, slot.slot, slot.start_ticks, row), Sample(at_ns, used.gpu_ns, used.throttled_ns)
-    )
+    share, throttled = sampler.share((tenant.name, slot.slot, slot.start_ticks), row, used, at_ns)
     grant, ceiling_ppm = tenant.files.grant(row), tenant.files.ceiling_ppm(row)
     return Process(
         tenant=tenant.name,

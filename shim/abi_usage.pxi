@@ -82,6 +82,26 @@ cdef class Usage(_File):
                 found.append(self._slot(i, device_count))
         return tuple(found)
 
+    def times(self):
+        """What each process says, dead ones included, of the time that it used of each device and waited for it: its slot,
+        when it was started, and that by row.
+        """
+        self._check_open()
+        cdef uint64_t claimed
+        cdef int i, device
+        cdef const gs_slot *slot
+        found = []
+        for i in range(GS_MAX_SLOTS):
+            claimed = load64(&self._usage.claimed[i // 64]) >> (i % 64)
+            if claimed & 1:
+                slot = &self._usage.slot[i]
+                rows = [
+                    (load64(&slot.device[device].gpu_ns), load64(&slot.device[device].throttled_ns))
+                    for device in range(GS_MAX_DEVICES)
+                ]
+                found.append((i, slot.start_ticks, tuple(rows)))
+        return found
+
     def books(self, int device_count):
         """The live processes as slots(0) has them, with what each says of the first devices: bytes held, the sum of what
         it holds them for, and GPU time; in a part of the time that slots() takes.
