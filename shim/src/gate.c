@@ -163,7 +163,8 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         device->awaited = below || gs_hold_turns(device);
         current_line(device, &line);
         int64_t available = gs_bucket_look(device->spent_ns, &line, now_ns);
-        int64_t owing = available <= 0 && gs_turns_contended(device, now_ns) ? (int64_t)line.burst_ns : 0;
+        int64_t owing =
+            available <= 0 && gs_turns_keep(device, line.rate_ppm, now_ns) ? (int64_t)line.burst_ns : 0;
         device->closed =
             !gs_bucket_open(&line, available + owing, is_shared(device) ? 0 : need_ns, device->closed);
         if (device->closed) {
