@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +88,16 @@ def test_it_ends_with_1_when_a_limit_did_not_hold(
     assert shown.output.count("yes") == (2 if broken else 3)
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One of a short name, as the sockets in it are limited to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="gshare-") as name:
+        yield Path(name)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_no_process_and_no_file(tmp_path: Path, number: int) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def test_interrupted_it_leaves_no_process_and_no_file(folder: Path, number: int) -> None:
+    environment = {**os.environ, "TMPDIR": str(folder)}
     demo = subprocess.Popen(DEMO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert demo.stdout is not None
     assert demo.stdout.readline().startswith("Sharing")
@@ -107,5 +116,5 @@ def test_interrupted_it_leaves_no_process_and_no_file(tmp_path: Path, number: in
     assert "Traceback" not in errors
     assert time.monotonic() - sent < 30
     assert not any(tenant.is_running() for tenant in tenants)
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     assert not machine.parent.exists()

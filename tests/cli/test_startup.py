@@ -14,7 +14,7 @@ pytestmark = pytest.mark.alone
 
 LEAST, MOST = 8, 45
 """Repeats: one after the other, as both are as fast as they can be only now and then on a busy machine."""
-TRIES = 3
+TRIES = 10
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -43,6 +43,8 @@ def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
         assert home.cold_gshare("run", "true").returncode == 0
         times.append(time.perf_counter() - start)
         home.gshare("controller", "stop")
+        if times[-1] <= 1:
+            break
     print("cold start:", [f"{seconds:.2f} s" for seconds in times])
     assert min(times) <= 1
 

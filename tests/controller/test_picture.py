@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from gshare.controller.events import EventLog
 from gshare.controller.picture import device_use, picture
@@ -60,7 +61,7 @@ def test_strangers_and_refusals_are_in_it(tmp_path: Path) -> None:
     top = picture(shares, {(os.getpid(), 1, "GPU-0"): GIB, (2, 1, "GPU-9"): None}, refusals, [WAITING])
     other, own = top.unmanaged
     assert (own.pid, own.index, own.used_bytes) == (os.getpid(), 0, GIB)
-    assert "pytest" in own.command
+    assert own.command == " ".join(psutil.Process().cmdline())
     assert (other.pid, other.index, other.uuid, other.used_bytes) == (2, None, "GPU-9", None)
     assert top.queue == [WAITING]
     assert top.refusals == [

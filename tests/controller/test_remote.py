@@ -10,7 +10,7 @@ import zmq
 from crowd import ended
 from machine_wide import Everybodys, everybodys
 from users import ALICE, needs_root
-from waiting import until
+from waiting import PATIENCE_S, until
 
 from gshare.controller import remote, wire
 from gshare.controller.client import Client
@@ -20,7 +20,8 @@ from gshare.controller.protocol import GetProcesses, GetStatus, Stop
 
 pytestmark = needs_root
 
-PATIENCE_S = 1.0
+UNHEARD_S = 1.0
+"""How long who is not let in waits in vain."""
 
 
 def free_port() -> int:
@@ -53,9 +54,9 @@ def let_in(machine: tuple[Everybodys, str], user: int) -> None:
     (machine[0].state / remote.CLIENTS).write_text(f"# who may ask\n{key} {user}\n")
 
 
-def ask(host: str, request: object, monkeypatch: pytest.MonkeyPatch) -> object:
+def ask(host: str, request: object, monkeypatch: pytest.MonkeyPatch, timeout_s: float = PATIENCE_S) -> object:
     monkeypatch.setenv("GSHARE_HOST", host)
-    return Client().ask(request, timeout_s=PATIENCE_S)  # type: ignore[arg-type]
+    return Client().ask(request, timeout_s=timeout_s)  # type: ignore[arg-type]
 
 
 def test_a_known_key_is_its_user(
@@ -72,7 +73,7 @@ def test_a_known_key_is_its_user(
 
 def test_an_unknown_key_does_not_get_in(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ControllerUnreachable, match="does not answer"):
-        ask(host, GetStatus(), monkeypatch)
+        ask(host, GetStatus(), monkeypatch, UNHEARD_S)
 
 
 def test_another_controllers_key_is_noticed(
@@ -81,7 +82,7 @@ def test_another_controllers_key_is_noticed(
     let_in(machine, 0)
     address = host.partition("#")[0]
     with pytest.raises(ControllerUnreachable, match="does not answer"):
-        ask(f"{address}#{remote.public_of(b'x' * 32).hex()}", GetStatus(), monkeypatch)
+        ask(f"{address}#{remote.public_of(b'x' * 32).hex()}", GetStatus(), monkeypatch, UNHEARD_S)
 
 
 def test_without_a_key_nobody_is_heard(machine: tuple[Everybodys, str]) -> None:
@@ -89,7 +90,7 @@ def test_without_a_key_nobody_is_heard(machine: tuple[Everybodys, str]) -> None:
         asking.setsockopt(zmq.LINGER, 0)
         asking.connect(machine[1])
         asking.send(wire.pack(1, GetStatus()))
-        assert not asking.poll(int(PATIENCE_S * 1000))
+        assert not asking.poll(int(UNHEARD_S * 1000))
 
 
 MOST, EXCESS = 16, 5
