@@ -21,6 +21,7 @@ from gshare.controller.inbox import Asked
 from gshare.controller.paths import Runtime
 from gshare.controller.permits import permitted
 from gshare.controller.picture import picture
+from gshare.controller.pieces import Work, at_once, by_turns
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 SHOWN_NS = 500_000_000
 """The page has a picture of this age at most, however many look at it."""
+
+MOST_LONG = 8
+"""Answers that take a while are worked at side by side; of more, each is waited for a moment."""
 
 MOST_EVENTS = 1000
 """In one reply, which must be within MAX_MESSAGE_BYTES."""
@@ -76,6 +80,7 @@ class Answering:
         self.site = web.site(self._shown_to)
         self._shown = Top(0, [], [], [], [])
         self._started_ns = now_ns()
+        self._long = 0
         self._quick, self._slow = self._table()
 
     def answer(self, channel: Channel, who: Peer, asked: Asked) -> Slow | None:
@@ -135,14 +140,8 @@ class Answering:
         registry = self.registry
         quick: dict[type, QuickAnswer] = {
             protocol.Pause: lambda request, who: registry.pause(request),
-            protocol.GetProcesses: lambda request, who: views.processes(registry, self.sampler),
-            protocol.GetShares: lambda request, who: self.watch.shares(now_ns()),
-            protocol.GetTop: lambda request, who: self.top(who),
             protocol.GetMemory: lambda request, who: charges(registry),
             protocol.GetEvents: self._events,
-            protocol.GetStatus: lambda request, who: views.status(
-                registry, self._started_ns, self.site.address
-            ),
             protocol.GetDevices: lambda request, who: views.devices(registry, request.machine),
             protocol.GetQuotas: lambda request, who: registry.quotas(request),
             protocol.RemoveQuota: self._remove_quota,
@@ -155,8 +154,29 @@ class Answering:
             protocol.SetLimits: self._set,
             protocol.SetQuota: self._set,
             protocol.OpenWeb: self._open_web,
+            protocol.GetProcesses: self._by_turns(lambda who: views.processes(registry, self.sampler)),
+            protocol.GetShares: self._by_turns(lambda who: self.watch.telling(now_ns())),
+            protocol.GetTop: self._by_turns(self.drawing),
+            protocol.GetStatus: self._by_turns(
+                lambda who: views.status(registry, self._started_ns, self.site.address)
+            ),
         }
         return quick, slow
+
+    def _by_turns(self, begin: Callable[[Peer], Work[Any]]) -> SlowAnswer:
+        """An answer that takes a while, in turn with others, unless there are too many such."""
+
+        async def answer(request: protocol.Request, who: Peer, go_on: asyncio.Future[None]) -> Reply:
+            self._long += 1
+            try:
+                if self._long <= MOST_LONG:
+                    go_on.set_result(None)
+                reply: Reply = await by_turns(begin(who))
+                return reply
+            finally:
+                self._long -= 1
+
+        return answer
 
     async def _set(
         self, request: protocol.SetLimits | protocol.SetQuota, who: Peer, go_on: asyncio.Future[None]
@@ -200,9 +220,16 @@ class Answering:
 
     def top(self, who: Peer) -> Top:
         """The machine as it is now, with the queue as somebody may see it."""
+        return at_once(self.drawing(who))
+
+    def drawing(self, who: Peer) -> Work[Top]:
+        """The same in pieces."""
         self.collect()
+        shares = yield from self.watch.telling(now_ns())
         queue = self.waiting.shown(who).waiting
-        return picture(self.watch.shares(now_ns()), self.reconciler.strangers, self.refusals, queue)
+        drawn = picture(shares, self.reconciler.strangers, self.refusals, queue)
+        yield
+        return drawn
 
     def _shown_to(self, credentials: Credentials) -> Top:
         """What the page has for a user."""

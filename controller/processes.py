@@ -5,6 +5,7 @@ import pwd
 from pathlib import Path
 from typing import NamedTuple
 
+from gshare.controller.pieces import Work, at_once
 from gshare.shim import abi
 
 TENANT_DIR_VARIABLE = b"GSHARE_TENANT_DIR="
@@ -133,6 +134,11 @@ def members(tenants: Path) -> dict[str, list[int]]:
 
     The environment is what a process had at its last exec: children that ran something else are found too.
     """
+    return at_once(looking_for_members(tenants))
+
+
+def looking_for_members(tenants: Path) -> Work[dict[str, list[int]]]:
+    """The same in pieces."""
     prefix = TENANT_DIR_VARIABLE + os.fsencode(tenants) + b"/"
     found: dict[str, list[int]] = {}
     for entry in os.listdir("/proc"):
@@ -143,6 +149,7 @@ def members(tenants: Path) -> dict[str, list[int]]:
                 environment = file.read()
         except OSError:
             continue  # ended, or another user's
+        yield
         for variable in environment.split(b"\0"):
             if variable.startswith(prefix):
                 name = variable[len(prefix) :].decode(errors="replace")

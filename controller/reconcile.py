@@ -117,7 +117,7 @@ class Reconciler:
                 found[Suspect(suspicion.UNMANAGED, "", uuid, pid, ticks)] = details
         for tenant in self._on(machine):
             said = before.get(tenant.name)
-            if said and self._tenants.by_name.get(tenant.name) is tenant:
+            if said and self._tenants.runs(tenant):
                 found |= self._hold(tenant, said, occupants, there)
             await asyncio.sleep(0)  # requests do not wait for all of them
         return found

@@ -23,6 +23,7 @@ from gshare.controller.identity import Credentials, Peer
 from gshare.controller.inbox import Asked, Inbox
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
+from gshare.controller.pieces import Work, at_once, by_turns
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
 from gshare.controller.region import now_ns
@@ -192,16 +193,24 @@ class Server:
 
     def tick(self, at_ns: int) -> None:
         """What is done once a second: clear away what ended, and take samples."""
+        at_once(self.ticking(at_ns))
+
+    def ticking(self, at_ns: int) -> Work[None]:
+        """The same in pieces."""
         tenants = self.registry.tenants
         self.registry.settings.look()
         tenants.sweep()
         self.waiting.pump_soon()
         for name in tenants.by_name:
             tenants.let_in(name)
+        yield
         self.answering.sampler.take(tenants.by_name.values(), at_ns)
+        yield
         watch = self.answering.watch
         watch.take(at_ns)
+        yield
         tenants.reconsider(watch.seen())
+        yield
         self.answering.collect()
 
     async def _tick(self) -> None:
@@ -211,7 +220,7 @@ class Server:
         while True:
             await asyncio.sleep(TICK_S)
             notify(ALIVE)
-            self.tick(now_ns())
+            await by_turns(self.ticking(now_ns()))
             if tenants.by_name or self._tasks or self.waiting or self.site.asked != asked:
                 idle_since_ns, asked = now_ns(), self.site.asked
             elif self.idle_exit_s is not None and now_ns() - idle_since_ns >= self.idle_exit_s * 1e9:

@@ -18,8 +18,9 @@ from gshare.controller.handover import Keeping
 from gshare.controller.identity import Credentials
 from gshare.controller.owners import owner
 from gshare.controller.paths import Runtime
+from gshare.controller.pieces import Work, at_once
 from gshare.controller.policy import Capacity, Grant
-from gshare.controller.processes import Run, host_pid, members
+from gshare.controller.processes import Run, host_pid, looking_for_members
 from gshare.controller.protocol import Limits
 from gshare.controller.region import Note, TenantFiles
 from gshare.controller.shares import Seen
@@ -187,13 +188,25 @@ class Tenants:
 
     def processes(self) -> dict[str, set[int]]:
         """The live processes of every tenant: those that run was, their children, and who holds a slot."""
-        found = {name: set(pids) for name, pids in members(self.runtime.tenants).items()}
-        for name, tenant in self.by_name.items():
+        return at_once(self.looking())
+
+    def looking(self) -> Work[dict[str, set[int]]]:
+        """The same in pieces."""
+        started = yield from looking_for_members(self.runtime.tenants)
+        found = {name: set(pids) for name, pids in started.items()}
+        for name, tenant in list(self.by_name.items()):
+            yield
+            if not self.runs(tenant):
+                continue
             pids = found.get(name, set())
             pids.update(host_pid(slot) for slot in tenant.files.usage.slots(0))
             pids = {pid for pid in pids if self.may_be_in(name, pid)}  # both are what they say of themselves
             found[name] = pids.union(run.pid for run in tenant.runs if run.alive())
         return found
+
+    def runs(self, tenant: Tenant) -> bool:
+        """Whether it has not ended, nor another one of its name begun."""
+        return self.by_name.get(tenant.name) is tenant
 
     def whose(self, pids: Iterable[int]) -> dict[int, str | None]:
         """Whose each process is (owners.owner), whatever slots say of it."""

@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from gshare.controller import protocol
 from gshare.controller.devices import REAL, Found
+from gshare.controller.pieces import Work
 from gshare.controller.policy import Grant
 from gshare.controller.processes import command, host_pid, user
 from gshare.controller.region import now_ns
@@ -58,15 +59,18 @@ class Sampler:
         return ppm, now.throttled_ns > throttled_ns
 
 
-def processes(registry: Registry, sampler: Sampler) -> Processes:
+def processes(registry: Registry, sampler: Sampler) -> Work[Processes]:
     """Every process of every tenant, on each device it uses; one row without device where it uses none."""
     at_ns = now_ns()
-    living = registry.tenants.processes()
+    living = yield from registry.tenants.looking()
     rows: list[Process] = []
-    for tenant in registry.tenants.by_name.values():
+    for tenant in list(registry.tenants.by_name.values()):
+        yield
+        if not registry.tenants.runs(tenant):
+            continue
         indices = _indices(registry, tenant)
         owners = [(host_pid(slot), slot) for slot in tenant.files.usage.slots(abi.ROWS)]
-        others = living[tenant.name] - {pid for pid, _ in owners}
+        others = living.get(tenant.name, set()) - {pid for pid, _ in owners}
         for pid, slot in sorted([*owners, *((pid, None) for pid in others)], key=itemgetter(0)):
             shown = [] if slot is None else [
                 _on_device(tenant, pid, slot, row, uuid, indices.get(uuid), sampler, at_ns)
@@ -86,10 +90,10 @@ def devices(registry: Registry, machine: str) -> Devices:
     return Devices([_device(registry, device) for name in machines for device in registry.inventory(name)])
 
 
-def status(registry: Registry, started_ns: int, web: str = "") -> Status:
+def status(registry: Registry, started_ns: int, web: str = "") -> Work[Status]:
     """The controller, its devices and the numbers of tenants and processes."""
     runtime = registry.tenants.runtime
-    living = registry.tenants.processes()
+    living = yield from registry.tenants.looking()
     return Status(
         ControllerInfo(
             os.getpid(),
@@ -103,7 +107,7 @@ def status(registry: Registry, started_ns: int, web: str = "") -> Status:
         ),
         devices(registry, REAL).devices,
         len(registry.tenants.by_name),
-        sum(len(living[name]) for name in registry.tenants.by_name),
+        sum(len(living.get(name, ())) for name in registry.tenants.by_name),
     )
 
 

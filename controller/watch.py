@@ -8,6 +8,7 @@ from gshare.controller.devices import REAL
 from gshare.controller.errors import GshareError
 from gshare.controller.history import WINDOWS_NS, Loan, Reading, Window, loans
 from gshare.controller.minute import Counter
+from gshare.controller.pieces import Work, at_once
 from gshare.controller.region import TenantFiles
 from gshare.controller.registry import Registry
 from gshare.controller.replies import Shares
@@ -24,6 +25,8 @@ BUSY_PPM = 1_000
 
 Key = tuple[str, str]
 """Tenant and device."""
+
+Windows = dict[tuple[Key, int], Window | None]
 
 
 class Place(NamedTuple):
@@ -73,36 +76,40 @@ class Watch:
 
     def shares(self, now_ns: int) -> Shares:
         """What all have, by tenant and device."""
+        return at_once(self.telling(now_ns))
+
+    def telling(self, now_ns: int) -> Work[Shares]:
+        """The same in pieces: whoever ends meanwhile is left out."""
         places = self._places()
         readings = {place.key: place.counter.reading(now_ns) for place in places}
-        windows = {
-            (place.key, length_ns): place.counter.window(readings[place.key], length_ns)
-            for place in places
-            for length_ns in WINDOWS_NS
-            if place.is_metered
-        }
-        lent = _loans(places, windows)
-        processes = self.registry.tenants.processes()
+        metered: dict[str, list[Place]] = {}
+        windows: Windows = {}
+        for place in places:
+            if place.is_metered:
+                metered.setdefault(place.uuid, []).append(place)
+                for length_ns in WINDOWS_NS:
+                    windows[place.key, length_ns] = place.counter.window(readings[place.key], length_ns)
+            yield
+        lent: dict[tuple[Key, int], Loan] = {}
+        for on in metered.values():
+            lent |= _loans(on, windows)
+            yield
+        processes = yield from self.registry.tenants.looking()
         indices = {
             machine: {device.uuid: device.index for device in self.registry.inventory(machine)}
             for machine in {place.tenant.machine for place in places}
         }
-        return Shares(
-            now_ns=now_ns,
-            devices=views.devices(self.registry, REAL).devices,
-            tenants=[
-                self._share(
-                    place,
-                    windows,
-                    lent,
-                    readings[place.key],
-                    indices[place.tenant.machine].get(place.uuid),
-                    now_ns,
-                    len(processes[place.tenant.name]),
-                )
-                for place in places
-            ],
-        )
+        rows = []
+        for place in places:
+            yield
+            if self.registry.tenants.runs(place.tenant):
+                index = indices[place.tenant.machine].get(place.uuid)
+                count = len(processes.get(place.tenant.name, ()))
+                rows.append(self._share(place, windows, lent, readings[place.key], index, now_ns, count))
+        yield
+        devices = views.devices(self.registry, REAL).devices
+        yield
+        return Shares(now_ns, devices, rows)
 
     def _places(self) -> list[Place]:
         known, self._known = self._known, {}
@@ -120,7 +127,7 @@ class Watch:
     def _share(
         self,
         place: Place,
-        windows: dict[tuple[Key, int], Window | None],
+        windows: Windows,
         lent: dict[tuple[Key, int], Loan],
         counted: Reading,
         index: int | None,
@@ -207,17 +214,16 @@ def _turn_ns(period_ns: int, turns: list[tuple[int, int]], index: int) -> int:
     return sum(end - begin for (begin, who), end in zip(turns, ends, strict=True) if who == index)
 
 
-def _loans(places: list[Place], windows: dict[tuple[Key, int], Window | None]) -> dict[tuple[Key, int], Loan]:
+def _loans(on: list[Place], windows: Windows) -> dict[tuple[Key, int], Loan]:
+    """Of the tenants that are metered on one device."""
     found: dict[tuple[Key, int], Loan] = {}
-    for uuid in {place.uuid for place in places}:
-        on = [place for place in places if place.uuid == uuid and place.is_metered]
-        for length_ns in WINDOWS_NS:
-            used = []
-            for place in on:
-                window = windows[place.key, length_ns]
-                used.append((window.share_ppm if window else 0, min(place.promised_ppm, FULL_PPM)))
-            for place, loan in zip(on, loans(used), strict=True):
-                found[place.key, length_ns] = loan
+    for length_ns in WINDOWS_NS:
+        used = []
+        for place in on:
+            window = windows[place.key, length_ns]
+            used.append((window.share_ppm if window else 0, min(place.promised_ppm, FULL_PPM)))
+        for place, loan in zip(on, loans(used), strict=True):
+            found[place.key, length_ns] = loan
     return found
 
 

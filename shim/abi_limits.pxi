@@ -227,7 +227,8 @@ cdef class Limits(_File):
     def above(self):
         """The tenants of set_above, in order."""
         self._check_open()
-        return [i for i in range(GS_MAX_TENANTS) if load64(&self._limits.above[<int> i // 64]) >> i % 64 & 1]
+        words = [(64 * word, load64(&self._limits.above[<int> word])) for word in range(GS_MAX_TENANTS // 64)]
+        return [first + bit for first, word in words if word for bit in range(64) if word >> bit & 1]
 
     def set_below(self, below):
         """Whether there are tenants of lower priority."""

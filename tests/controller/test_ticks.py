@@ -17,6 +17,7 @@ from gshare.controller import region
 from gshare.controller.events import EventLog
 from gshare.controller.identity import Peer, controller_itself
 from gshare.controller.occupants import Occupant, Occupants
+from gshare.controller.pieces import at_once
 from gshare.controller.protocol import Admit, Change, Limits, SetLimits
 from gshare.controller.reconcile import Reconciler
 from gshare.controller.refusals import Refusals
@@ -94,7 +95,7 @@ class Ticking:
             Peer(number % 2, 0, 1, frozenset(), False), "Stop", "no", self.now_ns
         )
         self.server.answering.top(controller_itself())
-        processes(registry, self.server.answering.sampler)
+        at_once(processes(registry, self.server.answering.sampler))
 
 
 def left_behind(ticking: Ticking, ticks: int, then: Callable[[], None] = lambda: None) -> int:

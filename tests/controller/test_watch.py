@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gshare.controller.pieces import at_once
 from gshare.controller.protocol import Limits
 from gshare.controller.region import now_ns
 from gshare.controller.watch import Watch
@@ -107,6 +108,13 @@ def test_a_tenant_on_two_devices_is_told_of_twice(house: House) -> None:
     told = Watch(house.registry).shares(at(1))
     assert [(share.tenant, share.index) for share in told.tenants] == [("a", 0), ("a", 1)]
     assert [row.index for row in told.devices] == [0, 1]
+
+
+def test_who_ends_while_shares_are_told_is_left_out(admitted: House) -> None:
+    work = Watch(admitted.registry).telling(at(1))
+    next(work)
+    admitted.registry.tenants.remove("a")
+    assert [share.tenant for share in at_once(work).tenants] == ["b"]
 
 
 def test_shared_memory_that_is_damaged_does_not_end_the_controller(house: House) -> None:
