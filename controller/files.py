@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,32 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise GshareError(str(path), "damaged: not an object", "mend it, or remove it to start afresh")
     return content
+
+
+_ACL = "system.posix_acl_access"
+_ACL_VERSION = 2
+_OWNER, _USER, _OWNING_GROUP, _GROUP, _MASK, _OTHERS = (1 << bit for bit in range(6))
+_READ_WRITE = 6
+_NO_ID = (1 << 32) - 1
+
+
+def only_for(path: str, users: Iterable[int], groups: Iterable[int]) -> None:
+    """Let its owner, these users and groups connect to a socket; all, where files have no such lists."""
+    entries = [
+        (_OWNER, _READ_WRITE, _NO_ID),
+        *((_USER, _READ_WRITE, uid) for uid in sorted(set(users))),
+        (_OWNING_GROUP, 0, _NO_ID),
+        *((_GROUP, _READ_WRITE, gid) for gid in sorted(set(groups))),
+        (_MASK, _READ_WRITE, _NO_ID),
+        (_OTHERS, 0, _NO_ID),
+    ]
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, _ACL, struct.pack("<I", _ACL_VERSION) + packed)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        os.chmod(path, 0o666)
 
 
 def cannot_write(path: Path, error: OSError) -> GshareError:

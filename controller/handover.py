@@ -19,7 +19,7 @@ from typing import Any
 
 from gshare.controller.authority import Ownership
 from gshare.controller.errors import GshareError, OverCapacity
-from gshare.controller.files import cannot_write, open_log
+from gshare.controller.files import cannot_write, only_for, open_log
 from gshare.controller.identity import Credentials
 from gshare.controller.keeper import MOST_BYTES, PATIENCE_S, SEGMENT, TENANT, Kept
 from gshare.controller.launch import controller_environment
@@ -109,7 +109,7 @@ class Keeping:
             "segments": [_segment(number) for number in range(abi.SEGMENTS)],
             "handed": abi.handed_over(index // abi.SEGMENT_TENANTS).hex(),
         }
-        descriptors = [_listener(folder)]
+        descriptors = [_listener(folder, owned)]
         try:
             for part in ("limits", "usage"):
                 descriptors.append(_sealed(folder / part))
@@ -124,11 +124,13 @@ class Keeping:
         """The tenants whose memory is kept."""
         return [key.removeprefix(TENANT) for key in self.kept if key.startswith(TENANT)]
 
-    def allow(self, name: str, owned: Ownership) -> None:
+    def allow(self, name: str, owned: Ownership, folder: Path) -> None:
         """Change who may run in a tenant from now on."""
         kept = self.kept[f"{TENANT}{name}"]
         who = {"owner": owned.uid, "members": sorted(owned.members), "groups": sorted(owned.groups)}
         if any(kept.meta[key] != value for key, value in who.items()):
+            with suppress(OSError):  # then who may not is refused by the keeper, and who may is not reached
+                _open_to(str(folder / abi.HANDOVER_SOCKET), owned)
             self._put(f"{TENANT}{name}", {**kept.meta, **who}, kept.descriptors)
 
     def parts(self, name: str) -> dict[str, Path]:
@@ -292,14 +294,19 @@ def _sealed(path: Path) -> int:
     return descriptor
 
 
-def _listener(folder: Path) -> int:
-    """A socket in the folder, for everybody: who may have what is decided by their credentials."""
+def _open_to(path: str, owned: Ownership) -> None:
+    """Nobody else takes a place in the line of those who connect: the keeper, who asks again, has but one."""
+    only_for(path, (0, owned.uid, *owned.members), owned.groups)
+
+
+def _listener(folder: Path, owned: Ownership) -> int:
+    """A socket in the folder, for those who may run in the tenant."""
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         name = f"/proc/self/fd/{directory}/{abi.HANDOVER_SOCKET}"  # whatever the folder's length
         listener.bind(name)
-        os.chmod(name, 0o666)
+        _open_to(name, owned)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()

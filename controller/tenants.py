@@ -217,7 +217,8 @@ class Tenants:
     def let_in(self, name: str) -> None:
         """Let those have a tenant's memory, from now on, who may run in it."""
         if self.keeping and name in self.by_name:
-            self.keeping.allow(name, self._owned(name, self.by_name[name].owner_uid))
+            tenant = self.by_name[name]
+            self.keeping.allow(name, self._owned(name, tenant.owner_uid), tenant.files.directory)
 
     def _owned(self, name: str, owner_uid: int) -> Ownership:
         return self.ownership(name) or Ownership(owner_uid)

@@ -15,6 +15,7 @@
 #define PAUSE_NS    1000000
 #define MOST        (GS_HANDED_FIRST + GS_SEGMENTS)
 
+static const char not_yours[] = "not this user's to run in";
 static const size_t segment_bytes = GS_SEGMENT_TENANTS * sizeof(struct gs_activity);
 
 static int64_t now_ns(void)
@@ -109,7 +110,7 @@ static const char *what_is_wrong(ssize_t length, const struct gs_handed *handed,
     if (length != sizeof *handed || handed->magic != GS_ABI_MAGIC)
         return "not a socket of gshare";
     if (handed->status == GS_NOT_YOURS)
-        return "not this user's to run in";
+        return not_yours;
     if (handed->version != GS_ABI_VERSION)
         return "made by another version of gshare";
     if (truncated)
@@ -155,6 +156,7 @@ const char *gs_handover_take(const char *directory, struct gs_taken *taken)
 
     if (fd < 0)
         return errno == ECONNREFUSED ? "nobody hands it over: the machine's gshare does not run"
+               : errno == EACCES     ? not_yours
                                      : strerror(errno);
     wrong = wait_for_answer(fd, until_ns) ? receive(fd, taken) : "the machine's gshare does not answer";
     close(fd);

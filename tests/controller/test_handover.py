@@ -44,6 +44,12 @@ def take(path: str) -> tuple[int, list[int]]:
     return int.from_bytes(data[12:16], sys.byteorder), descriptors
 
 
+def let_all_connect(path: str) -> None:
+    """As where files have no lists of who may open them."""
+    os.removexattr(path, "system.posix_acl_access")
+    os.chmod(path, 0o666)
+
+
 def refusals(path: str) -> dict[str, str]:
     """What whoever calls this tries with what they are handed, and why it does not work."""
     status, descriptors = take(path)
@@ -93,8 +99,19 @@ def test_it_is_handed_to_its_owner_and_cannot_be_spoilt(alice: tuple[User, str])
 
 
 @needs_root
+def test_another_user_does_not_even_stand_in_line(machine: Everybodys, alice: tuple[User, str]) -> None:
+    """Whoever connects again and again would keep others from being served in time."""
+    user, path = alice
+    with users((BOB, ())) as (bob,):
+        with pytest.raises(PermissionError):
+            bob.call(take, path)
+        assert user.call(take, path)[0] == 0
+
+
+@needs_root
 def test_another_user_gets_nothing_and_is_told_of(machine: Everybodys, alice: tuple[User, str]) -> None:
     _, path = alice
+    let_all_connect(path)
     with users((BOB, ())) as (bob,):
         assert bob.call(take, path) == (1, [])
         deadline = time.monotonic() + 5
@@ -161,6 +178,7 @@ def test_a_keeper_that_is_killed_is_replaced(machine: Everybodys, alice: tuple[U
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert user.call(take_numbers, path) == (0, MOST)
+    let_all_connect(path)
     with users((BOB, ())) as (bob,):  # the new one is heard, too
         assert bob.call(take, path) == (1, [])
         while not [event for event in machine.events("forbidden") if event["pid"] == bob.pid]:

@@ -244,7 +244,8 @@ def test_who_takes_memory_again_and_again_keeps_nobody_from_it(machine: Everybod
             for user in (alice, bob)
         )
         bob.call(hoard, mine, 200)
-        bob.call(hoard, theirs, 200)
+        with pytest.raises(PermissionError):
+            bob.call(hoard, theirs, 1)
         assert alice.call(handed, theirs) == 3 + abi.SEGMENTS
 
 
