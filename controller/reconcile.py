@@ -21,6 +21,7 @@ from gshare.controller.config import Audit
 from gshare.controller.devices import REAL
 from gshare.controller.inspector import Inspector, Place, Seen, Statement, statement
 from gshare.controller.occupants import Occupants
+from gshare.controller.pieces import Work, by_turns
 from gshare.controller.processes import command, start_ticks
 from gshare.controller.region import now_ns
 from gshare.controller.residue import BUSY_SAMPLES, Sample, residue_bytes
@@ -102,13 +103,25 @@ class Reconciler:
 
         None where its driver does not say.
         """
-        before = {tenant.name: statement(tenant) for tenant in self._on(machine)}
+        before = await by_turns(self._stating(machine))
         occupants = await self._answer(machine)
-        if occupants is None:
-            return None
+        return None if occupants is None else await by_turns(self._comparing(machine, before, occupants))
+
+    def _stating(self, machine: str) -> Work[dict[str, Statement]]:
+        """What all tenants on the machine say of themselves."""
+        said: dict[str, Statement] = {}
+        for tenant in self._on(machine):
+            yield
+            if self._tenants.runs(tenant):
+                said[tenant.name] = statement(tenant)
+        return said
+
+    def _comparing(self, machine: str, before: dict[str, Statement], occupants: Occupants) -> Work[Found]:
+        """Hold the driver's answer against that, and against what they say now."""
         found: Found = {}
         there: dict[Place, list[Seen]] = {}
         for one in self._seen(occupants):
+            yield
             pid, ticks, uuid = one.key
             if one.tenant:
                 there.setdefault((one.tenant, uuid), []).append(one)
@@ -116,16 +129,16 @@ class Reconciler:
                 details = {"bytes": one.occupant.held_bytes, "command": command(pid)}
                 found[Suspect(suspicion.UNMANAGED, "", uuid, pid, ticks)] = details
         for tenant in self._on(machine):
+            yield
             said = before.get(tenant.name)
             if said and self._tenants.runs(tenant):
                 found |= self._hold(tenant, said, occupants, there)
-            await asyncio.sleep(0)  # requests do not wait for all of them
         return found
 
     def _hold(
         self, tenant: Tenant, before: Statement, occupants: Occupants, there: Mapping[Place, Sequence[Seen]]
     ) -> Found:
-        """Hold the driver's word of a tenant's processes against what they said before, and say now."""
+        """The same of one tenant."""
         found: Found = {}
         after, now_ns = statement(tenant, before), self._clock()
         for uuid, total in after.totals.items():
