@@ -15,6 +15,7 @@ pytestmark = pytest.mark.alone
 LEAST, MOST = 8, 45
 """Repeats: one after the other, as both are as fast as they can be only now and then on a busy machine."""
 TRIES = 10
+CLICK = (sys.executable, "-c", "import click")
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -25,10 +26,9 @@ def seconds(run: Callable[[], object]) -> float:
 
 def test_a_run_costs_at_most_twice_what_importing_click_costs(home: Home) -> None:
     home.gshare("controller", "start")
-    click = [sys.executable, "-c", "import click"]
     base_s, run_s = [], []
     while len(run_s) < MOST:
-        base_s.append(seconds(lambda: subprocess.run(click, check=True)))
+        base_s.append(seconds(lambda: subprocess.run(CLICK, check=True)))
         run_s.append(seconds(lambda: home.cold_gshare("run", "true")))
         if len(run_s) >= LEAST and min(run_s) <= 2 * min(base_s):
             break
@@ -37,16 +37,18 @@ def test_a_run_costs_at_most_twice_what_importing_click_costs(home: Home) -> Non
 
 
 def test_a_cold_start_takes_at_most_a_second(home: Home) -> None:
-    times = []
+    """On a host so busy that even click takes long to import, at most 15 times that."""
+    times, base_s = [], []
     for _ in range(TRIES):
+        base_s.append(seconds(lambda: subprocess.run(CLICK, check=True)))
         start = time.perf_counter()
         assert home.cold_gshare("run", "true").returncode == 0
         times.append(time.perf_counter() - start)
         home.gshare("controller", "stop")
         if times[-1] <= 1:
             break
-    print("cold start:", [f"{seconds:.2f} s" for seconds in times])
-    assert min(times) <= 1
+    print("cold start:", [f"{seconds:.2f} s" for seconds in times], f"import click {min(base_s):.3f} s")
+    assert min(times) <= max(1, 15 * min(base_s))
 
 
 def test_a_run_loads_nothing_that_it_does_not_need() -> None:
