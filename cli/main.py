@@ -60,6 +60,18 @@ class Commands(click.Group):
         command: click.Command = module.COMMAND if hasattr(module, "COMMAND") else getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The one that is meant; of one that there is not, what may have been meant."""
+        if not args or args[0] in COMMANDS or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        close = get_close_matches(args[0], COMMANDS, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Their names, without loading what they name."""
         from click.shell_completion import CompletionItem
@@ -98,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo(error.ctx.get_help() if error.ctx else error.message, err=True)
         sys.exit(RUN_REFUSED if is_run else error.exit_code)
     except click.ClickException as error:
-        click.echo(f"gshare: {_usage_error(given, error)}", err=True)
+        click.echo(f"gshare: {_usage_error(error)}", err=True)
         sys.exit(RUN_REFUSED if is_run else error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -108,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _usage_error(given: Sequence[str], error: click.ClickException) -> UsageError:
+def _usage_error(error: click.ClickException) -> UsageError:
     """What click says, as one line of ours."""
-    command = _command(given)
-    shown = command if command == "gshare" else f"gshare {command}"
-    return UsageError(command, error.format_message(), f"{shown} --help")
+    context = getattr(error, "ctx", None)
+    shown = context.command_path if context else "gshare"
+    return UsageError(shown.removeprefix("gshare "), error.format_message(), f"{shown} --help")
 
 
 def _failed(given: Sequence[str], error: OSError) -> GshareError:

@@ -114,6 +114,8 @@ OTHERS = (
     (["status"], 3, "controller: does not run (gshare controller start, or any gshare run)"),
     (["controller", "stop"], 3, "controller: does not run (gshare controller start, or any gshare run)"),
     (["nonsense"], 2, "gshare: No such command 'nonsense'. (gshare --help)"),
+    (["statsu"], 2, "gshare: No such command 'statsu'. Did you mean 'status'? (gshare --help)"),
+    (["cdi", "generate", "--x"], 2, "cdi generate: No such option '--x'. (gshare cdi generate --help)"),
     (["ps", "--nonsense"], 2, "ps: No such option '--nonsense'. (gshare ps --help)"),
     (["sim", "start", "h900"], 1, "sim: h900: no such simulated device"),
     (["sim", "stat"], 1, "sim: "),
