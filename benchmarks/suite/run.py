@@ -50,6 +50,7 @@ MOST_TIMES = 4
 HANGS = 2
 """So many trials of an arm that did not end, and no more are tried."""
 FAILED = "failed: "
+LATE = "no number: the time was over (--minutes)"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Wanted:
     quick: bool
     folder: Path
     most_s: float = inf
-    """No block is begun that would not be done by then, but for the first."""
+    """No block is begun that would not be done by then, but for the first, which ends where it is."""
 
     def plan(self, ground: Ground) -> dict[str, Any]:
         """What must be the same for a run to go on from where another was stopped."""
@@ -122,6 +123,8 @@ def run(ground: Ground, wanted: Wanted, talk: Console) -> record.Result:
         for step in left:
             if not clock.goes_on(step.block, time.monotonic()):
                 talk.print(f"Enough: {step.block} of {wanted.blocks} blocks are done (--minutes).")
+                rest = left[left.index(step) :]
+                skipped |= {(one.trial, one.arm): LATE for one in rest if one.block == 0}
                 break
             trial, arm = by_name[step.trial], next(arm for arm in arms if arm.name == step.arm)
             show(f"{step.trial}, {step.arm}", 0)
@@ -190,6 +193,7 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
         RuntimeError,
         ValueError,
         LookupError,
+        ArithmeticError,
         subprocess.SubprocessError,
         sim.SimulationError,
     ) as error:
@@ -199,19 +203,20 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
 
 
 class _Blocks:
-    """Whether there is time for another block, if it takes as long as the one before."""
+    """Whether there is time for another block, if it takes as long as the one before; or for all of one."""
 
     def __init__(self, begin_s: float, most_s: float) -> None:
         self.until_s = begin_s + most_s
         self.block: int | None = None
         self.begun_s = 0.0
+        self.is_first = True
 
     def goes_on(self, block: int, now_s: float) -> bool:
         if block == self.block:
-            return True
+            return not self.is_first or now_s <= self.until_s
         took_s = now_s - self.begun_s
-        is_first, self.block, self.begun_s = self.block is None, block, now_s
-        return is_first or now_s + took_s <= self.until_s
+        self.is_first, self.block, self.begun_s = self.block is None, block, now_s
+        return self.is_first or now_s + took_s <= self.until_s
 
 
 @contextmanager

@@ -354,8 +354,9 @@ def test_models_are_begun_together_and_read_one_after_another(tmp_path: Path) ->
 
 def test_no_block_is_begun_that_would_end_too_late() -> None:
     clock = _Blocks(begin_s=100, most_s=60)
-    assert clock.goes_on(0, 150), "the first is always done"
-    assert clock.goes_on(0, 155)
+    assert clock.goes_on(0, 150), "the first is always begun"
+    assert clock.goes_on(0, 160)
+    assert not clock.goes_on(0, 161)
     assert not clock.goes_on(1, 156)
     roomy = _Blocks(begin_s=100, most_s=60)
     assert [roomy.goes_on(block, 110 + 15 * block) for block in range(4)] == [True, True, True, False]
