@@ -17,12 +17,12 @@
 #include <stdint.h>
 
 #define GS_ABI_MAGIC   0x3165726168736721ull /* "!gshare1", little endian */
-#define GS_ABI_VERSION 3u
+#define GS_ABI_VERSION 4u
 
 #define GS_MAX_DEVICES  16  /* per machine */
 #define GS_MAX_SLOTS    512 /* processes per tenant */
 #define GS_MAX_TENANTS  256 /* per machine */
-#define GS_MAX_LANES    56  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
+#define GS_MAX_LANES    54  /* busy words per tenant and device; slot s uses lane s % GS_MAX_LANES */
 #define GS_MAX_REFUSALS 128 /* a tenant's latest ones */
 #define GS_DIRECTIONS   2   /* over the bus: 0 from the host to the device, 1 from the device to the host */
 
@@ -206,6 +206,9 @@ struct gs_device_activity {
     uint64_t light_ns;         /* taken by lanes that come and go within a slice, switches included */
     uint64_t switch_ns;        /* what it took to switch to us */
     uint64_t slice_ns;         /* how long a slice is, measured; 0: unknown */
+    uint32_t through;          /* futex: counts how often all it had in flight was through */
+    uint32_t pad;
+    int64_t owed_from_ns; /* in turns of long kernels, see turn.h; 0: its kernels are short */
     uint64_t lane_busy_until_ns[GS_MAX_LANES]; /* odd: comes and goes within a slice */
 };
 

@@ -158,7 +158,12 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
 
 void gs_busy_drop(struct gs_meter_device *device)
 {
-    __atomic_store_n(own_lane(device), 0, __ATOMIC_RELAXED);
+    uint32_t *through = &own_words(device)->through;
+
+    if (__atomic_exchange_n(own_lane(device), 0, __ATOMIC_RELAXED) == 0 || !gs_hold_turns(device))
+        return;
+    __atomic_add_fetch(through, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, through, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
 /* -------- the helper thread: at most one per process, started when something metered first has to wait -------- */

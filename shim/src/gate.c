@@ -1,5 +1,9 @@
 /* gate.c -- the slow way through the gate: look, read markers, sleep until the clock or a marker helps. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "gate.h"
 #include "hold.h"
@@ -7,8 +11,7 @@
 #define LOOK_NS         20000000ull /* a change of limits is seen within this */
 #define DRAIN_MIN_NS    50000ull
 #define DRAIN_MAX_NS    500000ull
-#define BEHIND_NS       8000ull /* a look takes less */
-#define ALONE           10      /* times as much may be in flight while no neighbour is busy */
+#define ALONE           10 /* times as much may be in flight while no neighbour is busy */
 #define UNKNOWN_AT_ONCE 4
 
 #define NO_CAP_NS (INT64_MAX / 2)
@@ -63,22 +66,17 @@ static void current_line(struct gs_meter_device *device, struct gs_line *line)
     __atomic_store_n(&device->line_taken, false, __ATOMIC_RELEASE);
 }
 
-static void sleep_until(uint64_t until_ns)
+/* `through` and `seen`: as in struct gs_wish. */
+static void sleep_until(uint64_t until_ns, const uint32_t *through, uint32_t seen)
 {
     struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
                              .tv_nsec = (long)(until_ns % 1000000000u)};
 
+    if (through != NULL &&
+        (syscall(SYS_futex, through, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY) == 0 ||
+         errno == EAGAIN || errno == ETIMEDOUT || errno == EINTR))
+        return;
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* a signal only makes us look early */
-}
-
-/* In turns, who waits looks just after who runs does: its end is then seen by both at about the same time. */
-static uint64_t in_step(const struct gs_meter_device *device, uint64_t until_ns, uint64_t now_ns)
-{
-    if (!gs_hold_turns(device))
-        return until_ns;
-    uint64_t step_ns = (until_ns + DRAIN_MIN_NS / 2) / DRAIN_MIN_NS * DRAIN_MIN_NS;
-    step_ns += in_flight(device) > 0 ? 0 : BEHIND_NS;
-    return step_ns > now_ns ? step_ns : step_ns + DRAIN_MIN_NS;
 }
 
 static bool has_neighbours(const struct gs_meter_device *device)
@@ -108,7 +106,7 @@ static void note_throttled(struct gs_meter_device *device, uint64_t ns)
     __atomic_add_fetch(&region->own_activity->device[device->index].throttled_ns, ns, __ATOMIC_RELAXED);
 }
 
-static void wait_for(struct gs_meter_device *device, uint64_t wait, uint64_t now_ns)
+static void wait_for(struct gs_meter_device *device, uint64_t wait, const struct gs_wish *wish)
 {
     const int64_t before = in_flight(device);
 
@@ -118,14 +116,14 @@ static void wait_for(struct gs_meter_device *device, uint64_t wait, uint64_t now
         wait = drain_ns(device); /* our neighbours want to know when the device is theirs */
     if (gs_hold_turns(device) && in_flight(device) < before)
         return; /* what was decided before it was through may be decided otherwise now */
-    sleep_until(in_step(device, now_ns + wait, now_ns));
-    note_throttled(device, gs_now() - now_ns);
+    sleep_until(wish->now_ns + wait, wish->through, wish->seen);
+    note_throttled(device, gs_now() - wish->now_ns);
 }
 
 /* No limit's doing: who waits so has all of the device that others leave. */
 static void wait_for_room(const struct gs_meter_device *device, uint64_t now_ns, uint64_t wait)
 {
-    sleep_until(in_step(device, now_ns + wait, now_ns));
+    sleep_until(now_ns + wait, NULL, 0);
     __atomic_add_fetch(&device->region->usage->device[device->index].room_waited_ns, gs_now() - now_ns,
                        __ATOMIC_RELAXED);
 }
@@ -167,21 +165,21 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
             available <= 0 && gs_turns_keep(device, line.rate_ppm, now_ns) ? (int64_t)line.burst_ns : 0;
         device->closed =
             !gs_bucket_open(&line, available + owing, is_shared(device) ? 0 : need_ns, device->closed);
+        struct gs_wish wish = {now_ns, open_since_ns, need_ns, NO_CAP_NS, NULL, 0};
         if (device->closed) {
             open_since_ns = 0;
             gs_turns_leave(device);
-            wait_for(device, gs_bucket_wait_ns(&line, available + owing), now_ns);
+            wait_for(device, gs_bucket_wait_ns(&line, available + owing), &wish);
             continue;
         }
         if (open_since_ns == 0)
-            open_since_ns = now_ns;
+            open_since_ns = wish.since_ns = now_ns;
         const int64_t before = in_flight(device);
-        struct gs_wish wish = {now_ns, open_since_ns, need_ns, NO_CAP_NS};
         uint64_t held_ns = gs_hold(device, &wish);
         window_ns = wish.window_ns;
         device->leaving = held_ns != 0 || need_ns > window_ns; /* nothing goes in beside what runs */
         if (held_ns != 0) {
-            wait_for(device, held_ns, now_ns);
+            wait_for(device, held_ns, &wish);
             continue;
         }
         want_ns = available < want_ns ? available : want_ns;

@@ -10,6 +10,9 @@ struct gs_wish {
     uint64_t since_ns; /* its own bucket has been open, and it has waited */
     int64_t need_ns;
     int64_t window_ns; /* set when it may pass: so much work may be in flight */
+    const uint32_t
+        *through;  /* set when it may not: a futex that wakes us when somebody else's work is through, */
+    uint32_t seen; /* and what it was; NULL: none does */
 };
 
 /* 0: nothing does.  Else how long to wait before asking again. */

@@ -52,16 +52,19 @@ static inline uint64_t gs_turn_length(const struct gs_turns *turns, uint32_t pla
     return until_ns - turns->turn[place].from_ns;
 }
 
-/* Who runs: the place itself, or the first after it that wants to. */
-static inline uint32_t gs_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants)
+/* Who runs: of those who want to, who is owed most; the place itself, or the first after it, where nobody is owed more. */
+static inline uint32_t gs_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants,
+                                      const int64_t *owed_ns)
 {
+    uint32_t holder = GS_NO_PLACE;
+
     for (uint32_t i = 0; i < turns->count; i++) {
         uint32_t at = place + i < turns->count ? place + i : place + i - turns->count;
 
-        if (wants[at])
-            return at;
+        if (wants[at] && (holder == GS_NO_PLACE || owed_ns[at] > owed_ns[holder]))
+            holder = at;
     }
-    return GS_NO_PLACE;
+    return holder;
 }
 
 /* -------- what a tenant is owed --------
@@ -133,6 +136,53 @@ static inline int64_t gs_owed_window(const struct gs_owed *owed, const struct gs
     int64_t spare_ns = left_ns - remaining_ns + owed->owed_ns - in_flight_ns / 1000 * others_milli;
 
     return in_flight_ns + spare_ns / (1000 + others_milli) * 1000;
+}
+
+/* -------- long kernels --------
+ *
+ * Where a place has room for a few kernels only, going by the table is too coarse for a point of a second: who had one too
+ * many makes up for it a period later.  Where the kernels of all are so long, after each the one is next who is owed most,
+ * whatever the table says.  All know that of all by what these say: what they had, and what they would be owed, had
+ * nobody had anything. */
+
+/* Who says more is not believed. */
+#define GS_MOST_SAID 50000000ll
+
+static inline bool gs_turn_is_long(const struct gs_turns *turns, int64_t kernel_ns)
+{
+    return turns->count != 0 && kernel_ns >= (int64_t)(turns->period_ns / turns->count / 4);
+}
+
+/* Whether one has waited longer than the table, or its part of the time, has it wait for such a kernel: who has a small
+ * part is not owed most for a long time. */
+static inline bool gs_turn_is_late(const struct gs_turns *turns, const struct gs_turn_part *part,
+                                   int64_t kernel_ns, uint64_t waited_ns)
+{
+    uint64_t due_ns = (uint64_t)kernel_ns / (part->length_ns / 1000 + 1) * (part->wanted_ns / 1000);
+
+    return waited_ns > turns->period_ns + turns->period_ns / 2 && waited_ns > due_ns + due_ns / 4;
+}
+
+static inline int64_t gs_turn_part_of(uint64_t all_ns, const struct gs_turn_part *part)
+{
+    return (int64_t)((unsigned __int128)all_ns * part->length_ns / part->wanted_ns);
+}
+
+/* What one says of itself: never 0, which says that its kernels are short. */
+static inline int64_t gs_owed_say(const struct gs_owed *owed, const struct gs_turn_part *part, bool is_late)
+{
+    int64_t from_ns = owed->owed_ns + (int64_t)owed->own_ns - gs_turn_part_of(owed->all_ns, part);
+
+    return (from_ns + (is_late ? 2 * GS_MOST_SAID : 0)) | 1;
+}
+
+/* What it is owed, as far as it is believed. */
+static inline int64_t gs_owed_hear(int64_t from_ns, uint64_t own_ns, uint64_t all_ns,
+                                   const struct gs_turn_part *part)
+{
+    __int128 owed_ns = (__int128)from_ns + gs_turn_part_of(all_ns, part) - (int64_t)own_ns;
+
+    return owed_ns > GS_MOST_SAID ? GS_MOST_SAID : owed_ns < -GS_MOST_SAID ? -GS_MOST_SAID : (int64_t)owed_ns;
 }
 
 #endif

@@ -6,7 +6,7 @@
 #define LOOK_NS       500000ull   /* what others do is seen within this: a thousandth of a core */
 #define BEHIND_NS     125000ull   /* and so much later for each that comes before us */
 #define BEHIND_MOST   80          /* of them */
-#define HANDOVER_NS   100000ull   /* the same, where the end of what runs is near */
+#define HANDOVER_NS   100000ull   /* the same, where somebody is about to begin */
 #define FORETOLD_NS   500000      /* of work: its end is known well enough to queue behind it */
 #define EARLY_NS      100000ull   /* so much before the end of what runs */
 #define WANT_NS       1500000ull  /* who waits says so for this long beyond its next look */
@@ -29,9 +29,13 @@ struct others {
     uint32_t own;               /* place */
     bool ready[GS_MAX_TENANTS]; /* waits, or runs, and has not left the place to others; ourselves, too */
     bool any;                   /* somebody else is */
-    uint64_t busy_until_ns;     /* the last of them */
-    uint64_t all_ns;            /* what they and we had so far */
+    uint64_t busy_until_ns;     /* the last of them... */
+    const uint32_t *through;    /* ...and where it will say that it is through; NULL: nobody is busy */
+    uint32_t seen;
+    uint64_t all_ns; /* what they and we had so far */
     struct gs_turn_part part;
+    bool are_long;                   /* the kernels of all */
+    int64_t owed_ns[GS_MAX_TENANTS]; /* if they are; else 0, and the table decides */
 };
 
 static uint64_t load(const uint64_t *word)
@@ -39,9 +43,14 @@ static uint64_t load(const uint64_t *word)
     return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
+static int64_t in_flight_ns(const struct gs_meter_device *device)
+{
+    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+}
+
 static bool in_flight(const struct gs_meter_device *device)
 {
-    return __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED) > 0;
+    return in_flight_ns(device) > 0;
 }
 
 static const struct gs_device_activity *words_of(const struct gs_meter_device *device, uint32_t tenant)
@@ -79,12 +88,15 @@ static void look(const struct gs_meter_device *device, const struct gs_turns *tu
     const uint32_t tenant = device->region->limits->tenant_index;
 
     others->own = GS_NO_PLACE;
+    others->are_long = true;
     for (uint32_t i = 0; i < turns->count; i++) {
         const struct gs_device_activity *words = words_of(device, turns->turn[i].tenant_index);
+        const uint32_t seen = __atomic_load_n(&words->through, __ATOMIC_ACQUIRE); /* before it says more */
         uint64_t waiting_until = load(&words->waiting_until_ns), busy_until = gs_busy_until(words);
         uint64_t length = gs_turn_length(turns, i);
 
         others->all_ns += load(&words->gpu_ns);
+        others->owed_ns[i] = __atomic_load_n(&words->owed_from_ns, __ATOMIC_RELAXED);
         if (turns->turn[i].tenant_index == tenant) {
             others->own = i;
             others->ready[i] = true;
@@ -94,23 +106,71 @@ static void look(const struct gs_meter_device *device, const struct gs_turns *tu
         }
         others->ready[i] = waiting_until > now_ns ? (waiting_until & 1) == 0 : busy_until > now_ns;
         others->any |= others->ready[i];
-        if (is_active(words, now_ns))
+        if (is_active(words, now_ns)) {
             others->part.wanted_ns += length;
+            others->are_long &= others->owed_ns[i] != 0;
+        }
         if (busy_until > others->busy_until_ns)
             others->busy_until_ns = busy_until;
+        if (busy_until > now_ns && busy_until == others->busy_until_ns) {
+            others->through = &words->through;
+            others->seen = seen;
+        }
     }
 }
 
-static uint64_t within(uint64_t least, uint64_t wait, uint64_t most)
+/* Since when something is in flight, or nothing any more. */
+static uint64_t since_ns(const struct gs_meter_device *device, uint64_t now_ns)
 {
-    return wait < least ? least : wait > most ? most : wait;
+    uint64_t through_ns = load(&device->through_ns);
+
+    return now_ns > through_ns ? now_ns - through_ns : 0;
+}
+
+/* What we have in flight, or what it has taken if that is more, as far as we have not said so by now. */
+static uint64_t untold_ns(const struct gs_meter_device *device, uint64_t now_ns)
+{
+    const struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
+    uint64_t takes_ns = since_ns(device, now_ns), told_ns = 0;
+
+    if (!in_flight(device))
+        return 0;
+    if (takes_ns < (uint64_t)in_flight_ns(device))
+        takes_ns = (uint64_t)in_flight_ns(device);
+    for (; context != NULL; context = context->next)
+        told_ns += context->device == device ? load(&context->shown_ns) : 0;
+    return takes_ns > told_ns ? takes_ns - told_ns : 0;
+}
+
+/* Says what we are owed, and finds what all will be when what we have in flight is through. */
+static void compare(const struct gs_meter_device *device, const struct places *here, struct others *others,
+                    const struct gs_wish *wish)
+{
+    int64_t *own_word = &device->region->own_activity->device[device->index].owed_from_ns;
+    const struct gs_turns *turns = &here->turns;
+    const uint64_t untold = untold_ns(device, wish->now_ns);
+    const bool is_long = gs_turn_is_long(turns, __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED));
+    const bool is_late = !in_flight(device) &&
+                         gs_turn_is_late(turns, &others->part, wish->need_ns, since_ns(device, wish->now_ns));
+
+    others->owed_ns[others->own] = is_long ? gs_owed_say(&here->owed, &others->part, is_late) : 0;
+    __atomic_store_n(own_word, others->owed_ns[others->own], __ATOMIC_RELAXED);
+    others->are_long &= is_long;
+    for (uint32_t i = 0; i < turns->count; i++) {
+        const struct gs_turn_part part = {gs_turn_length(turns, i), others->part.wanted_ns};
+        uint64_t had_ns = load(&words_of(device, turns->turn[i].tenant_index)->gpu_ns);
+
+        had_ns += i == others->own ? untold : 0;
+        others->owed_ns[i] =
+            others->are_long ? gs_owed_hear(others->owed_ns[i], had_ns, others->all_ns + untold, &part) : 0;
+    }
 }
 
 /* Whether a launch fits into a turn with so much left by the table; what else may be in flight then. */
 static bool fits(const struct gs_meter_device *device, const struct places *here, const struct others *others,
                  int64_t left_ns, struct gs_wish *wish)
 {
-    int64_t in_flight = __atomic_load_n(&device->in_flight_ns, __ATOMIC_RELAXED);
+    int64_t in_flight = in_flight_ns(device);
     int64_t remaining = (int64_t)gs_remaining_ns(device, wish->now_ns);
 
     if (in_flight < 0)
@@ -139,30 +199,23 @@ static uint32_t before_us(const struct gs_turns *turns, const struct others *oth
     return count;
 }
 
-/* The wait for somebody else, whose end can be foretold more or less: the nearer it seems, the oftener we look. */
-static uint64_t wait_for(uint64_t busy_ns, uint64_t least, uint64_t left)
-{
-    uint64_t wait = within(least, busy_ns / 16, LOOK_NS);
-
-    return left < wait ? left : wait;
-}
-
-/* The wait while it is not our turn, and `holder` has what is `left` of the present place. */
+/* The wait while `holder` is before us, and has what is `left` of the present place.  Who may be next is woken when what
+ * runs is through; others see within a while that they have become that. */
 static uint64_t wait_behind(const struct gs_meter_device *device, const struct places *here,
-                            const struct others *others, uint32_t holder, uint64_t left, uint64_t now_ns)
+                            const struct others *others, uint32_t holder, uint64_t left, struct gs_wish *wish)
 {
-    uint64_t busy_until = gs_busy_until(words_of(device, here->turns.turn[holder].tenant_index));
-    uint64_t end_ns = until_own_end(&here->turns, others->own, now_ns);
+    const uint32_t before = others->are_long ? 0 : before_us(&here->turns, others, holder);
+    uint64_t end_ns = until_own_end(&here->turns, others->own, wish->now_ns);
     uint64_t begin_ns = end_ns > others->part.length_ns ? end_ns - others->part.length_ns : end_ns;
-    uint64_t wait_ns = LOOK_NS + BEHIND_NS * before_us(&here->turns, others, holder);
+    uint64_t wait_ns = LOOK_NS + BEHIND_NS * before;
 
-    if (wait_ns > LOOK_NS)
+    if (before != 0)
         return begin_ns < wait_ns ? begin_ns : wait_ns;
-    if (others->busy_until_ns <= now_ns && !in_flight(device))
-        busy_until = now_ns; /* nobody runs: it is about to begin, or leaves its place to us */
-    else if (busy_until <= now_ns)
-        busy_until = GS_FOREVER_NS;
-    return wait_for(busy_until - now_ns, HANDOVER_NS, left);
+    wish->through = others->through;
+    wish->seen = others->seen;
+    if (others->through == NULL && !in_flight(device))
+        wait_ns = HANDOVER_NS; /* nobody runs: it is about to begin, or leaves its place to us */
+    return left < wait_ns ? left : wait_ns;
 }
 
 /* In our place: whether the launch may begin.  If what is left of the place is too little for it, or owed to others, they
@@ -189,6 +242,14 @@ static bool may_go_on(const struct gs_meter_device *device, const struct places 
            fits(device, here, others, -(int64_t)late_ns, wish);
 }
 
+/* What runs will be through in about so long: who queues behind it looks again and again when that is. */
+static uint64_t until_free(uint64_t others_ns, uint64_t early_ns)
+{
+    if (early_ns == 0 || others_ns / 16 > LOOK_NS)
+        return LOOK_NS;
+    return others_ns / 16 < EARLY_NS / 2 ? EARLY_NS / 2 : others_ns / 16;
+}
+
 /* How long until it is our turn, and if that is now, how much longer. */
 static uint64_t until_turn(const struct gs_meter_device *device, struct places *here, struct others *others,
                            struct gs_wish *wish)
@@ -207,7 +268,9 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     bool rests = false;
     uint64_t wait;
 
-    if (place == others->own && is_free) {
+    if (others->are_long) {
+        wish->window_ns = in_flight_ns(device) + wish->need_ns;
+    } else if (place == others->own && is_free) {
         rests = !may_begin(device, here, others, until_ns, wish);
         if (!rests)
             return 0;
@@ -217,15 +280,18 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
         return 0;
     }
     others->ready[others->own] = !rests || !others->any;
-    uint32_t holder = gs_turn_holder(&here->turns, place, others->ready);
+    uint32_t holder = gs_turn_holder(&here->turns, place, others->ready, others->owed_ns);
     if (holder != others->own) {
         here->kept_since_ns = 0;
-        wait = wait_behind(device, here, others, holder, left, now_ns);
+        wait = wait_behind(device, here, others, holder, left, wish);
     } else {
         if (is_kept && here->kept_since_ns == 0)
             here->kept_since_ns = now_ns;
-        wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
-        wait = is_free ? 0 : wait_for(others_ns, HANDOVER_NS / 2, GS_FOREVER_NS);
+        if (!others->are_long)
+            wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
+        wish->through = others->through;
+        wish->seen = others->seen;
+        wait = is_free ? 0 : until_free(others_ns, early_ns);
     }
     if (wait != 0)
         say(device, now_ns + wait + WANT_NS, rests);
@@ -249,6 +315,7 @@ uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wis
         uint64_t left_ns = until_own_end(&here->turns, others.own, wish->now_ns);
         gs_owed_look(&here->owed, load(&own->gpu_ns), others.all_ns,
                      gs_owed_due(&here->turns, others.own, left_ns), &others.part, wish->need_ns);
+        compare(device, here, &others, wish);
         wait = until_turn(device, here, &others, wish);
     }
     if (wait == 0)

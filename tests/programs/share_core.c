@@ -107,9 +107,26 @@ uint32_t core_turn_place(const struct gs_turns *turns, uint64_t now_ns, uint64_t
     return gs_turn_place(turns, now_ns, begin_ns, until_ns);
 }
 
-uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants)
+uint32_t core_turn_holder(const struct gs_turns *turns, uint32_t place, const bool *wants,
+                          const int64_t *owed_ns)
 {
-    return gs_turn_holder(turns, place, wants);
+    return gs_turn_holder(turns, place, wants, owed_ns);
+}
+
+bool core_turn_is_late(const struct gs_turns *turns, const struct gs_turn_part *part, int64_t kernel_ns,
+                       uint64_t waited_ns)
+{
+    return gs_turn_is_late(turns, part, kernel_ns, waited_ns);
+}
+
+int64_t core_owed_say(const struct gs_owed *owed, const struct gs_turn_part *part, bool is_late)
+{
+    return gs_owed_say(owed, part, is_late);
+}
+
+int64_t core_owed_hear(int64_t from_ns, uint64_t own_ns, uint64_t all_ns, const struct gs_turn_part *part)
+{
+    return gs_owed_hear(from_ns, own_ns, all_ns, part);
 }
 
 int64_t core_owed_due(const struct gs_turns *turns, uint32_t own, uint64_t left_ns)

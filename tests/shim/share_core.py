@@ -204,6 +204,9 @@ def core() -> ctypes.CDLL:
         "turns_read": ctypes.c_bool,
         "turn_place": ctypes.c_uint32,
         "turn_holder": ctypes.c_uint32,
+        "turn_is_late": ctypes.c_bool,
+        "owed_say": ctypes.c_int64,
+        "owed_hear": ctypes.c_int64,
         "owed_due": ctypes.c_int64,
         "owed_window": ctypes.c_int64,
     }.items():
@@ -242,6 +245,20 @@ def core() -> ctypes.CDLL:
         ctypes.POINTER(Turns),
         ctypes.c_uint32,
         ctypes.POINTER(ctypes.c_bool),
+        ctypes.POINTER(ctypes.c_int64),
+    ]
+    library.core_turn_is_late.argtypes = [
+        ctypes.POINTER(Turns),
+        ctypes.POINTER(Part),
+        ctypes.c_int64,
+        ctypes.c_uint64,
+    ]
+    library.core_owed_say.argtypes = [ctypes.POINTER(Owed), ctypes.POINTER(Part), ctypes.c_bool]
+    library.core_owed_hear.argtypes = [
+        ctypes.c_int64,
+        ctypes.c_uint64,
+        ctypes.c_uint64,
+        ctypes.POINTER(Part),
     ]
     library.core_owed_due.argtypes = [ctypes.POINTER(Turns), ctypes.c_uint32, ctypes.c_uint64]
     library.core_owed_look.argtypes = [

@@ -112,6 +112,7 @@ def test_one_long_kernel_of_low_priority_at_a_time(make_virtual_device: Make) ->
         ((10, 20, 30, 40), (50 * US, 200 * US, 1 * MS, 5 * MS)),
         ((30, 70), (50 * US, 4 * MS)),
         ((30, 70), (4 * MS, 50 * US)),
+        ((20, 30, 50), (5 * MS, 5 * MS, 5 * MS)),
     ],
 )
 def test_in_turns_shares_are_true_to_a_point(
@@ -143,17 +144,19 @@ def test_in_turns_a_dead_tenant_is_passed_over(make_virtual_device: Make) -> Non
     assert near(device.shares([second], 2), [100])  # type: ignore[list-item]
 
 
-def test_in_turns_switching_costs_next_to_nothing(make_virtual_device: Make) -> None:
+@pytest.mark.parametrize("kernel_ns", [200 * US, 5 * MS])
+def test_in_turns_switching_costs_next_to_nothing(make_virtual_device: Make, kernel_ns: int) -> None:
+    """Who waits for a kernel whose end cannot be foretold is woken by who finds it through."""
     device = make_virtual_device(30, 70, resume_ns=0)
     take_turns(device, [300_000, 700_000], 2 * QUANTUM)
-    start_all(device, 200 * US, 200 * US)
+    start_all(device, kernel_ns, kernel_ns)
     before = device.truth()
     device.wait(2)
     after = device.truth()
     lost = (after["switch_ns"] - before["switch_ns"]) / (after["elapsed_ns"] - before["elapsed_ns"])
     idle = (after["idle_ns"] - before["idle_ns"]) / (after["elapsed_ns"] - before["elapsed_ns"])
     print(f"switching {100 * lost:.2f} %, idle {100 * idle:.2f} %")
-    assert lost + idle < 0.02
+    assert lost + idle < 0.006
 
 
 @pytest.mark.soak

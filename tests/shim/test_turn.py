@@ -48,6 +48,27 @@ def test_in_a_period_every_place_comes_once_and_in_order(begins: list[int]) -> N
     assert seen == list(range(len(begins)))
 
 
+OWED = st.integers(-(10**9), 10**9)
+
+
+def holder_of(turns: Turns, place: int, wants: list[bool], owed_ns: list[int]) -> int:
+    count = len(wants)
+    c_wants, c_owed = (ctypes.c_bool * count)(*wants), (ctypes.c_int64 * count)(*owed_ns)
+    return int(core().core_turn_holder(turns, place, c_wants, c_owed))
+
+
+@given(TABLES, st.data(), st.integers(0, PERIOD - 1))
+def test_nobody_who_wants_to_is_owed_more_than_who_holds(
+    begins: list[int], data: st.DataObject, now_ns: int
+) -> None:
+    turns, count = table(begins), len(begins)
+    wants = data.draw(st.lists(st.booleans(), min_size=count, max_size=count).filter(any))
+    owed_ns = data.draw(st.lists(OWED, min_size=count, max_size=count))
+    holder = holder_of(turns, place_at(turns, now_ns)[0], wants, owed_ns)
+    assert wants[holder]
+    assert owed_ns[holder] == max(owed for owed, want in zip(owed_ns, wants, strict=True) if want)
+
+
 @given(TABLES, st.data(), st.integers(0, PERIOD - 1))
 def test_who_holds_wants_to_and_its_own_tenant_comes_first(
     begins: list[int], data: st.DataObject, now_ns: int
@@ -55,7 +76,7 @@ def test_who_holds_wants_to_and_its_own_tenant_comes_first(
     turns, count = table(begins), len(begins)
     wants = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     place, _, _ = place_at(turns, now_ns)
-    holder = core().core_turn_holder(turns, place, (ctypes.c_bool * count)(*wants))
+    holder = holder_of(turns, place, wants, [data.draw(OWED)] * count)
     if not any(wants):
         assert holder == NOBODY
         return
@@ -168,3 +189,85 @@ def test_who_is_owed_more_has_a_longer_turn(
     before = tenant.window(left_ns, in_flight_ns)
     tenant.owed.owed_ns += more_ns
     assert before <= tenant.window(left_ns, in_flight_ns) <= before + more_ns + 1000  # whole microseconds
+
+
+# -------- long kernels --------
+
+KERNELS_NS = st.lists(st.integers(3 * MS, 9 * MS), min_size=100, max_size=100)
+MOST_SAID = 50 * MS
+
+
+class Crowd:
+    """Tenants that always want to run, of which each knows of the others what these say."""
+
+    def __init__(self, weights: list[int]) -> None:
+        self.tenants, self.lengths = accounts(weights)
+        self.turns = self.tenants[0].turns
+        self.had = [0] * len(weights)
+        self.ran_ns = [0] * len(weights)
+        self.now_ns = 0
+        for tenant in self.tenants:
+            tenant.look(0, self.had)
+            tenant.owed.owed_ns = tenant.owed.due_ns = 0
+
+    def say(self, kernel_ns: int) -> list[int]:
+        found = []
+        for tenant, ran_ns in zip(self.tenants, self.ran_ns, strict=True):
+            tenant.look(self.now_ns, self.had)
+            late = core().core_turn_is_late(self.turns, tenant.part, kernel_ns, self.now_ns - ran_ns)
+            found.append(core().core_owed_say(tenant.owed, tenant.part, late))
+        return found
+
+    def hear(self, said: list[int]) -> list[int]:
+        all_ns = sum(self.had)
+        return [
+            core().core_owed_hear(word, had, all_ns, tenant.part)
+            for word, had, tenant in zip(said, self.had, self.tenants, strict=True)
+        ]
+
+    def run(self, who: int, kernel_ns: int) -> None:
+        self.now_ns += kernel_ns
+        self.had[who] += kernel_ns
+        self.ran_ns[who] = self.now_ns
+
+    def next(self, owed_ns: list[int]) -> int:
+        place, _, _ = place_at(self.turns, self.now_ns)
+        return holder_of(self.turns, place, [True] * len(owed_ns), owed_ns)
+
+
+@given(SHARES, KERNELS_NS)
+def test_who_is_owed_most_is_next_and_all_have_their_parts_but_for_a_few_kernels(
+    weights: list[int], kernels_ns: list[int]
+) -> None:
+    crowd = Crowd(weights)
+    for kernel_ns in kernels_ns:
+        crowd.run(crowd.next(crowd.hear(crowd.say(6 * MS))), kernel_ns)
+    for had, length in zip(crowd.had, crowd.lengths, strict=True):
+        assert abs(had - crowd.now_ns * length / PERIOD) <= 9 * MS * len(weights)
+
+
+@given(st.lists(st.integers(10, 20), min_size=2, max_size=4), KERNELS_NS)
+def test_nobody_waits_much_longer_for_long_kernels_than_by_the_table(
+    weights: list[int], kernels_ns: list[int]
+) -> None:
+    crowd, longest_ns = Crowd(weights), 0
+    for kernel_ns in kernels_ns:
+        who = crowd.next(crowd.hear(crowd.say(6 * MS)))
+        longest_ns = max(longest_ns, crowd.now_ns - crowd.ran_ns[who])
+        crowd.run(who, kernel_ns)
+    assert longest_ns <= 3 * PERIOD // 2 + 9 * MS * len(weights)
+
+
+@given(SHARES, st.integers(-(2**62), 2**62), st.integers(0, 2**62), st.integers(0, 2**62))
+def test_what_one_says_is_believed_within_bounds_and_is_what_it_is_owed(
+    weights: list[int], from_ns: int, own_ns: int, all_ns: int
+) -> None:
+    tenant = accounts(weights)[0][0]
+    assert abs(core().core_owed_hear(from_ns, own_ns, all_ns, tenant.part)) <= MOST_SAID
+    tenant.look(0, [own_ns] + [0] * (len(weights) - 1))
+    owed_ns = tenant.owed.owed_ns
+    said = core().core_owed_say(tenant.owed, tenant.part, False)
+    assert said != 0
+    assert 0 <= core().core_owed_hear(said, own_ns, own_ns, tenant.part) - owed_ns <= 1
+    late = core().core_owed_say(tenant.owed, tenant.part, True)
+    assert core().core_owed_hear(late, own_ns, own_ns, tenant.part) == MOST_SAID
