@@ -352,6 +352,22 @@ def test_models_are_begun_together_and_read_one_after_another(tmp_path: Path) ->
     assert alone.details["failed"] == {"lstm_train": "out of memory"}
 
 
+def test_in_a_container_memory_is_what_all_have_more_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML lists the host's pids there, or none."""
+    used = iter([500, 800, 400])
+    listed = [SimpleNamespace(pid=7, usedGpuMemory=200), SimpleNamespace(pid=8, usedGpuMemory=None)]
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=next(used)),
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: listed,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    place, device = SimpleNamespace(simulated=False), SimpleNamespace(uuid="GPU-1")
+    ground = Ground(None, place, device, quick=True)  # type: ignore[arg-type]
+    assert [ground.taken_bytes(pid) for pid in (7, 8, 9)] == [200, 300, 0]
+
+
 def test_no_block_is_begun_that_would_end_too_late() -> None:
     clock = _Blocks(begin_s=100, most_s=60)
     assert clock.goes_on(0, 150), "the first is always begun"
