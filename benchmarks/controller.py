@@ -144,8 +144,8 @@ def _requests(where: Runtime, pid: int, effort: Effort, smoke: bool) -> list[Row
 def storm(where: Runtime, seconds: float) -> list[float]:
     """Ask REQUESTS_PER_S times a second; how long each took from when it was due.
 
-    As every client does, a connection asks again only once it has been answered: where all of them wait, those
-    that are due do, too.
+    As clients do, a connection asks again only once it has been answered: where all wait, those that are
+    due do, too.
     """
     asked = [wire.pack(0, GetQueue()), wire.pack(0, GetQuotas())]
     took: list[float] = []
