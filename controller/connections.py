@@ -6,6 +6,7 @@ this machine one is a user; beyond it an address, as connections count before th
 
 import asyncio
 import fcntl
+import logging
 import os
 import resource
 import socket
@@ -34,6 +35,8 @@ MOST_UNREAD_BYTES = 1 << 20
 
 AT_ONCE = 200
 """Events looked at before others have their turn."""
+
+log = logging.getLogger(__name__)
 
 _EVENT = struct.Struct("=Hi")
 
@@ -119,6 +122,17 @@ class Connections:
                 if _unread_bytes(descriptor):
                     _with(descriptor, partial(self._hang_up, holder))
 
+    def end(self, *, only_senders: bool) -> int:
+        """End all connections, or those from which more has come than was taken in by now; how many."""
+        ended = 0
+        for holder, descriptors in self._held.items():
+            for descriptor in descriptors:
+                if not only_senders or _waiting_bytes(descriptor, termios.FIONREAD):
+                    _with(descriptor, partial(self._hang_up, holder))
+                    ended += 1
+                    log.warning("a connection of %s is ended: too much memory is taken", holder)
+        return ended
+
     def unread_bytes(self, holder: Holder) -> int:
         """What waits in the kernel for one to read it."""
         return sum(map(_unread_bytes, self._held.get(holder, ())))
@@ -160,7 +174,11 @@ def _with(descriptor: int, does: Callable[[socket.socket], None]) -> None:
 
 def _unread_bytes(descriptor: int) -> int:
     """What the other side has not read yet, as far as the kernel has it."""
+    return _waiting_bytes(descriptor, termios.TIOCOUTQ)
+
+
+def _waiting_bytes(descriptor: int, direction: int) -> int:
     size = array("i", [0])
     with suppress(OSError):
-        fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
+        fcntl.ioctl(descriptor, direction, size)
     return size[0]

@@ -21,6 +21,7 @@ from gshare.controller.events import EventLog
 from gshare.controller.gatekeeper import EVENTS, REMOTE, REQUESTS, Gatekeeper, remote_sender, sender
 from gshare.controller.identity import Credentials, Peer
 from gshare.controller.inbox import Asked, Inbox
+from gshare.controller.memory import Memory
 from gshare.controller.notify import ALIVE, READY, STOPPING, notify
 from gshare.controller.paths import Runtime
 from gshare.controller.pieces import Work, at_once, by_turns
@@ -60,6 +61,7 @@ class Server:
         events.owner_of = registry.tenants.owners.get
         self._stopping = asyncio.Event()
         self._connections: list[Connections] = []
+        self._memory = Memory()
         self._watched: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle_exit_s = idle_exit_s
@@ -198,6 +200,7 @@ class Server:
     def ticking(self, at_ns: int) -> Work[None]:
         """The same in pieces."""
         tenants = self.registry.tenants
+        self._memory.look(self._connections)
         self.registry.settings.look()
         tenants.sweep()
         self.waiting.pump_soon()
