@@ -69,6 +69,10 @@ def test_groups_are_those_of_the_process_that_asks() -> None:
         ready.set()
         loop.run_forever()
 
+    async def ended() -> None:
+        while site._connections:
+            await asyncio.sleep(0.01)
+
     serving = threading.Thread(target=serve)
     serving.start()
     try:
@@ -80,6 +84,7 @@ def test_groups_are_those_of_the_process_that_asks() -> None:
             assert (uid, GROUP in groups) == (BOB, False)
         assert json.loads(get(site.address))[0] == os.geteuid()
     finally:
+        asyncio.run_coroutine_threadsafe(ended(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         serving.join()
         site.close()
