@@ -164,7 +164,7 @@ int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t wa
         int64_t owing =
             available <= 0 && gs_turns_keep(device, line.rate_ppm, now_ns) ? (int64_t)line.burst_ns : 0;
         device->closed =
-            !gs_bucket_open(&line, available + owing, is_shared(device) ? 0 : need_ns, device->closed);
+            !gs_bucket_open(&line, available + owing, has_neighbours(device) ? 0 : need_ns, device->closed);
         struct gs_wish wish = {now_ns, open_since_ns, need_ns, NO_CAP_NS, NULL, 0};
         if (device->closed) {
             open_since_ns = 0;

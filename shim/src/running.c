@@ -40,15 +40,9 @@ void gs_charge(struct gs_meter_context *context, struct gs_meter_device *device,
     publish(device, own_ns);
 }
 
-/* Alone on the device, work uses what the clock says: as much as it is known to take, and what is beyond where the driver
- * has just said that it is not through, and it did not wait for anything else. */
-static bool is_exact(const struct gs_window *window, uint64_t used_ns, const struct gs_busy *busy, bool asked)
-{
-    return busy->milli == GS_MILLI && ((asked && window->start == NULL) || used_ns <= window->learnt_ns);
-}
-
-/* What the oldest window of a stream, which is not through, has used so far: beside others, added up piece by piece, each
- * long enough for them to have published what they had meanwhile. */
+/* What the oldest window of a stream, which is not through, has used so far.  Beside others it is added up piece by piece,
+ * each long enough for them to have published what they had meanwhile; alone it is what the clock says, if the driver has
+ * just said that it is not through, and it did not wait for anything else. */
 static uint64_t used(const struct gs_meter_context *context, struct gs_stream *stream, uint64_t now_ns,
                      bool asked)
 {
@@ -60,8 +54,10 @@ static uint64_t used(const struct gs_meter_context *context, struct gs_stream *s
         stream->used_ns = 0;
     }
     uint64_t ns = now_ns > stream->seen_ns ? now_ns - stream->seen_ns : 0;
+    if (ns < PIECE_NS && (!asked || window->start != NULL))
+        return stream->used_ns;
     struct gs_busy busy = gs_history_busy(&context->history, stream->seen_ns, now_ns);
-    if (ns >= PIECE_NS || is_exact(window, stream->used_ns + ns, &busy, asked)) {
+    if (ns >= PIECE_NS || busy.milli == GS_MILLI) {
         stream->used_ns +=
             gs_running_own_ns(ns, busy.others_ns + gs_loss_of(&context->device->loss, ns), busy.milli);
         stream->seen_ns = now_ns;
