@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from users import User
+from waiting import PATIENCE_S
 
 from gshare.controller.client import Client
 from gshare.controller.paths import Runtime
@@ -100,7 +101,7 @@ class Everybodys:
 
 def ask(directory: str, request: Any) -> Any:
     """What the controller answers to whoever calls this."""
-    return Client(Runtime(directory)).ask(request)
+    return Client(Runtime(directory)).ask(request, timeout_s=PATIENCE_S)
 
 
 @contextmanager
