@@ -8,6 +8,7 @@ import os
 import pwd
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
 import zmq
@@ -97,16 +98,18 @@ def protect_client(socket: "zmq.Socket[Any]", host: Host) -> None:
 
 
 def _make(path: Path) -> bytes:
+    """A new key, whole from the first moment; another's, who makes one at the same time, if that is first."""
     _, secret = zmq.curve_keypair()
-    content = z85.decode(secret)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w") as file:
-            file.write(content.hex() + "\n")
+        with NamedTemporaryFile("w", dir=path.parent, prefix=f"{KEY}.") as file:
+            file.write(z85.decode(secret).hex() + "\n")
+            file.flush()
+            with suppress(FileExistsError):
+                os.link(file.name, path)
     except OSError as error:
         raise cannot_write(path, error) from None
-    return content
+    return own_key(path.parent)
 
 
 def _bytes(text: str) -> bytes | None:

@@ -3,6 +3,7 @@
 import resource
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,10 @@ def test_keys_stay_their_users(tmp_path: Path) -> None:
 def test_an_address_has_a_key(text: str) -> None:
     with pytest.raises(UsageError):
         remote.parse_host(text)
+
+
+def test_who_make_a_key_at_the_same_time_have_the_same(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(remote.own_key, [tmp_path] * 100))
+    assert len(keys) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [remote.KEY]
