@@ -16,7 +16,7 @@ from gshare.shim import abi
 BURST_NS = 20_000_000
 """GPU time that an idle tenant saves at most."""
 
-RESUME_NS = 5_000_000
+RESUME_NS = 3_000_000
 """A closed gate opens again once this much GPU time is available; in turns, at once."""
 
 IN_FLIGHT_NS = 2_000_000

@@ -141,7 +141,7 @@ void gs_busy_look(struct gs_meter_context *context, uint64_t now_ns)
     }
     if (device->slices.found_ns != 0)
         __atomic_store_n(&own_words(device)->slice_ns, device->slices.found_ns, __ATOMIC_RELAXED);
-    if (slices.count != 0)
+    if (slices.count != 0 && device->slices.found_ns == 0)
         gs_slices_adopt(&device->slices, slices.sum_ns / slices.count);
     uint64_t slice_ns = device->slices.slice_ns;
     bool is_long = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED) > (int64_t)slice_ns;

@@ -13,9 +13,9 @@
 #include "history.h"
 #include "slices.h"
 
-#define GS_MAX_ROUNDS  256u /* contexts; more are treated as this many */
-#define GS_STEADY      100u /* thousandths of a context that a number may be off */
-#define GS_STEADY_LONG 30u  /* the same where the error adds up over many rounds */
+#define GS_MAX_ROUNDS 256u /* contexts; more are treated as this many */
+#define GS_STEADY     100u /* thousandths of a context that a number may be off */
+#define GS_FEW        3u   /* contexts, of which none can be missing in a round and nothing show it */
 
 /* -------- foreign slices --------
  *
@@ -37,14 +37,12 @@ static inline uint64_t gs_gap_ns(uint64_t slice_ns, uint64_t contexts)
 struct gs_phase {
     uint64_t used_ns; /* of our present slice */
     bool known;
-    bool round_begun;      /* a slice of ours began at a known time: */
-    struct gs_stamp round; /* since then, with as many contexts */
 };
 
 /* A session begins with a slice. */
 static inline struct gs_phase gs_phase_new(void)
 {
-    return (struct gs_phase){.known = true, .round_begun = true};
+    return (struct gs_phase){.known = true};
 }
 
 /* One window, as its markers and the neighbours' words show it. */
@@ -72,39 +70,12 @@ static inline uint64_t gs_contexts(uint32_t busy_milli)
 }
 
 /* The number of busy contexts, where it was one all the time; else 0. */
-static inline uint32_t gs_steady_contexts(uint32_t busy_milli, uint32_t apart_most)
+static inline uint32_t gs_steady_contexts(uint32_t busy_milli)
 {
     uint32_t n = (busy_milli + GS_MILLI / 2) / GS_MILLI;
     uint32_t apart = busy_milli > n * GS_MILLI ? busy_milli - n * GS_MILLI : n * GS_MILLI - busy_milli;
 
-    return apart <= apart_most ? n : 0;
-}
-
-/* A window after others of its session: where its end lies in our rounds, if that is known.  If not, it is from about
- * when a short window had been interrupted, or how far long ones end from each other. */
-static inline void gs_phase_stamp(struct gs_slices *slices, const struct gs_seen *seen,
-                                  const struct gs_own *own, struct gs_phase *phase)
-{
-    struct gs_stamp *round = &phase->round;
-    const bool is_long = seen->launch_ns > slices->slice_ns;
-    uint32_t n = gs_steady_contexts(seen->busy_milli, is_long ? GS_STEADY_LONG : GS_STEADY);
-    bool first = round->since_ns == 0;
-
-    if (!phase->round_begun && n >= 3 && is_long) {
-        *round = (struct gs_stamp){.floats = true};
-        phase->round_begun = first = true;
-    }
-    phase->round_begun &= n >= 2 && (first || n == round->contexts) &&
-                          round->since_ns <= n * GS_STAMP_ROUNDS * (slices->slice_ns + GS_SWITCH_NS);
-    if (phase->round_begun) {
-        round->contexts = n;
-        round->since_ns += seen->elapsed_ns;
-        gs_slices_stamp(slices, round);
-    } else if (n >= 2 && own->guessed) {
-        *round = (struct gs_stamp){
-            .since_ns = seen->learnt_ns / 2, .contexts = n, .doubt_ns = (uint32_t)(seen->learnt_ns / 2)};
-        phase->round_begun = true;
-    }
+    return apart <= GS_STEADY ? n : 0;
 }
 
 /* Without an interruption. */
@@ -207,6 +178,16 @@ static inline struct gs_own gs_own_of_parts(const struct gs_slices *slices, cons
     return (struct gs_own){.ns = own > 0 ? (uint64_t)own : 0, .rounds = rounds};
 }
 
+/* Whether its end, too, lies in a slice of ours, as it must if neighbours had whole ones. */
+static inline bool gs_fits_rounds(const struct gs_slices *slices, const struct gs_seen *seen,
+                                  const struct gs_phase *phase, uint64_t n)
+{
+    uint64_t round = slices->slice_ns + gs_gap_ns(slices->slice_ns, n);
+    uint64_t at = (phase->used_ns + seen->elapsed_ns) % round;
+
+    return at <= slices->slice_ns + GS_SWITCH_NS / 2 || at + GS_SWITCH_NS / 2 > round;
+}
+
 static inline struct gs_own gs_own_contended(const struct gs_slices *slices, const struct gs_seen *seen,
                                              struct gs_phase *phase)
 {
@@ -216,6 +197,9 @@ static inline struct gs_own gs_own_contended(const struct gs_slices *slices, con
 
     if (phase->used_ns > slice) /* it was thought to be longer */
         phase->used_ns = slice;
+    const bool steady = gs_steady_contexts(seen->busy_milli) == n;
+    if (steady && n <= GS_FEW && slices->known && phase->known && gs_fits_rounds(slices, seen, phase, n))
+        return gs_own_of_rounds(slices, seen, phase, n);
     if (learnt != 0 && learnt < (slices->known ? slice / 4 * 3 : slice / 2)) {
         uint64_t least = slice / 2 + GS_SWITCH_NS, doubt = learnt / 2 + GS_SWITCH_NS;
         if (beyond < (slices->known || least < doubt ? least : doubt))
@@ -223,7 +207,7 @@ static inline struct gs_own gs_own_contended(const struct gs_slices *slices, con
         if (beyond < (slices->known ? gap + gap / 2 : gs_gap_ns(GS_SLICE_MOST_NS, n)))
             return gs_interrupted(slices, seen, phase);
     }
-    if (gs_steady_contexts(seen->busy_milli, GS_STEADY) != n)
+    if (!steady)
         return seen->launch_ns > slice ? gs_own_of_parts(slices, seen, phase)
                                        : gs_own_varied(slices, seen, phase);
     if (slices->known && phase->known)
@@ -232,16 +216,14 @@ static inline struct gs_own gs_own_contended(const struct gs_slices *slices, con
 }
 
 /* The part of a window that was our own. */
-static inline struct gs_own gs_own(struct gs_slices *slices, const struct gs_seen *seen,
+static inline struct gs_own gs_own(const struct gs_slices *slices, const struct gs_seen *seen,
                                    struct gs_phase *phase)
 {
     if (seen->busy_milli <= GS_MILLI + 50) {
         *phase = (struct gs_phase){0};
         return (struct gs_own){.ns = seen->elapsed_ns};
     }
-    struct gs_own own = gs_own_contended(slices, seen, phase);
-    gs_phase_stamp(slices, seen, &own, phase);
-    return own;
+    return gs_own_contended(slices, seen, phase);
 }
 
 /* The same for a window that begins behind a copy over the bus.  Its start marker was stamped by the copy's engine, so

@@ -254,6 +254,7 @@ typedef struct {
 } CUDA_LAUNCH_PARAMS;
 
 #define CU_EVENT_DEFAULT               0
+#define CU_STREAM_NON_BLOCKING         1
 #define CU_STREAM_CAPTURE_MODE_RELAXED 2
 
 typedef enum {

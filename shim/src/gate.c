@@ -11,7 +11,8 @@
 #define LOOK_NS         20000000ull /* a change of limits is seen within this */
 #define DRAIN_MIN_NS    50000ull
 #define DRAIN_MAX_NS    500000ull
-#define ALONE           10 /* times as much may be in flight while no neighbour is busy */
+#define SEARCH_NS       150000ull /* the same while it is looked for how long slices are */
+#define ALONE           10        /* times as much may be in flight while no neighbour is busy */
 #define UNKNOWN_AT_ONCE 4
 
 #define NO_CAP_NS (INT64_MAX / 2)
@@ -95,7 +96,8 @@ static uint64_t drain_ns(const struct gs_meter_device *device)
         ns = gs_remaining_ns(device, gs_now()) / 16;
     else if (device->busy <= 1 && has_neighbours(device))
         ns = gs_remaining_ns(device, gs_now()) / 2;
-    return ns < DRAIN_MIN_NS ? DRAIN_MIN_NS : ns > DRAIN_MAX_NS ? DRAIN_MAX_NS : ns;
+    const uint64_t most = device->searching ? SEARCH_NS : DRAIN_MAX_NS;
+    return ns < DRAIN_MIN_NS ? DRAIN_MIN_NS : ns > most ? most : ns;
 }
 
 static void note_throttled(struct gs_meter_device *device, uint64_t ns)

@@ -152,6 +152,8 @@ static void close_window(struct gs_meter_context *context, struct gs_stream *str
         return;
     uint32_t launches = take_launches(stream);
     uint64_t learnt_ns = take_used(stream);
+    if (stream->head == stream->tail)
+        context->pulse.begun = false; /* it may have run dry */
     CUevent end = record(context, stream);
     if (end == NULL) {
         gs_charge(NULL, stream->device, learnt_ns, learnt_ns, launches);
@@ -183,6 +185,7 @@ void gs_meter_mark(struct gs_stream *stream)
     gs_busy_look(context, now_ns);
     harvest(context, stream, now_ns);
     gs_running_charge(context, now_ns, false);
+    gs_pulse(context, now_ns);
     close_window(context, stream, now_ns);
     leave(context, &mode);
 }
@@ -255,6 +258,7 @@ uint32_t gs_meter_settle(struct gs_meter_device *device)
         if (in_flight > 0)
             gs_busy_look(context, now_ns);
         gs_running_charge(context, now_ns, true);
+        gs_pulse(context, now_ns);
         leave(context, &mode);
     }
     if (in_flight == 0)
@@ -297,6 +301,7 @@ void gs_meter_abandon(struct gs_meter_context *context)
     }
     context->spare_count = 0; /* the driver destroys the events with the context */
     context->anchor = NULL;
+    context->pulse = (struct gs_pulse){0};
     context->running_ns = context->shown_ns =
         0; /* what ran until now was charged by the clock, and that stands */
     context->charged.count = 0;

@@ -36,6 +36,7 @@ struct gs_meter_device {
     bool closed;          /* the gate, until resume_ns is available */
     bool awaited;         /* others may want it at any moment, and then at once */
     bool leaving;         /* what is in flight is the last of our turn */
+    bool searching;       /* for how long slices are: looks are to be near to each other */
     uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
     uint32_t busy;        /* contexts on the device, at the last look */
     struct gs_slices slices;
@@ -92,6 +93,19 @@ struct gs_stream {
     struct gs_window window[GS_WINDOWS];
 };
 
+/* What pulse.c sends, and what it has seen of the present round. */
+struct gs_pulse {
+    CUstream stream;
+    CUevent event; /* on its way; NULL: none */
+    uint32_t sent;
+    uint64_t sent_ns, stamped_ns; /* host time: the newest one, and the newest that was */
+    uint64_t pause_until_ns;
+    uint32_t contexts;   /* busy ones all the time; 0: there are light ones, who come and go */
+    bool begun;          /* a slice of ours, at a known time, and there has been work since */
+    int64_t begun_at_ns; /* on the context's GPU clock */
+    uint64_t ours_ns;    /* of it, at least */
+};
+
 /* A context's streams, events and charged times. */
 struct gs_meter_context {
     CUcontext handle; /* NULL: free for another one */
@@ -113,6 +127,7 @@ struct gs_meter_context {
     uint64_t lights_seen_ns;    /* at the window before */
     uint64_t lights_seen_at_ns; /* which ended then */
     uint64_t lights_left_ns;    /* not taken off any window yet */
+    struct gs_pulse pulse;
 };
 
 #define GS_LIGHT_MOST 16u
@@ -183,6 +198,11 @@ bool gs_elapsed(CUevent from, CUevent to, int64_t *elapsed_ns);
 /* Our own part of a window, with the context taken, and `elapsed_ns` behind the stream's start marker. */
 uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
                     const struct gs_window *window, int64_t elapsed_ns, uint64_t now_ns);
+
+/* -------- when slices of ours begin (pulse.c) -------- */
+
+/* With the context taken, and all read that was through: looks at the event that is on its way, and sends another one. */
+void gs_pulse(struct gs_meter_context *context, uint64_t now_ns);
 
 /* -------- what still runs (running.c) -------- */
 

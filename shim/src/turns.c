@@ -302,11 +302,11 @@ uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wis
 {
     struct places *here = &places[device->index];
     const struct gs_device_activity *own = &device->region->own_activity->device[device->index];
-    struct others others = {0};
     uint64_t wait = 0;
 
     if (__builtin_expect(!gs_hold_turns(device), 1))
         return 0;
+    struct others others = {0}; /* some kilobytes: not for who takes no turns */
     gs_lock(&here->lock);
     if (renew(device->region->limits, device->index, &here->turns) || !is_active(own, wish->now_ns))
         here->owed.known = false;
@@ -333,10 +333,10 @@ void gs_turns_leave(const struct gs_meter_device *device)
 bool gs_turns_keep(const struct gs_meter_device *device, uint32_t rate_ppm, uint64_t now_ns)
 {
     struct places *here = &places[device->index];
-    struct others others = {0};
 
     if (!gs_hold_turns(device))
         return false;
+    struct others others = {0};
     gs_lock(&here->lock);
     look(device, &here->turns, now_ns, &others);
     gs_unlock(&here->lock);

@@ -38,9 +38,9 @@ void core_slices_adopt(struct gs_slices *slices, uint64_t slice_ns)
     gs_slices_adopt(slices, slice_ns);
 }
 
-void core_slices_stamp(struct gs_slices *slices, const struct gs_stamp *stamp)
+void core_slices_round(struct gs_slices *slices, uint64_t round_ns, uint32_t contexts, uint64_t ours_ns)
 {
-    gs_slices_stamp(slices, stamp);
+    gs_slices_round(slices, round_ns, contexts, ours_ns);
 }
 
 void core_slices_hear(struct gs_slices_said *said, uint64_t slice_ns)
@@ -53,7 +53,7 @@ uint64_t core_slices_window_ns(const struct gs_slices *slices)
     return gs_slices_window_ns(slices);
 }
 
-void core_own(struct gs_slices *slices, const struct gs_seen *seen, struct gs_phase *phase,
+void core_own(const struct gs_slices *slices, const struct gs_seen *seen, struct gs_phase *phase,
               struct gs_own *own)
 {
     *own = gs_own(slices, seen, phase);

@@ -63,17 +63,6 @@ class Part(ctypes.Structure):
     _fields_ = (("length_ns", ctypes.c_uint64), ("wanted_ns", ctypes.c_uint64))
 
 
-class Stamp(ctypes.Structure):
-    """struct gs_stamp."""
-
-    _fields_ = (
-        ("since_ns", ctypes.c_uint64),
-        ("contexts", ctypes.c_uint32),
-        ("doubt_ns", ctypes.c_uint32),
-        ("floats", ctypes.c_bool),
-    )
-
-
 class Slices(ctypes.Structure):
     """struct gs_slices."""
 
@@ -82,8 +71,7 @@ class Slices(ctypes.Structure):
         ("found_ns", ctypes.c_uint64),
         ("known", ctypes.c_bool),
         ("count", ctypes.c_uint32),
-        ("due", ctypes.c_uint32),
-        ("stamp", Stamp * 128),
+        ("said_ns", ctypes.c_uint64 * 32),
     )
 
 
@@ -96,17 +84,12 @@ class Said(ctypes.Structure):
 class Phase(ctypes.Structure):
     """struct gs_phase."""
 
-    _fields_ = (
-        ("used_ns", ctypes.c_uint64),
-        ("known", ctypes.c_bool),
-        ("round_begun", ctypes.c_bool),
-        ("round", Stamp),
-    )
+    _fields_ = (("used_ns", ctypes.c_uint64), ("known", ctypes.c_bool))
 
 
 def new_session() -> Phase:
     """gs_phase_new."""
-    return Phase(known=True, round_begun=True)
+    return Phase(known=True)
 
 
 class Seen(ctypes.Structure):
@@ -217,7 +200,12 @@ def core() -> ctypes.CDLL:
     library.core_look.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(Line), ctypes.c_uint64]
     library.core_open.argtypes = [ctypes.POINTER(Line), ctypes.c_int64, ctypes.c_int64, ctypes.c_bool]
     library.core_wait_ns.argtypes = [ctypes.POINTER(Line), ctypes.c_int64]
-    library.core_slices_stamp.argtypes = [ctypes.POINTER(Slices), ctypes.POINTER(Stamp)]
+    library.core_slices_round.argtypes = [
+        ctypes.POINTER(Slices),
+        ctypes.c_uint64,
+        ctypes.c_uint32,
+        ctypes.c_uint64,
+    ]
     library.core_slices_hear.argtypes = [ctypes.POINTER(Said), ctypes.c_uint64]
     library.core_slices_adopt.argtypes = [ctypes.POINTER(Slices), ctypes.c_uint64]
     library.core_slices_window_ns.argtypes = [ctypes.POINTER(Slices)]

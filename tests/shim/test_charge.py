@@ -81,18 +81,19 @@ class Saturating:
 
 @pytest.mark.parametrize("contexts", [2, 3, 4, 16, 64])
 @pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
-def test_short_windows_measure_slices_of_any_length_and_are_charged_right(
-    slice_ns: int, contexts: int
+@pytest.mark.parametrize("sigma", [0, 0.25])
+@pytest.mark.parametrize("part", [0.1, 0.35, 0.6, 0.7, 1, 2])
+def test_kernels_of_any_part_of_a_slice_are_charged_right(
+    slice_ns: int, contexts: int, sigma: float, part: float
 ) -> None:
-    """Nobody told us how long they are."""
+    """Those that always take the same, too, whose windows end at the same few places of a slice."""
     tenant, slices, phase = Saturating(slice_ns, contexts), new_slices(), new_session()
+    core().core_slices_adopt(slices, slice_ns)
     true_ns = charged_ns = 0
-    for index in range(60_000):
-        own_ns, elapsed_ns = tenant.window(100 * US)
-        found = measure(Seen(elapsed_ns, 100 * US, contexts * 1000), slices, phase)
-        if index > 10_000:
-            true_ns, charged_ns = true_ns + own_ns, charged_ns + found.ns
-    assert slices.slice_ns == pytest.approx(slice_ns, rel=0.1)
+    for _ in range(2000):
+        own_ns, elapsed_ns = tenant.window(round(part * slice_ns), sigma)
+        true_ns += own_ns
+        charged_ns += measure(Seen(elapsed_ns, round(part * slice_ns), contexts * 1000), slices, phase).ns
     assert charged_ns == pytest.approx(true_ns, rel=0.03)
 
 

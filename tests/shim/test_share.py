@@ -144,6 +144,16 @@ def test_slices_of_any_length_are_learnt(
     assert near(device.shares(programs, SECONDS), [20, 30, 50], 1.5)
 
 
+def test_slices_are_learnt_from_kernels_that_always_take_the_same(
+    monkeypatch: pytest.MonkeyPatch, make_virtual_device: Make
+) -> None:
+    """Their ends are at the same few places of a slice: both tenants would have half of the device."""
+    monkeypatch.setenv("SIMGPU_SLICE_NS", str(2 * MS))
+    device = make_virtual_device(30, 70)
+    programs = settled(device, *((i, "kernel", 1200 * US) for i in range(2)))
+    assert near(device.shares(programs, SECONDS), [30, 70], 2)
+
+
 def test_many_equal_tenants_are_charged_right(make_virtual_device: Make) -> None:
     device = make_virtual_device(*[6] * 16)
     programs = settled(device, *((i, "kernel", 200 * US) for i in range(16)))

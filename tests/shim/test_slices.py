@@ -1,16 +1,13 @@
-"""How long a time slice is, found by the shipped code (slices.h) from when markers were stamped."""
+"""How long a time slice is, found by the shipped code (slices.h) from how long rounds are."""
 
 import ctypes
 import random
-from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
-from share_core import MS, US, Said, Slices, Stamp, core
+from share_core import MS, US, Said, Slices, core
 
 SWITCH_NS = 50 * US
-SESSION_NS = 5 * MS
-"""GPU time that a gate lets through at once."""
+PARAMETERS = pytest.mark.parametrize("slice_ns", [200 * US, 300 * US, MS, 2 * MS, 3900 * US])
 
 
 def new_slices() -> Slices:
@@ -19,84 +16,63 @@ def new_slices() -> Slices:
     return slices
 
 
-def session(
-    generator: random.Random,
-    slice_ns: int,
-    contexts: int,
-    mean_ns: int,
-    sigma: float = 0.25,
-    short: float = 0,
-    length_ns: int = SESSION_NS,
-) -> Iterator[int]:
-    """When the markers of a session are stamped, one behind each kernel.
-
-    `short`: of so many of its rounds the others
-    give some back.
-    """
-    own_ns = foreign_ns = rounds = 0
-    while own_ns < length_ns:
-        own_ns += round(mean_ns * generator.lognormvariate(-sigma * sigma / 2, sigma))
-        for _ in range((own_ns - 1) // slice_ns - rounds):
-            cut = generator.random() if generator.random() < short else 0
-            foreign_ns += round((contexts - 1) * slice_ns * (1 - cut)) + contexts * SWITCH_NS
-            rounds += 1
-        yield own_ns + foreign_ns
+def see(slices: Slices, *rounds_ns: int, contexts: int = 2, ours_ns: int = 0) -> None:
+    for round_ns in rounds_ns:
+        core().core_slices_round(slices, round_ns, contexts, ours_ns)
 
 
-def see(slices: Slices, sessions: int, slice_ns: int, contexts: int, mean_ns: int, **options: float) -> None:
-    generator = random.Random(1)
-    for _ in range(sessions):
-        for since_ns in session(generator, slice_ns, contexts, mean_ns, **options):
-            core().core_slices_stamp(slices, Stamp(since_ns, contexts, 0))
+def whole_ns(slice_ns: int, contexts: int) -> int:
+    return contexts * (slice_ns + SWITCH_NS)
 
 
-@pytest.mark.parametrize("contexts", [2, 3, 4])
-@pytest.mark.parametrize("mean_ns", [100 * US, MS, 5 * MS])
-@pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
-def test_slices_are_found_however_long_kernels_are(slice_ns: int, mean_ns: int, contexts: int) -> None:
-    slices = new_slices()
-    see(slices, 200, slice_ns, contexts, mean_ns)
+@PARAMETERS
+@pytest.mark.parametrize("contexts", [2, 3, 5, 64])
+def test_rounds_that_some_neighbours_cut_short_at_any_time_do_not_mislead(
+    slice_ns: int, contexts: int
+) -> None:
+    generator, slices = random.Random(1), new_slices()
+    for _ in range(100):
+        short_ns = round(slice_ns * generator.random()) if generator.random() < 0.6 else 0
+        see(slices, whole_ns(slice_ns, contexts) - short_ns, contexts=contexts)
     assert slices.known
-    assert slices.slice_ns == pytest.approx(slice_ns, rel=0.03)
+    assert slices.found_ns == pytest.approx(slice_ns, rel=0.02)
 
 
-@pytest.mark.parametrize("contexts", [3, 4])
-@pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
-def test_slices_are_found_from_one_marker_to_the_next(slice_ns: int, contexts: int) -> None:
-    """Long kernels, where it is not known when the session began."""
+@PARAMETERS
+def test_nor_do_those_that_are_cut_short_again_and_again_by_the_same(slice_ns: int) -> None:
+    """Whose kernels always take the same has always the same left of its last slice."""
     slices = new_slices()
-    markers = session(random.Random(1), slice_ns, contexts, 5 * MS, length_ns=320 * MS)
-    for before_ns, marker_ns in pairwise(markers):
-        core().core_slices_stamp(slices, Stamp(marker_ns - before_ns, contexts, 0, True))
-    assert slices.known
-    assert slices.slice_ns == pytest.approx(slice_ns, rel=0.03)
+    whole = whole_ns(slice_ns, 2)
+    see(slices, *[whole - slice_ns // 3, whole - slice_ns // 3, whole] * 20)
+    assert slices.found_ns == pytest.approx(slice_ns, rel=0.01)
 
 
-@pytest.mark.parametrize("slice_ns", [300 * US, MS, 2 * MS])
-def test_neighbours_who_give_back_some_slices_early_do_not_mislead(slice_ns: int) -> None:
+def test_a_slice_is_no_shorter_than_one_that_was_seen() -> None:
     slices = new_slices()
-    see(slices, 400, slice_ns, 2, MS, short=0.05)
-    assert slices.known
-    assert slices.slice_ns == pytest.approx(slice_ns, rel=0.05)
+    see(slices, *[whole_ns(MS, 2)] * 50, ours_ns=1200 * US)
+    assert not slices.known
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_where_there_are_no_slices_none_are_found(seed: int) -> None:
-    """Markers stamped at any time."""
+    """Rounds of any length."""
     generator, slices = random.Random(seed), new_slices()
-    for _ in range(2000):
-        core().core_slices_stamp(slices, Stamp(generator.randrange(20 * MS), 2, 0))
+    see(slices, *[generator.randrange(300 * US, 20 * MS) for _ in range(40)])
     assert not slices.known
 
 
-def test_what_is_known_is_changed_only_where_stamps_contradict_it() -> None:
-    """Kernels of one length that come alone fit a slice twice as long nearly as well."""
+def test_a_length_that_changes_is_found_anew() -> None:
     slices = new_slices()
-    core().core_slices_adopt(slices, MS)
-    see(slices, 400, MS, 2, 5 * MS, sigma=0)
-    assert slices.slice_ns == pytest.approx(MS, rel=0.05)
-    see(slices, 2000, 2 * MS, 2, MS)
-    assert slices.slice_ns == pytest.approx(2 * MS, rel=0.05)
+    for slice_ns in (MS, 2 * MS, 300 * US):
+        see(slices, *[whole_ns(slice_ns, 3)] * 40, contexts=3)
+        assert slices.slice_ns == pytest.approx(slice_ns, rel=0.01)
+
+
+@pytest.mark.parametrize("round_ns", [0, 1, 2**32, 2**63, 2**64 - 1])
+def test_what_cannot_be_a_round_is_none(round_ns: int) -> None:
+    slices = new_slices()
+    see(slices, *[round_ns] * 50)
+    assert not slices.known
 
 
 @pytest.mark.parametrize("lie", [1, US, 5 * MS, 2**63, 2**64 - 1, 2**64 - SWITCH_NS])
@@ -114,22 +90,3 @@ def test_of_what_others_say_the_longest_are_left_out() -> None:
         for slice_ns in order:
             core().core_slices_hear(ctypes.byref(said), slice_ns)
         assert said.sum_ns / said.count == 990 * US
-
-
-SEEN_US = """
-28*100 16*200 15*9200 16*9300 3*9400 1*9500 5*18400 3*20600 2*20700 1*7377 1*7841 1*8008 1*8108
-1*8697 1*8797 1*8807 1*17041 1*17201 1*17470 1*17688 1*18677 1*18777 1*19172 1*19241 1*19358 1*19401
-1*19458 1*19501 1*19758 1*19777 1*19858 1*19888 1*20409 1*27256 1*27421 1*28701 1*28770 1*28828
-1*29015 1*29088 1*29609 1*29709 1*36456 1*37970 1*38721 1*38821 1*39109 1*40170"""
-"""By a tenant with kernels of 0.1 or 5 ms beside one who gave back some of its slices of 2 ms."""
-
-
-def test_stamps_that_say_the_same_again_and_again_do_not_mislead() -> None:
-    """A third of them is at 15 rounds of 256 us, by chance."""
-    slices = new_slices()
-    core().core_slices_adopt(slices, 2 * MS)
-    for word in 2 * SEEN_US.split():
-        times, since_us = map(int, word.split("*"))
-        for _ in range(times):
-            core().core_slices_stamp(slices, Stamp(since_us * US, 2, 0))
-    assert slices.slice_ns == pytest.approx(2 * MS, rel=0.05)
