@@ -22,6 +22,8 @@
 
 #define MOST_PROCESSES 16
 
+#define QUESTIONS 10
+
 #define DEVICES 2
 #define KINDS   2
 
@@ -150,24 +152,35 @@ static void start_asker(void)
     asker.answer = answer[0];
 }
 
-/* Whether what the dead one held is back after a single question. */
-static int is_back(const struct gs_usage *usage, pid_t dead)
+static uint64_t held_by(const struct gs_usage *usage, pid_t dead)
 {
-    uint64_t took[2], held;
+    uint64_t sum = 0, held;
 
-    if (write(asker.question, "", 1) != 1 || read(asker.answer, took, sizeof took) != sizeof took)
-        return 0;
-    asker.longest_wall_ns = took[0] > asker.longest_wall_ns ? took[0] : asker.longest_wall_ns;
-    asker.longest_ns = took[1] > asker.longest_ns ? took[1] : asker.longest_ns;
     for (uint32_t slot = 0; slot < GS_MAX_SLOTS; slot++)
         for (int device = 0; device < DEVICES && usage->slot[slot].pid == (uint32_t)dead; device++) {
             effective(usage, slot, device, &held);
-            if (held && usage->slot[slot].pid == (uint32_t)dead) {
-                printf("device %d: a dead process still holds %lu\n", device, held);
-                return 0;
-            }
+            sum += usage->slot[slot].pid == (uint32_t)dead ? held : 0;
         }
-    return 1;
+    return sum;
+}
+
+/* Whether what the dead one held is back after a single question; or some more, where another process is at it just then
+ * and has no core: nobody waits for that one for long. */
+static int is_back(const struct gs_usage *usage, pid_t dead)
+{
+    for (int question = 0; question < QUESTIONS; question++) {
+        uint64_t took[2], held;
+
+        if (write(asker.question, "", 1) != 1 || read(asker.answer, took, sizeof took) != sizeof took)
+            return 0;
+        asker.longest_wall_ns = took[0] > asker.longest_wall_ns ? took[0] : asker.longest_wall_ns;
+        asker.longest_ns = took[1] > asker.longest_ns ? took[1] : asker.longest_ns;
+        held = held_by(usage, dead);
+        if (held == 0)
+            return 1;
+        printf("question %d: a dead process still holds %lu\n", question + 1, held);
+    }
+    return 0;
 }
 
 static pid_t begin(unsigned int seed)
