@@ -51,7 +51,9 @@ def ended() -> bool:
 
 
 @needs_root
-@pytest.mark.parametrize(("most_bytes", "others_end"), [(256 << 20, False), (MOST, True)])
+@pytest.mark.parametrize(
+    ("most_bytes", "others_end"), [pytest.param(256 << 20, False, marks=pytest.mark.soak), (MOST, True)]
+)
 def test_who_sends_without_end_is_let_go_of(
     most_bytes: int, others_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +79,7 @@ def test_who_sends_without_end_is_let_go_of(
                     await sending
                     while any(_waiting_bytes(one, termios.FIONREAD) for one in connections._held[BOB]):
                         await asyncio.sleep(0.001)
-                while own_bytes() > memory.bound_bytes:
+                while not sending.done() or own_bytes() > memory.bound_bytes:
                     memory.look([connections])
                     await asyncio.sleep(0.02)
                 await sending
