@@ -79,6 +79,7 @@ LIBRARIES = [
     library("gshare.benchmarks.libloops", "libloops.so", ["benchmarks"]),
 ]
 SHARED = [*files(["shim"], ".pxi"), *files(["shim/src"], ".h")]
+LENDING = [*files(["controller"], ".pxi"), *SHARED]
 MODULES = [
     Extension("gshare.shim.layout", ["shim/layout.pyx"], include_dirs=["shim/src"], depends=SHARED),
     Extension("gshare.shim.abi", ["shim/abi.pyx"], include_dirs=["shim/src"], depends=SHARED),
@@ -91,10 +92,10 @@ MODULES = [
         "gshare.controller.balance",
         ["controller/balance.pyx"],
         include_dirs=["shim/src"],
-        depends=["controller/fill.pxi", *SHARED],
+        depends=LENDING,
     ),
     Extension(
-        "gshare.controller.minute", ["controller/minute.pyx"], include_dirs=["shim/src"], depends=SHARED
+        "gshare.controller.minute", ["controller/minute.pyx"], include_dirs=["shim/src"], depends=LENDING
     ),
     Extension(
         "gshare.shim.sim.machine",

@@ -6,7 +6,7 @@ What a tenant wants is told from what it used and whether its share kept it wait
 written anew when its rate has changed noticeably, or half of its time is over: when nothing changes, nothing is written.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.pythread cimport (
     PyThread_acquire_lock,
@@ -20,6 +20,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 
 include "../shim/abi.pxi"
 include "fill.pxi"
+include "maps.pxi"
 
 cdef extern from "bucket.h":
     struct gs_line:
@@ -204,16 +205,10 @@ cdef class Device:
             self._on.count += 1
 
     cdef void *_map(self, memory, int flags, uint64_t size) except NULL:
-        cdef Py_buffer *view = &self._maps[self._mapped]
-        PyObject_GetBuffer(memory, view, flags)
-        self._mapped += 1
-        if <uint64_t> view.len < size:
-            raise ValueError(f"{view.len} bytes of {size}")
-        return view.buf
+        return mapped(memory, flags, size, self._maps, &self._mapped)
 
     def __dealloc__(self):
-        for i in range(self._mapped):
-            PyBuffer_Release(&self._maps[i])
+        unmap(self._maps, self._mapped)
         free(self._on.tenants)
         free(self._on.wants)
         free(self._on.rates)

@@ -5,11 +5,12 @@ In C, since all tenants are read on all of their devices each second, and a minu
 its collector would look at every reading again and again.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE
 
 from gshare.controller.history import SLACK_NS, WINDOWS_NS, Reading, Window
 
 include "../shim/abi.pxi"
+include "maps.pxi"
 
 cdef extern from "bucket.h":
     struct gs_line:
@@ -140,16 +141,10 @@ cdef class Counter(Minute):
         self._activity = &records[index].device[row]
 
     cdef const void *_map(self, memory, uint64_t size) except NULL:
-        cdef Py_buffer *view = &self._maps[self._mapped]
-        PyObject_GetBuffer(memory, view, PyBUF_SIMPLE)
-        self._mapped += 1
-        if <uint64_t> view.len < size:
-            raise ValueError(f"{view.len} bytes of {size}")
-        return view.buf
+        return mapped(memory, PyBUF_SIMPLE, size, self._maps, &self._mapped)
 
     def __dealloc__(self):
-        for i in range(self._mapped):
-            PyBuffer_Release(&self._maps[i])
+        unmap(self._maps, self._mapped)
 
     cdef Counted _read(self, int64_t now_ns) noexcept nogil:
         cdef const gs_device_usage *used = &self._usage.device[self._row]

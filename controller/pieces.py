@@ -15,25 +15,25 @@ TURN_S = 0.002
 """Then others have theirs."""
 
 
+def _keeping(work: Work[Result], kept: list[Result]) -> Generator[None, None, None]:
+    """The same work, whose result goes into a list."""
+    kept.append((yield from work))
+
+
 def at_once(work: Work[Result]) -> Result:
     """Do all of it."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    kept: list[Result] = []
+    for _ in _keeping(work, kept):
+        pass
+    return kept[0]
 
 
 async def by_turns(work: Work[Result]) -> Result:
     """Do it, with others in between."""
+    kept: list[Result] = []
     until = time.monotonic() + TURN_S
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    for _ in _keeping(work, kept):
         if time.monotonic() >= until:
             await asyncio.sleep(0)
             until = time.monotonic() + TURN_S
+    return kept[0]

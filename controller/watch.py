@@ -85,7 +85,7 @@ class Watch:
         metered: dict[str, list[Place]] = {}
         windows: Windows = {}
         for place in places:
-            if place.is_metered:
+            if self.registry.tenants.runs(place.tenant) and place.is_metered:
                 metered.setdefault(place.uuid, []).append(place)
                 for length_ns in WINDOWS_NS:
                     windows[place.key, length_ns] = place.counter.window(readings[place.key], length_ns)
