@@ -171,9 +171,10 @@ static inline int64_t gs_turn_part_of(uint64_t all_ns, const struct gs_turn_part
 /* What one says of itself: never 0, which says that its kernels are short. */
 static inline int64_t gs_owed_say(const struct gs_owed *owed, const struct gs_turn_part *part, bool is_late)
 {
-    int64_t from_ns = owed->owed_ns + (int64_t)owed->own_ns - gs_turn_part_of(owed->all_ns, part);
+    __int128 from_ns = (__int128)owed->owed_ns + (int64_t)owed->own_ns -
+                       gs_turn_part_of(owed->all_ns, part); /* others say of their time what they like */
 
-    return (from_ns + (is_late ? 2 * GS_MOST_SAID : 0)) | 1;
+    return (int64_t)(from_ns + (is_late ? 2 * GS_MOST_SAID : 0)) | 1;
 }
 
 /* What it is owed, as far as it is believed. */
