@@ -80,6 +80,8 @@ struct gs_owed {
     uint64_t own_ns, all_ns; /* GPU time measured by the last look, of the tenant and of all in the table */
     int64_t owed_ns;         /* nothing at the end of a turn, if all goes by the table */
     int64_t due_ns;          /* what it was at the last look, by the table */
+    int64_t forgiven_ns;     /* of debts, for time that nobody seems to have used */
+    uint64_t waited_ns;      /* with nothing in flight, by the last look */
     bool known;              /* there was a look, and the tenant has wanted to run since */
 };
 
@@ -108,21 +110,50 @@ static inline bool gs_turn_keeps(const struct gs_turn_part *part, uint32_t rate_
            part->length_ns * GS_FULL_PPM <= part->wanted_ns * (rate_ppm + (uint64_t)GS_KEPT_PPM);
 }
 
-static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
-                                const struct gs_turn_part *part, int64_t need_ns)
+static inline __int128 gs_owed_part(uint64_t ns, const struct gs_turn_part *part)
 {
+    return (__int128)(int64_t)ns * (int64_t)part->length_ns / (int64_t)part->wanted_ns;
+}
+
+static inline int64_t gs_owed_within(__int128 ns, int64_t least_ns, int64_t most_ns)
+{
+    return (int64_t)(ns > most_ns ? most_ns : ns < least_ns ? least_ns : ns);
+}
+
+/* Debts are worked off, and launches longer than a turn saved for, while others run.  Who has its turns and does nothing
+ * with them may not keep a tenant waiting for ever: of the time that it waits, three quarters are as if others had run,
+ * until they say that they have. */
+static inline int64_t gs_owed_forgive(const struct gs_owed *owed, uint64_t waited_ns,
+                                      const struct gs_turn_part *part, int64_t most_ns)
+{
+    uint64_t more_ns = waited_ns < owed->waited_ns ? waited_ns : waited_ns - owed->waited_ns;
+
+    return gs_owed_within(gs_owed_part(more_ns / 4 * 3, part), 0, most_ns);
+}
+
+/* `waited_ns`: with nothing in flight, until now; 0 where debts are not forgiven. */
+static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
+                                const struct gs_turn_part *part, int64_t need_ns, uint64_t waited_ns)
+{
+    const uint64_t ran_ns = own_ns - owed->own_ns, all_ran_ns = all_ns - owed->all_ns;
+    const int64_t most_ns = GS_MOST_OWED + need_ns, length_ns = (int64_t)part->length_ns;
     __int128 beyond_ns = owed->owed_ns - owed->due_ns; /* others say of their time what they like */
+    int64_t forgiven_ns = 0;                           /* less what is taken back */
 
-    if (!owed->known) /* who slept has saved nothing, and its debts stay */
+    if (!owed->known) { /* who slept has saved nothing, and its debts stay */
         beyond_ns = beyond_ns < 0 ? beyond_ns : 0;
-    else
-        beyond_ns +=
-            owed->due_ns - due_ns - (int64_t)(own_ns - owed->own_ns) +
-            (__int128)(int64_t)(all_ns - owed->all_ns) * (int64_t)part->length_ns / (int64_t)part->wanted_ns;
-    const int64_t most_ns = GS_MOST_OWED + need_ns;
-
-    beyond_ns = beyond_ns > most_ns ? most_ns : beyond_ns < -most_ns ? -most_ns : beyond_ns;
-    *owed = (struct gs_owed){own_ns, all_ns, due_ns + (int64_t)beyond_ns, due_ns, true};
+    } else {
+        beyond_ns += owed->due_ns - due_ns - (int64_t)ran_ns + gs_owed_part(all_ran_ns, part);
+        if (beyond_ns < (need_ns > length_ns ? need_ns - length_ns : 0))
+            forgiven_ns = gs_owed_forgive(owed, waited_ns, part, most_ns);
+        forgiven_ns -=
+            gs_owed_within(gs_owed_part(all_ran_ns - ran_ns, part), 0, owed->forgiven_ns + forgiven_ns);
+    }
+    beyond_ns = gs_owed_within(beyond_ns + forgiven_ns, -most_ns, most_ns);
+    forgiven_ns = gs_owed_within(owed->forgiven_ns + forgiven_ns, 0, most_ns);
+    *owed = (struct gs_owed){
+        own_ns, all_ns, due_ns + (int64_t)beyond_ns, due_ns, forgiven_ns, waited_ns, true,
+    };
 }
 
 /* How much work may be in flight in a turn that has `left_ns` to go by the table, of which `remaining_ns` of what is in

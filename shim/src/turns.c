@@ -20,8 +20,9 @@ static struct places {
     struct gs_turns turns;
     struct gs_owed owed;
     uint64_t rests_until_ns; /* the end of our place, if what is left of it is others' */
-    uint64_t kept_since_ns; /* by somebody whose work is not through, although it is our turn; 0: by nobody */
-    uint64_t own_until_ns;  /* by the table, of the turn in which something was launched last */
+    uint64_t kept_ns; /* out of our turns, since we launched last, by somebody whose work is not through */
+    uint64_t kept_seen_ns; /* how far that is added up; 0: it was not so when we looked last */
+    uint64_t own_until_ns; /* by the table, of the turn in which something was launched last */
 } places[GS_MAX_DEVICES];
 
 /* What the others do. */
@@ -30,6 +31,7 @@ struct others {
     bool ready[GS_MAX_TENANTS]; /* waits, or runs, and has not left the place to others; ourselves, too */
     bool any;                   /* somebody else is */
     uint64_t busy_until_ns;     /* the last of them... */
+    uint64_t left_ns;           /* ...which is so far off, or 0 if we need not wait for it... */
     const uint32_t *through;    /* ...and where it will say that it is through; NULL: nobody is busy */
     uint32_t seen;
     uint64_t all_ns; /* what they and we had so far */
@@ -142,20 +144,39 @@ static uint64_t untold_ns(const struct gs_meter_device *device, uint64_t now_ns)
     return takes_ns > told_ns ? takes_ns - told_ns : 0;
 }
 
+/* By the clock and the table. */
+static uint64_t until_own_end(const struct gs_turns *turns, uint32_t own, uint64_t now_ns)
+{
+    uint64_t end_ns = turns->turn[own].from_ns + gs_turn_length(turns, own),
+             at_ns = now_ns % turns->period_ns;
+
+    return end_ns > at_ns ? end_ns - at_ns : end_ns + turns->period_ns - at_ns;
+}
+
+/* Finds what we are owed. */
+static void account(const struct gs_meter_device *device, struct places *here, const struct others *others,
+                    const struct gs_wish *wish)
+{
+    const uint64_t left_ns = until_own_end(&here->turns, others->own, wish->now_ns);
+    const int64_t due_ns = gs_owed_due(&here->turns, others->own, left_ns);
+    const uint64_t waited_ns = in_flight(device) || others->are_long ? 0 : since_ns(device, wish->now_ns);
+
+    gs_owed_look(&here->owed, load(&device->region->own_activity->device[device->index].gpu_ns),
+                 others->all_ns, due_ns, &others->part, wish->need_ns, waited_ns);
+}
+
 /* Says what we are owed, and finds what all will be when what we have in flight is through. */
 static void compare(const struct gs_meter_device *device, const struct places *here, struct others *others,
-                    const struct gs_wish *wish)
+                    const struct gs_wish *wish, bool is_long)
 {
     int64_t *own_word = &device->region->own_activity->device[device->index].owed_from_ns;
     const struct gs_turns *turns = &here->turns;
     const uint64_t untold = untold_ns(device, wish->now_ns);
-    const bool is_long = gs_turn_is_long(turns, __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED));
     const bool is_late = !in_flight(device) &&
                          gs_turn_is_late(turns, &others->part, wish->need_ns, since_ns(device, wish->now_ns));
 
     others->owed_ns[others->own] = is_long ? gs_owed_say(&here->owed, &others->part, is_late) : 0;
     __atomic_store_n(own_word, others->owed_ns[others->own], __ATOMIC_RELAXED);
-    others->are_long &= is_long;
     for (uint32_t i = 0; i < turns->count; i++) {
         const struct gs_turn_part part = {gs_turn_length(turns, i), others->part.wanted_ns};
         uint64_t had_ns = load(&words_of(device, turns->turn[i].tenant_index)->gpu_ns);
@@ -177,15 +198,6 @@ static bool fits(const struct gs_meter_device *device, const struct places *here
         in_flight = 0;
     wish->window_ns = gs_owed_window(&here->owed, &others->part, left_ns, in_flight, remaining);
     return in_flight + wish->need_ns / 2 <= wish->window_ns;
-}
-
-/* By the clock and the table. */
-static uint64_t until_own_end(const struct gs_turns *turns, uint32_t own, uint64_t now_ns)
-{
-    uint64_t end_ns = turns->turn[own].from_ns + gs_turn_length(turns, own),
-             at_ns = now_ns % turns->period_ns;
-
-    return end_ns > at_ns ? end_ns - at_ns : end_ns + turns->period_ns - at_ns;
 }
 
 /* How many come after the holder and before us. */
@@ -250,6 +262,16 @@ static uint64_t until_free(uint64_t others_ns, uint64_t early_ns)
     return others_ns / 16 < EARLY_NS / 2 ? EARLY_NS / 2 : others_ns / 16;
 }
 
+/* It goes on from turn to turn: between ours others have theirs, and say what they like of their work. */
+static void note_kept(struct places *here, bool is_kept, uint64_t now_ns)
+{
+    if (is_kept && here->kept_seen_ns != 0) {
+        uint64_t ns = now_ns - here->kept_seen_ns;
+        here->kept_ns += ns < 2 * LOOK_NS ? ns : 2 * LOOK_NS; /* we may have been stopped */
+    }
+    here->kept_seen_ns = is_kept ? now_ns : 0;
+}
+
 /* How long until it is our turn, and if that is now, how much longer. */
 static uint64_t until_turn(const struct gs_meter_device *device, struct places *here, struct others *others,
                            struct gs_wish *wish)
@@ -258,13 +280,12 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     const bool running = in_flight(device);
     uint64_t begin_ns, until_ns;
     const uint32_t place = gs_turn_place(&here->turns, now_ns, &begin_ns, &until_ns);
-    const uint64_t others_ns =
-        others->busy_until_ns > now_ns + early_ns ? others->busy_until_ns - now_ns - early_ns : 0;
     const uint64_t left = until_ns - now_ns;
+    others->left_ns =
+        others->busy_until_ns > now_ns + early_ns ? others->busy_until_ns - now_ns - early_ns : 0;
     /* What never ends may wait for a peer on another device, whose turn is ours there. */
-    const bool is_kept = others_ns != 0 && !running;
-    const bool is_free =
-        !is_kept || (here->kept_since_ns != 0 && now_ns - here->kept_since_ns > here->turns.period_ns);
+    const bool is_kept = others->left_ns != 0 && !running;
+    const bool is_free = !is_kept || here->kept_ns > here->turns.period_ns;
     bool rests = false;
     uint64_t wait;
 
@@ -281,17 +302,15 @@ static uint64_t until_turn(const struct gs_meter_device *device, struct places *
     }
     others->ready[others->own] = !rests || !others->any;
     uint32_t holder = gs_turn_holder(&here->turns, place, others->ready, others->owed_ns);
+    note_kept(here, is_kept && holder == others->own, now_ns);
     if (holder != others->own) {
-        here->kept_since_ns = 0;
         wait = wait_behind(device, here, others, holder, left, wish);
     } else {
-        if (is_kept && here->kept_since_ns == 0)
-            here->kept_since_ns = now_ns;
         if (!others->are_long)
             wish->window_ns = running || wish->need_ns < SUBSTITUTE_NS ? SUBSTITUTE_NS : wish->need_ns;
         wish->through = others->through;
         wish->seen = others->seen;
-        wait = is_free ? 0 : until_free(others_ns, early_ns);
+        wait = is_free ? 0 : until_free(others->left_ns, early_ns);
     }
     if (wait != 0)
         say(device, now_ns + wait + WANT_NS, rests);
@@ -312,14 +331,19 @@ uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wis
         here->owed.known = false;
     look(device, &here->turns, wish->now_ns, &others);
     if (others.own != GS_NO_PLACE) {
-        uint64_t left_ns = until_own_end(&here->turns, others.own, wish->now_ns);
-        gs_owed_look(&here->owed, load(&own->gpu_ns), others.all_ns,
-                     gs_owed_due(&here->turns, others.own, left_ns), &others.part, wish->need_ns);
-        compare(device, here, &others, wish);
+        const bool is_long =
+            gs_turn_is_long(&here->turns, __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED));
+        others.are_long &= is_long;
+        account(device, here, &others, wish);
+        compare(device, here, &others, wish, is_long);
         wait = until_turn(device, here, &others, wish);
     }
-    if (wait == 0)
+    if (wait == 0) {
+        if (others.left_ns == 0)
+            here->kept_ns = 0;
+        here->kept_seen_ns = 0;
         say(device, wish->now_ns + BEGIN_NS, false);
+    }
     gs_unlock(&here->lock);
     return wait;
 }

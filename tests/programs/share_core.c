@@ -135,9 +135,9 @@ int64_t core_owed_due(const struct gs_turns *turns, uint32_t own, uint64_t left_
 }
 
 void core_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t all_ns, int64_t due_ns,
-                    const struct gs_turn_part *part, int64_t need_ns)
+                    const struct gs_turn_part *part, int64_t need_ns, uint64_t waited_ns)
 {
-    gs_owed_look(owed, own_ns, all_ns, due_ns, part, need_ns);
+    gs_owed_look(owed, own_ns, all_ns, due_ns, part, need_ns, waited_ns);
 }
 
 int64_t core_owed_window(const struct gs_owed *owed, const struct gs_turn_part *part, int64_t left_ns,

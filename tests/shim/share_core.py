@@ -53,6 +53,8 @@ class Owed(ctypes.Structure):
         ("all_ns", ctypes.c_uint64),
         ("owed_ns", ctypes.c_int64),
         ("due_ns", ctypes.c_int64),
+        ("forgiven_ns", ctypes.c_int64),
+        ("waited_ns", ctypes.c_uint64),
         ("known", ctypes.c_bool),
     )
 
@@ -256,6 +258,7 @@ def core() -> ctypes.CDLL:
         ctypes.c_int64,
         ctypes.POINTER(Part),
         ctypes.c_int64,
+        ctypes.c_uint64,
     ]
     library.core_owed_window.argtypes = [
         ctypes.POINTER(Owed),

@@ -6,6 +6,7 @@ import mmap
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from share_core import MS, US
@@ -131,6 +132,21 @@ def test_kernels_of_200_ms_at_one_percent(make_virtual_device: Make) -> None:
 WORDS = 8 + 56
 """Of struct gs_device_activity."""
 
+THROUGH_AT, LANES_AT = 64, 80
+
+
+class Words:
+    """What a tenant says to its neighbours of one device."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "activity"
+        self._at = path.stat().st_size // layout.MAX_TENANTS + mmap.PAGESIZE
+        with open(path, "r+b") as file:
+            self._words = mmap.mmap(file.fileno(), 0)
+
+    def say(self, form: str, *values: int, at: int = 0) -> None:
+        struct.pack_into(form, self._words, self._at + at, *values)
+
 
 @pytest.mark.parametrize("mode", ["overlap", "turns"])
 def test_a_neighbour_says_anything(make_virtual_device: Make, mode: str) -> None:
@@ -140,21 +156,63 @@ def test_a_neighbour_says_anything(make_virtual_device: Make, mode: str) -> None
         for limits in device.limits:
             limits.set_turns(0, 20 * MS, [(0, 0), (10 * MS, 1)])
     program = device.start(0, "kernel", 200 * US)
-    path = device.folders[1] / "activity"
-    record_bytes = path.stat().st_size // layout.MAX_TENANTS
+    neighbour = Words(device.folders[1])
     chance = random.Random(1)
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as words:
-        at = record_bytes + mmap.PAGESIZE
-        for _ in range(200):
-            said = [
-                chance.choice((0, 1, 2**63, 2**64 - 1, device.now_ns() + MS, chance.getrandbits(64)))
-                for _ in range(WORDS)
-            ]
-            words[at : at + 8 * WORDS] = struct.pack(f"{WORDS}Q", *said)
-            device.wait(0.01)
-        words[at : at + 8 * WORDS] = bytes(8 * WORDS)
+    for _ in range(200):
+        said = [
+            chance.choice((0, 1, 2**63, 2**64 - 1, device.now_ns() + MS, chance.getrandbits(64)))
+            for _ in range(WORDS)
+        ]
+        neighbour.say(f"{WORDS}Q", *said)
+        device.wait(0.01)
+    neighbour.say(f"{WORDS}Q", *[0] * WORDS)
     assert program.poll() is None
     device.wait(0.5)
     (share,) = device.shares([program], 1)
     print(mode, share)
     assert near([share], [60], 2)
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_neighbour_is_busy_and_waits_for_ever(make_virtual_device: Make, rests: bool) -> None:
+    """In turns, whose own go on all the same; in which it says that it is through, again and again."""
+    device = make_virtual_device(60, 30)
+    for limits in device.limits:
+        limits.set_turns(0, 20 * MS, [(0, 0), (10 * MS, 1)])
+    neighbour = Words(device.folders[1])
+    for_ever = (device.now_ns() + 3600 * 1000 * MS) & ~1 | rests
+    neighbour.say("QQQQQ", for_ever, 0, 0, for_ever, 1)
+    neighbour.say("Q", for_ever, at=LANES_AT)
+    program = device.start(0, "kernel", 200 * US)
+    device.wait(START_S)
+    (share,) = device.shares([program], 2)
+    for through in range(200):
+        neighbour.say("I", through, at=THROUGH_AT)
+        device.wait(0.005)
+    (share_woken,) = device.shares([program], 2)
+    print(share, share_woken)
+    assert min(share, share_woken) > 40
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_nothing_that_a_neighbour_says_for_ever_keeps_a_tenant_out(
+    make_virtual_device: Make, seed: int
+) -> None:
+    """In turns: it goes on saying it, and does nothing; launches are shorter and longer than the turns."""
+    chance = random.Random(seed)
+    device = make_virtual_device(60, 30)
+    period_ms, own_ms = chance.choice([(20, 10), (20, 14), (20, 4), (6, 3), (40, 10)])
+    for limits in device.limits:
+        limits.set_turns(0, period_ms * MS, [(0, 0), (own_ms * MS, 1)])
+    for_ever = (device.now_ns() + 3600 * 1000 * MS) & ~1
+    said = [
+        chance.choice((0, 0, 1, 2**63, 2**64 - 1, for_ever, for_ever + 1, chance.getrandbits(64)))
+        for _ in range(WORDS)
+    ]
+    said[4] |= 1  # a lane has been used
+    Words(device.folders[1]).say(f"{WORDS}Q", *said)
+    program = device.start(0, "kernel", chance.choice([50 * US, 200 * US, MS, 5 * MS, 20 * MS]))
+    device.wait(START_S)
+    (share,) = device.shares([program], 2)
+    print(share, own_ms / period_ms)
+    assert share > 100 * own_ms / period_ms / 10

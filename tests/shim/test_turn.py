@@ -113,12 +113,12 @@ class Account:
         self.owed = Owed()
         self.part = Part(lengths[own], sum(lengths))
 
-    def look(self, now_ns: int, had: list[int], need_ns: int = 0) -> int:
+    def look(self, now_ns: int, had: list[int], need_ns: int = 0, waited_ns: int = 0) -> int:
         """What is owed, beyond what the table says."""
         end = sum(self.lengths[: self.own + 1])
         left = (end - now_ns) % PERIOD or PERIOD
         due = core().core_owed_due(self.turns, self.own, left)
-        core().core_owed_look(self.owed, had[self.own], sum(had), due, self.part, need_ns)
+        core().core_owed_look(self.owed, had[self.own], sum(had), due, self.part, need_ns, waited_ns)
         return int(self.owed.owed_ns - self.owed.due_ns)
 
     def window(self, left_ns: int, in_flight_ns: int = 0) -> int:
@@ -178,6 +178,60 @@ def test_who_sleeps_saves_nothing_and_debts_stay_within_bounds(
     tenant.owed.known = False
     had[1] += 10**15  # the others had everything for days
     assert tenant.look(0, had) == min(before, 0)
+
+
+WAITS = st.lists(st.integers(1, MS), min_size=1, max_size=50)
+
+
+@given(SHARES, st.integers(1, 20 * MS), WAITS)
+def test_debts_are_worked_off_while_others_do_nothing(
+    weights: list[int], debt_ns: int, waits_ns: list[int]
+) -> None:
+    """For three quarters of the time: who has turns and never runs keeps nobody in debt for ever."""
+    tenant = accounts(weights)[0][0]
+    had = [0] * len(weights)
+    tenant.look(0, had)
+    had[0] = debt_ns
+    debts = [tenant.look(0, had)]
+    for i in range(len(waits_ns)):
+        debts.append(tenant.look(0, had, waited_ns=sum(waits_ns[: i + 1])))
+    worked_off_ns = sum(waits_ns) * 0.75 * tenant.part.length_ns / tenant.part.wanted_ns
+    assert debts == sorted(debts)
+    assert abs(debts[-1] - min(debts[0] + worked_off_ns, 0)) <= 4 * len(waits_ns) + MS * (debts[-1] > 0)
+
+
+@given(SHARES, st.integers(0, 20 * MS), st.integers(1, 30 * MS))
+def test_any_launch_fits_at_last_while_others_do_nothing(
+    weights: list[int], debt_ns: int, need_ns: int
+) -> None:
+    tenant = accounts(weights)[0][0]
+    had = [0] * len(weights)
+    tenant.look(0, had, need_ns)
+    had[0] = debt_ns
+    waits = 2 + 4 * (debt_ns + need_ns) * tenant.part.wanted_ns // tenant.part.length_ns // (3 * MS)
+    for i in range(waits):
+        tenant.look(0, had, need_ns, waited_ns=(i + 1) * MS)
+    assert tenant.window(tenant.part.length_ns) >= need_ns // 2 - 1000
+
+
+@given(SHARES, st.integers(1, 20 * MS), WAITS, st.integers(1, 9))
+def test_what_is_forgiven_is_taken_back_when_others_say_that_they_ran(
+    weights: list[int], debt_ns: int, waits_ns: list[int], every: int
+) -> None:
+    """They say so late: in the end it is as if nothing had been forgiven."""
+    tenants = accounts(weights)[0][0], accounts(weights)[0][0]
+    had = [0] * len(weights)
+    for tenant in tenants:
+        tenant.look(0, had)
+    had[0] = debt_ns
+    for i in range(len(waits_ns)):
+        if i % every == 0 or i == len(waits_ns) - 1:
+            had[1] = sum(waits_ns[: i + 1])
+        forgiving, plain = (
+            tenant.look(0, had, waited_ns=waited_ns)
+            for tenant, waited_ns in zip(tenants, (sum(waits_ns[: i + 1]), 0), strict=True)
+        )
+    assert abs(forgiving - plain) <= 4 * len(waits_ns)
 
 
 @given(SHARES, st.integers(0, 10 * MS), st.integers(0, 10 * MS), st.integers(1, 10 * MS))
