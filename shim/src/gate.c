@@ -36,14 +36,14 @@ static int64_t in_flight_cap(const struct gs_meter_device *device)
     return (int64_t)(is_shared(device) ? cap : cap * ALONE);
 }
 
-int64_t gs_gate_unknown_ns(const struct gs_meter_device *device)
+int64_t gs_gate_unknown_ns(const struct gs_meter_device *device, bool again)
 {
     int64_t cap = in_flight_cap(device);
 
     int64_t most = cap == NO_CAP_NS ? GS_WINDOW_NS : cap / UNKNOWN_AT_ONCE;
     int64_t usual = __atomic_load_n(&device->usual_ns, __ATOMIC_RELAXED) * 2;
 
-    return usual == 0 || usual > most ? most : usual;
+    return again || usual == 0 || usual > most ? most : usual;
 }
 
 int64_t gs_gate_window_ns(const struct gs_meter_device *device)

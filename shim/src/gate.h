@@ -8,9 +8,10 @@
  * Returns what has been prepaid.  Called in the launching thread, which holds nothing. */
 int64_t gs_gate_pass(struct gs_meter_device *device, int64_t need_ns, int64_t want_ns);
 
-/* The guess for work that has not been measured yet: twice what has lately been usual here, and at first so much that
- * few of them fit into what may be in flight. */
-int64_t gs_gate_unknown_ns(const struct gs_meter_device *device);
+/* The guess for work that has not been measured yet: twice what has lately been usual here.  At first, and `again` where
+ * some of the same work is on its way, so much that few of them fit into what may be in flight: behind what takes a
+ * microsecond, a second's worth of long kernels would. */
+int64_t gs_gate_unknown_ns(const struct gs_meter_device *device, bool again);
 
 /* How much work goes between two markers. */
 int64_t gs_gate_window_ns(const struct gs_meter_device *device);

@@ -3,6 +3,18 @@
 #include "gate.h"
 #include "launch.h"
 
+/* What a launch is expected to take. */
+static int64_t expected_ns(struct gs_cost *cost, const struct gs_meter_device *device)
+{
+    uint64_t mean_ns = __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
+
+    if (mean_ns != 0)
+        return (int64_t)mean_ns;
+    bool again = cost->countdown != 0;
+    cost->countdown = GS_SAMPLE_EVERY;
+    return gs_gate_unknown_ns(device, again);
+}
+
 /* Whether a launch that begins a window gets one of its own: work not known yet, and a sample now and then. */
 static bool wants_sample(struct gs_cost *cost, const struct gs_stream *stream)
 {
@@ -71,8 +83,7 @@ struct gs_launch gs_launch_begin(CUstream handle, const struct gs_work *work, bo
         work = &seen_here;
     }
     struct gs_cost *cost = gs_cost_of(work);
-    uint64_t mean_ns = __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED);
-    int64_t cost_ns = mean_ns == 0 ? gs_gate_unknown_ns(stream->device) : (int64_t)mean_ns;
+    int64_t cost_ns = expected_ns(cost, stream->device);
     if (alone || stream->idle || left_ns(stream) < cost_ns) {
         launch.alone = alone || wants_sample(cost, stream);
         open_window(stream, cost, cost_ns, launch.alone,

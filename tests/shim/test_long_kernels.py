@@ -38,6 +38,23 @@ def test_alone_what_runs_is_charged_to_the_moment(make_virtual_device: Make) -> 
     assert max(off) < MS
 
 
+def test_behind_something_short_only_few_begin_before_they_are_known(make_virtual_device: Make) -> None:
+    """Of what had taken a microsecond until then, hundreds might be in flight."""
+    device = make_virtual_device(20)
+    program = device.python(
+        0,
+        """
+start()
+memory = new("cuMemAlloc_v2", 1 << 20)[1]
+while True:
+    must("cuMemsetD8Async", u64(memory), 1, 1 << 20, None)
+    assert spin(20 * MS) == 0
+""",
+    )
+    device.wait(1)
+    assert near(device.shares([program], 2), [20], 2)
+
+
 def test_the_tenants_second_process_pays_for_it(make_virtual_device: Make) -> None:
     """The control: without the first one, it would have had a tenth of the three seconds."""
     device = make_virtual_device(10)
