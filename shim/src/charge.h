@@ -336,6 +336,16 @@ struct gs_union {
     } span[GS_MAX_SPANS];
 };
 
+/* Whether any of them overlaps or adjoins [from, to). */
+static inline bool gs_union_touches(const struct gs_union *all, int64_t from_ns, int64_t to_ns)
+{
+    uint32_t i = all->count;
+
+    while (i > 0 && all->span[i - 1].from_ns > to_ns)
+        i--;
+    return i > 0 && all->span[i - 1].to_ns >= from_ns;
+}
+
 /* Adds [from, to) and returns how much of it was new. */
 static inline uint64_t gs_union_add(struct gs_union *all, int64_t from_ns, int64_t to_ns)
 {

@@ -30,15 +30,13 @@ static bool yields(const struct gs_meter_device *device, uint64_t now_ns)
 
 /* -------- the gang -------- */
 
-/* The longest that another device's debt takes: the tenant's devices open and close together.  Not for ever: what runs
- * into debt there may be another process's kernel that waits for what we are about to launch. */
-static uint64_t gang(const struct gs_meter_device *device, uint64_t now_ns, uint64_t since_ns)
+/* The longest that another device's debt takes.  A debt of no more than can be saved is none: every run of work ends with
+ * some, and there would always be some where each device has its own programs. */
+static uint64_t debt_elsewhere(const struct gs_meter_device *device, uint64_t now_ns)
 {
     const struct gs_region *region = device->region;
     uint64_t longest = 0;
 
-    if (now_ns - since_ns > GANG_NS)
-        return 0;
     for (uint32_t row = 0; row < region->limits->device_count && row < GS_MAX_DEVICES; row++) {
         const struct gs_device_limits *limits = &region->limits->device[row];
         uint32_t cap_ppm = __atomic_load_n(&limits->cap_ppm, __ATOMIC_RELAXED);
@@ -48,19 +46,32 @@ static uint64_t gang(const struct gs_meter_device *device, uint64_t now_ns, uint
             gs_collective_runs(row)) /* it may wait for this device, and its debt grows until then */
             continue;
         int64_t available = gs_bucket_look(&region->usage->device[row].spent_ns, &line, now_ns);
-        uint64_t wait = available > 0 ? 0 : gs_bucket_wait_ns(&line, available);
+        bool owes = available + (int64_t)line.burst_ns <= 0;
+        uint64_t wait = owes ? gs_bucket_wait_ns(&line, available) : 0;
         longest = wait > longest ? wait : longest;
     }
-    return longest < LOOK_NS ? longest : LOOK_NS;
+    return longest;
 }
 
-uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish)
+/* The tenant's devices open and close together.  Not for ever: what runs into debt there may be another process's kernel
+ * that waits for what we are about to launch.  Who has waited so long goes on for as long, or it would have one launch each
+ * time, and next to nothing of its share. */
+static uint64_t gang(struct gs_meter_device *device, const struct gs_wish *wish)
+{
+    uint64_t wait = debt_elsewhere(device, wish->now_ns);
+
+    if (wait != 0 && wish->now_ns - wish->since_ns > GANG_NS)
+        device->apart_until_ns = wish->now_ns + GANG_NS;
+    return wish->now_ns < device->apart_until_ns ? 0 : wait < LOOK_NS ? wait : LOOK_NS;
+}
+
+uint64_t gs_hold(struct gs_meter_device *device, struct gs_wish *wish)
 {
     uint64_t wait;
 
     if (__atomic_load_n(&device->region->limits->paused, __ATOMIC_RELAXED) != 0)
         return LOOK_NS;
-    wait = gang(device, wish->now_ns, wish->since_ns);
+    wait = gang(device, wish);
     if (wait == 0 && yields(device, wish->now_ns))
         wait = EDGE_NS;
     return wait != 0 ? wait : gs_turns_hold(device, wish);

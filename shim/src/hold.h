@@ -16,7 +16,7 @@ struct gs_wish {
 };
 
 /* 0: nothing does.  Else how long to wait before asking again. */
-uint64_t gs_hold(const struct gs_meter_device *device, struct gs_wish *wish);
+uint64_t gs_hold(struct gs_meter_device *device, struct gs_wish *wish);
 
 /* The same where tenants take turns (turns.c). */
 uint64_t gs_turns_hold(const struct gs_meter_device *device, struct gs_wish *wish);

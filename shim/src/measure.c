@@ -49,24 +49,25 @@ static void usual_learn(struct gs_meter_device *device, uint64_t ns)
     __atomic_store_n(&device->usual_ns, new_ns, __ATOMIC_RELAXED);
 }
 
-/* A stream that ran dry begins a new session.  Those who mostly have short ones, and never an interruption, are light. */
-static void note_session(struct gs_meter_context *context, struct gs_stream *stream,
-                         const struct gs_window *window, const struct gs_own *own, uint32_t busy_milli)
+/* A context that ran dry, in all of its streams, begins a new session.  Those who mostly have short ones, and never an
+ * interruption, are light.  `own`: less what was counted in other streams. */
+static void note_session(struct gs_meter_context *context, const struct gs_own *own, bool begins,
+                         uint32_t busy_milli)
 {
     struct gs_device_activity *words = &context->device->region->own_activity->device[context->device->index];
-    bool begins = !window->contiguous, shared = busy_milli > GS_MILLI + 50;
+    bool shared = busy_milli > GS_MILLI + 50;
 
     if (begins) {
-        bool light = stream->session_whole && stream->session_ns < context->device->slices.slice_ns;
+        bool light = context->session_whole && context->session_ns < context->device->slices.slice_ns;
         if (light && context->lightness < GS_LIGHT_MOST)
             context->lightness++;
         else if (!light)
             context->lightness = context->lightness > 4 ? context->lightness - 4 : 0;
-        stream->session_ns = 0;
-        stream->session_whole = true;
+        context->session_ns = 0;
+        context->session_whole = true;
     }
-    stream->session_ns += own->ns;
-    stream->session_whole &= own->rounds == 0;
+    context->session_ns += own->ns;
+    context->session_whole &= own->rounds == 0;
     if (!shared && !gs_is_light(context))
         return;
     uint64_t switches = own->rounds + (shared && begins ? gs_is_light(context) ? 2 : 1 : 0);
@@ -131,6 +132,7 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
 
     stream->through_ns = end;
     __atomic_store_n(&stream->device->through_ns, end, __ATOMIC_RELAXED);
+    bool begins = !window->contiguous && !gs_union_touches(&context->charged, from, to);
     uint64_t fresh = gs_union_add(&context->charged, from, to);
     struct gs_busy busy = gs_history_busy(&context->history, end - whole, end);
     struct gs_seen seen = {
@@ -152,12 +154,16 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
     learn(stream, window, &seen, &own, whole);
     if (!window->contiguous)
         own.ns = gs_without_gaps(own.ns, window->closed_ns - window->opened_ns, window->learnt_ns);
-    note_session(context, stream, window, &own, seen.busy_milli);
     if (window->launches > 0)
         usual_learn(stream->device, own.ns / window->launches);
     if (own.ns > 2 * window->learnt_ns)
         stream->trust = GS_FIRST_TRUST;
     else if (stream->trust < GS_MOST_TRUST)
         stream->trust *= 2;
-    return fresh < whole ? (uint64_t)((unsigned __int128)own.ns * fresh / whole) : own.ns;
+    if (fresh < whole) {
+        own.ns = (uint64_t)((unsigned __int128)own.ns * fresh / whole);
+        own.rounds = (own.rounds * fresh + whole / 2) / whole;
+    }
+    note_session(context, &own, begins, seen.busy_milli);
+    return own.ns;
 }

@@ -29,16 +29,17 @@ struct gs_meter_device {
     const struct gs_device_limits *limits; /* NULL: not in use */
     const struct gs_region *region;
     uint32_t index;
-    int64_t *spent_ns;    /* the tenant's token bucket */
-    int64_t in_flight_ns; /* prepaid, not measured yet */
-    int64_t ahead_ns;     /* published, and not measured yet */
-    int64_t usual_ns;     /* what a launch has taken lately; 0: nothing has been measured */
-    bool closed;          /* the gate, until resume_ns is available */
-    bool awaited;         /* others may want it at any moment, and then at once */
-    bool leaving;         /* what is in flight is the last of our turn */
-    bool searching;       /* for how long slices are: looks are to be near to each other */
-    uint64_t through_ns;  /* host time of the newest window's end, or since when something is in flight */
-    uint32_t busy;        /* contexts on the device, at the last look */
+    int64_t *spent_ns;       /* the tenant's token bucket */
+    int64_t in_flight_ns;    /* prepaid, not measured yet */
+    int64_t ahead_ns;        /* published, and not measured yet */
+    int64_t usual_ns;        /* what a launch has taken lately; 0: nothing has been measured */
+    bool closed;             /* the gate, until resume_ns is available */
+    bool awaited;            /* others may want it at any moment, and then at once */
+    bool leaving;            /* what is in flight is the last of our turn */
+    bool searching;          /* for how long slices are: looks are to be near to each other */
+    uint64_t apart_until_ns; /* it does not wait for the tenant's other devices */
+    uint64_t through_ns;     /* host time of the newest window's end, or since when something is in flight */
+    uint32_t busy;           /* contexts on the device, at the last look */
     struct gs_slices slices;
     struct gs_loss loss;
     uint32_t waiting;    /* host threads inside the driver's own waits */
@@ -86,8 +87,6 @@ struct gs_stream {
     uint64_t used_ns;    /* by the oldest window that is not through, until seen_ns, by the clock */
     uint64_t seen_ns;
     struct gs_phase phase;
-    uint64_t session_ns; /* own time since the stream had run dry */
-    bool session_whole;  /* without an interruption */
     uint32_t guesses;    /* windows in a row of which nothing was measured */
     uint32_t head, tail; /* closed windows: [head, tail) modulo GS_WINDOWS */
     struct gs_window window[GS_WINDOWS];
@@ -122,6 +121,8 @@ struct gs_meter_context {
     uint64_t running_ns;    /* charged of it, beyond what was prepaid */
     struct gs_union charged;
     struct gs_history history;
+    uint64_t session_ns;        /* own time since it had run dry */
+    bool session_whole;         /* without an interruption */
     uint32_t lightness;         /* how many of the latest sessions were shorter than a slice */
     uint64_t lights_ns;         /* what light neighbours have said in all, at the last look */
     uint64_t lights_seen_ns;    /* at the window before */

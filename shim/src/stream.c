@@ -187,7 +187,7 @@ static struct gs_stream *make(CUstream handle, struct gs_meter_context *context)
     stream->owner = handle == CU_STREAM_PER_THREAD ? &gs_thread : NULL;
     stream->idle = true;
     stream->apart = false;
-    stream->session_ns = stream->guesses = 0;
+    stream->guesses = 0;
     stream->trust = GS_FIRST_TRUST;
     stream->next_bucket = *bucket_of(handle);
     *bucket_of(handle) = stream;

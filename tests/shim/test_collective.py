@@ -77,6 +77,21 @@ while before < until:
 print(json.dumps([count, 1000 * longest]), flush=True)
 """
 
+# Kernels of 200 us on the first device, of 2 ms on the second one, as fast as they may come.
+BUSY = """
+import sys
+from driver_calls import *
+device = int(sys.argv[2])
+ptx = b".version 6.0\\n.target sm_50\\n.address_size 64\\n.visible .entry spin(.param .u64 ns) { ret; }\\n"
+call("cuInit", 0)
+new("cuCtxCreate_v2", 0, device)
+kernel = u64(new("cuModuleGetFunction", new("cuModuleLoadData", ptx)[1], b"spin")[1])
+value = u64((200_000, 2_000_000)[device])
+params = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+while True:
+    assert cuda.cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, u64(0), params, None) == 0
+"""
+
 
 class Pair:
     """Two devices, and tenants that have 30 % of both."""
@@ -197,3 +212,24 @@ def test_two_jobs_on_two_devices_both_go_on(
             0.2 * 3000 < count <= 0.3 * 3000 + 25
         )  # of 3 s, in kernels of 1 ms: its share, and what was saved
         assert longest_ms < 150
+
+
+@pytest.mark.parametrize("in_turns", [False, True], ids=["concurrent", "in turns"])
+def test_two_programs_on_a_device_each_have_their_share_of_both(make_pair: object, in_turns: bool) -> None:
+    """Every run of work ends with some debt: nobody has less on one device for what is owed on the other."""
+    pair = make_pair("spinner")  # type: ignore[operator]
+    for device in range(2 if in_turns else 0):
+        pair.limits[0].set_cap(device, 300_000, pair.clock.now_ns, resume_ns=0)
+        pair.limits[0].set_turns(device, 20 * MS, [(0, 0), (10 * MS, 1)])
+    for device in "01":
+        pair.start(0, device, BUSY)
+    pair.clock.run(1)
+    before = pair.clock.stat()
+    pair.clock.run(2)
+    after = pair.clock.stat()
+    used = [
+        now["busy_ns"] - then["busy_ns"]
+        for now, then in zip(after["devices"], before["devices"], strict=True)
+    ]
+    print(used)
+    assert all(abs(ns - 600 * MS) < 20 * MS for ns in used)

@@ -161,6 +161,17 @@ def test_many_equal_tenants_are_charged_right(make_virtual_device: Make) -> None
     assert near(device.shares(programs, 3), [100 / 16] * 16, 0.5)
 
 
+def test_a_tenant_with_four_streams_is_none_that_comes_and_goes(make_virtual_device: Make) -> None:
+    """Each of them runs dry now and then, but not all."""
+    device = make_virtual_device(30, 70)
+    programs = [device.start(0, "kernel", 100 * US, 0, 0, 4), device.start(1, "kernel", 200 * US)]
+    device.wait(SETTLE_S)
+    before = [device.charged_ns(tenant) for tenant in range(2)]
+    assert near(device.shares(programs, 2), [30, 70], 3)
+    charged = [device.charged_ns(tenant) - ns for tenant, ns in enumerate(before)]
+    assert near([ns / 20 / MS for ns in charged], [30, 70], 3)
+
+
 def test_who_is_beside_a_light_tenant_is_charged_for_its_own_time(make_virtual_device: Make) -> None:
     device = make_virtual_device(20, 100)
     settled(device, (0, "kernel", 100 * US, 4, 300), (1, "kernel", 200 * US))
