@@ -17,12 +17,12 @@ import click
 from gshare.cli.render import print_json
 from gshare.cli.strict import PRELOAD
 from gshare.controller.client import Client
-from gshare.controller.errors import GshareError, UsageError
+from gshare.controller.errors import ControllerUnreachable, GshareError, NoSuchThing, UsageError
 from gshare.controller.files import cannot_write, write_text
 from gshare.controller.mounts import SELF
 from gshare.controller.paths import Runtime, runtime, state_directory
-from gshare.controller.protocol import GetQuotas
-from gshare.controller.replies import Quotas
+from gshare.controller.protocol import GetProcesses, GetQuotas
+from gshare.controller.replies import Processes, Quotas
 from gshare.controller.units import parse_tenant
 from gshare.shim import LIBRARY, TENANT_DIR_VARIABLE
 
@@ -47,7 +47,7 @@ def cdi() -> None:
 @click.option("--output", metavar="FILE", help="Write it there, as /etc/cdi/gshare.json.")
 @click.option("--sim", is_flag=True, help="With the simulated GPU in it.")
 def generate(tenants: tuple[str, ...], output: str | None, sim: bool) -> None:
-    """Print a specification with a device for each TENANT, or for every permanent one.
+    """Print a specification with a device for each TENANT, permanent or running, or for every permanent one.
 
     The container's tenant must run: gshare run --tenant NAME podman run --device gshare.dev/gpu=NAME ...
     """
@@ -57,10 +57,10 @@ def generate(tenants: tuple[str, ...], output: str | None, sim: bool) -> None:
             raise UsageError(
                 f"tenant {name}", "is no name for a CDI device", "letters, digits, and _ - . inside"
             )
-    if not tenants:
-        reply = Client().ask(GetQuotas(""))
-        assert isinstance(reply, Quotas)
-        tenants = tuple(quota.tenant for quota in reply.quotas if DEVICE.fullmatch(quota.tenant))
+    if tenants:
+        _check(tenants)
+    else:
+        tenants = tuple(name for name in _permanent() if DEVICE.fullmatch(name))
         if not tenants:
             raise UsageError(
                 "cdi generate", "there is no permanent tenant", "name tenants, or gshare quota set"
@@ -77,6 +77,26 @@ def generate(tenants: tuple[str, ...], output: str | None, sim: bool) -> None:
         os.chmod(output, 0o644)
     except OSError as error:
         raise cannot_write(Path(output), error) from None
+
+
+def _permanent() -> list[str]:
+    reply = Client().ask(GetQuotas(""))
+    assert isinstance(reply, Quotas)
+    return [quota.tenant for quota in reply.quotas]
+
+
+def _check(tenants: tuple[str, ...]) -> None:
+    """Raise NoSuchThing for a tenant that there is not, where a controller tells which there are."""
+    try:
+        running = Client().ask(GetProcesses())
+        assert isinstance(running, Processes)
+        known = {*_permanent(), *(process.tenant for process in running.processes)}
+    except ControllerUnreachable:
+        return
+    for name in tenants:
+        if name not in known:
+            hint = f"gshare quota set {name}, or gshare run --tenant {name} first"
+            raise NoSuchThing(f"tenant {name}", "is not permanent, and does not run", hint)
 
 
 def specification(

@@ -19,6 +19,7 @@ from gshare.controller.lock import controller_lives, controller_pid
 from gshare.controller.paths import machine_runtime, runtime, state_directory
 from gshare.controller.protocol import GetStatus, Stop
 from gshare.controller.replies import Status, Stopping
+from gshare.controller.units import parse_seconds
 
 STOP_TIMEOUT_S = 5.0
 
@@ -30,14 +31,15 @@ def controller() -> None:
 
 @controller.command()
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, and log to it.")
-@click.option(
-    "--idle-exit", type=click.FloatRange(0), metavar="SEC", help="End after this long idle; 0: never."
-)
+@click.option("--idle-exit", metavar="SEC", help="End after this long idle; 0: never.")
 @click.option("--machine-wide", is_flag=True, help="For all users of this machine; needs root.")
-def start(foreground: bool, idle_exit: float | None, machine_wide: bool) -> None:
+def start(foreground: bool, idle_exit: str | None, machine_wide: bool) -> None:
     """Start the controller unless one runs."""
     where = machine_runtime() if machine_wide else runtime()
-    options = [] if idle_exit is None else ["--idle-exit", f"{idle_exit:g}"]
+    options = []
+    if idle_exit is not None:
+        parse_seconds(idle_exit, "--idle-exit")
+        options += ["--idle-exit", idle_exit]
     if machine_wide or where.machine_wide:
         options.append("--machine-wide")
         if os.geteuid() != 0:

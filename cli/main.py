@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -113,11 +115,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         click.echo(f"gshare: {_usage_error(error)}", err=True)
         sys.exit(RUN_REFUSED if is_run else error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        _interrupted()
     except OSError as error:  # stdout on a full disk, or a file that goes meanwhile
         click.echo(f"gshare: {_failed(given, error)}", err=True)
         sys.exit(RUN_REFUSED if is_run else GshareError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> NoReturn:
+    """End by the signal: a shell whose loop we are in goes on with it after any exit code of ours."""
+    with suppress(OSError):
+        sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(130)
 
 
 def _usage_error(error: click.ClickException) -> UsageError:

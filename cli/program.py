@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from gshare.controller.errors import GshareError, ProgramNotExecutable, ProgramNotFound
 
+DIRECTORY = "is a directory"
+
 _ELF = b"\x7fELF"
 _HEADER_BYTES = 64
 _PT_INTERP = 3
@@ -24,7 +26,8 @@ class Program(NamedTuple):
 
 def find(name: str) -> Program:
     """Look the program up; raise ProgramNotFound or ProgramNotExecutable as `nice` would fail."""
-    candidates = [name] if "/" in name else [os.path.join(folder, name) for folder in os.get_exec_path()]
+    folders = os.get_exec_path() if name else []
+    candidates = [name] if "/" in name else [os.path.join(folder, name) for folder in folders]
     refusal = ""
     for path in candidates:
         try:
@@ -34,14 +37,15 @@ def find(name: str) -> Program:
                 refusal = refusal or f"{error.strerror}"
             continue
         if stat.S_ISDIR(mode):
-            refusal = refusal or "is a directory"
+            refusal = refusal or DIRECTORY
         elif not os.access(path, os.X_OK):
             refusal = refusal or "not executable"
         else:
             return Program(path, *_obstacle(path))
     if refusal:
-        raise ProgramNotExecutable(name, refusal, "chmod +x, or name its interpreter")
-    raise ProgramNotFound(name, "no such program", "$PATH was searched" if "/" not in name else "")
+        hint = "" if refusal == DIRECTORY else "chmod +x, or name its interpreter"
+        raise ProgramNotExecutable(name, refusal, hint)
+    raise ProgramNotFound(name or "''", "no such program", "$PATH was searched" if "/" not in name else "")
 
 
 def check_preload(program: Program, *, limited: bool) -> bool:

@@ -155,6 +155,8 @@ def become(path: str, command: tuple[str, ...], environment: dict[str, str]) -> 
     """Replace this process by the program; raise ProgramNotExecutable where the kernel refuses it."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it only takes a note, and exec would forget that
     try:
         os.execve(path, command, environment)
     except OSError as error:

@@ -27,6 +27,7 @@ from gshare.controller.registry import Registry
 from gshare.controller.server import Server
 from gshare.controller.store import QuotaStore
 from gshare.controller.tenants import Tenants
+from gshare.controller.units import parse_seconds
 
 IDLE_EXIT_VARIABLE = "GSHARE_IDLE_EXIT_S"
 
@@ -34,8 +35,7 @@ IDLE_EXIT_VARIABLE = "GSHARE_IDLE_EXIT_S"
 def main() -> int:
     """Serve until stopped; exit code 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m gshare.controller")
-    default = os.environ.get(IDLE_EXIT_VARIABLE)  # argparse converts a string by `type`, too
-    parser.add_argument("--idle-exit", type=float, default=default, metavar="SEC", help="0: never")
+    parser.add_argument("--idle-exit", metavar="SEC", help="0: never")
     parser.add_argument("--machine-wide", action="store_true", help="for all users of this machine")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -49,13 +49,21 @@ def main() -> int:
             arguments.ready_fd = -1
 
     try:
-        said = None if arguments.machine_wide else arguments.idle_exit
+        said = None if arguments.machine_wide else said_idle_exit_s(arguments.idle_exit)
         asyncio.run(serve(said, lambda: tell("ready"), machine_wide=arguments.machine_wide))
     except GshareError as error:
         tell(str(error))
         print(f"gshare: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def said_idle_exit_s(option: str | None) -> float | None:
+    """What was said when this controller was started, by the option or in the environment."""
+    name, text = "--idle-exit", option
+    if text is None:
+        name, text = IDLE_EXIT_VARIABLE, os.environ.get(IDLE_EXIT_VARIABLE) or None
+    return None if text is None else parse_seconds(text, name)
 
 
 async def serve(said_idle_exit_s: float | None, ready: Callable[[], None], *, machine_wide: bool) -> None:

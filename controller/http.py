@@ -85,6 +85,7 @@ class Site:
         self.asked = 0
         """Requests that were answered."""
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._connections: dict[asyncio.Task[None], int] = {}
         """And whose they are."""
         self._turns: dict[int, asyncio.Lock] = {}
@@ -121,15 +122,20 @@ class Site:
         """Where it is; "" while it is not served."""
         return "" if self.port is None else f"http://{LOOPBACK}:{self.port}/"
 
-    def close(self) -> None:
-        """Listen no more, and let go of who is connected."""
+    async def close(self) -> None:
+        """Listen no more, and let go of who is connected; then nothing of it goes on."""
+        self._closed = True
         if self._server:
             self._server.close()
         for connection in self._connections:
             connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin with a connection; who has too many costs nothing more than to be told so."""
+        if self._closed:  # it was on its way in
+            writer.transport.abort()
+            return
         end = None
         try:
             with suppress(OSError):

@@ -125,7 +125,7 @@ class Server:
         finally:
             notify(STOPPING)
             signal.alarm(SHUTDOWN_S)  # whatever hangs now must not keep the lock from the next controller
-            self.site.close()
+            await self.site.close()
             for connections in self._connections:
                 connections.close()
             for channel in channels:

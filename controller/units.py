@@ -238,10 +238,13 @@ def parse_fraction(text: str, option: str = "--share") -> int:
 
 def parse_wait(text: str, option: str = "--wait") -> float:
     """Parse how many seconds to wait; nothing is for ever."""
-    if not text:
-        return math.inf
+    return parse_seconds(text, option, "as --wait=60, or --wait alone") if text else math.inf
+
+
+def parse_seconds(text: str, option: str, hint: str = "as 60") -> float:
+    """Parse a number of seconds from 0."""
     if not _SECONDS.fullmatch(text):
-        raise UsageError(f"{option} {text}", "not a number of seconds", "as --wait=60, or --wait alone")
+        raise UsageError(f"{option} {text}", "not a number of seconds", hint)
     return float(text)
 
 

@@ -75,8 +75,18 @@ def test_a_specification_has_a_device_for_each_tenant(home: Home) -> None:
     assert told.returncode == 0
     assert json.loads((home.folder / "cdi" / "gshare.json").read_text()) == found
     assert home.gshare("cdi", "generate", "a@1000").returncode == 2
-    told = home.gshare("cdi", "generate", "--output", "/", "a")
+    told = home.gshare("cdi", "generate", "--output", "/", "team-a")
     assert (told.returncode, told.stderr) == (1, "gshare: /: cannot be written: Is a directory\n")
+
+
+def test_a_tenant_that_there_is_not_is_told_at_once_and_not_by_the_container(home: Home) -> None:
+    assert home.gshare("quota", "set", "team-a", "--mem", "2G").returncode == 0
+    told = home.gshare("cdi", "generate", "team-a", "taem-a")
+    assert (told.returncode, told.stdout) == (5, "")
+    assert told.stderr.startswith("gshare: tenant taem-a: is not permanent, and does not run (gshare quota")
+    generate = [*GSHARE, "cdi", "generate", "job"]
+    told = home.gshare("run", "--sim", "--tenant", "job", "--mem", "2G", *generate)
+    assert [device["name"] for device in json.loads(told.stdout)["devices"]] == ["job"]
 
 
 def rootfs(home: Home) -> Path:

@@ -42,7 +42,7 @@ def served(use: Callable[[Site], Awaitable[None]]) -> None:
         try:
             await asyncio.wait_for(use(site), 30)
         finally:
-            site.close()
+            await site.close()
 
     asyncio.run(run())
 
@@ -114,6 +114,24 @@ def test_who_says_nothing_or_does_not_listen_is_let_go(monkeypatch: pytest.Monke
         silent = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(10)]
         assert (await ask(site, REQUESTS["a page"][0]))[0] == 200
         for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+
+    served(use)
+
+
+def test_nothing_goes_on_after_the_end() -> None:
+    """Whoever is asking is let go, and whose connection is made just then is not begun with."""
+
+    async def use(site: Site) -> None:
+        streams = [await asyncio.open_connection(http.LOOPBACK, site.port) for _ in range(3)]
+        while len(site._connections) < 3:
+            await asyncio.sleep(0.01)
+        await site.close()
+        assert not site._connections
+        site._accept(*streams[0])
+        assert not site._connections
+        for reader, writer in streams[1:]:
             assert await reader.read() == b""
             writer.close()
 

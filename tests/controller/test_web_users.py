@@ -85,7 +85,7 @@ def test_groups_are_those_of_the_process_that_asks() -> None:
         assert json.loads(get(site.address))[0] == os.geteuid()
     finally:
         asyncio.run_coroutine_threadsafe(ended(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(site.close(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         serving.join()
-        site.close()
         loop.close()

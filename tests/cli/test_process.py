@@ -1,0 +1,84 @@
+"""The command as a process among others: Ctrl-C at any moment, closed streams, a locale without letters."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from waiting import until
+
+from .conftest import GSHARE, Home
+
+CLOSED = {">&-": (1,), "<&- >&- 2>&-": (0, 1, 2)}
+
+
+def test_ctrl_c_while_it_is_loaded_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(20)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run(
+        [*GSHARE, "--version"], check=False, capture_output=True, text=True, env=environment
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_ends_the_loop_of_a_shell() -> None:
+    """Which goes on after any exit code: bash ends with a child that the signal has ended."""
+    script = (
+        "from gshare.cli import main\n"
+        "def interrupted(*_, **__): raise KeyboardInterrupt\n"
+        "main.gshare.main = interrupted\n"
+        "main.main(['ps'])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_just_before_it_becomes_the_program_is_not_forgotten() -> None:
+    script = (
+        "import os, signal\n"
+        "from gshare.cli import run\n"
+        "os.execve = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "run.become('/bin/true', ('true',), {})\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_streams_that_are_closed_are_nobodys_trouble(home: Home, closed: str) -> None:
+    """Even where a controller is started meanwhile; and what is run finds them closed."""
+    look = " && ".join(f"test ! -e /proc/self/fd/{number}" for number in CLOSED[closed])
+    for arguments in (["run", "--sim", "--mem", "2G", "sh", "-c", look], ["ps"]):
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", *GSHARE, *arguments]
+        told = subprocess.run(command, check=False, capture_output=True, text=True, env=home.environment)
+        assert (told.returncode, told.stderr) == (0, ""), arguments
+
+
+def test_what_a_locale_has_no_letters_for_is_a_question_mark(home: Home) -> None:
+    home.start("run", "--sim", "--mem", "2G", "sleep", "20")
+    until(lambda: "sleep" in home.gshare("ps").stdout)
+    environment = {**home.environment, "PYTHONIOENCODING": "latin-1"}
+    told = home.cold_gshare("top", "--once", env=environment)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "NVIDIA H200" in told.stdout
+    assert "???" in told.stdout
+
+
+@pytest.mark.parametrize("said", ["soon", "nan"])
+def test_a_controller_that_is_told_nonsense_says_so(home: Home, said: str) -> None:
+    environment = {**home.environment, "GSHARE_IDLE_EXIT_S": said}
+    told = home.gshare("run", "--sim", "--mem", "2G", "true", env=environment)
+    reason = f"GSHARE_IDLE_EXIT_S {said}: not a number of seconds (as 60)"
+    assert told.returncode == 125
+    assert told.stderr.startswith(f"gshare: controller: did not start: {reason}"), told.stderr
+
+
+def test_no_program_is_not_a_directory(home: Home) -> None:
+    told = home.gshare("run", "--sim", "")
+    assert (told.returncode, told.stderr) == (127, "gshare: '': no such program ($PATH was searched)\n")
+    told = home.gshare("run", "--sim", "/tmp")
+    assert (told.returncode, told.stderr) == (126, "gshare: /tmp: is a directory\n")
