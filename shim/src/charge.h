@@ -2,16 +2,16 @@
  *
  * The GPU gives the time between two events of a stream.  It holds more than our own kernels when other contexts
  * had slices meanwhile, when the stream ran dry, or when another stream of ours ran at the same time.  Three steps
- * take these out: gs_own (foreign slices), gs_without_gaps (idle), gs_union_add (other streams). */
+ * take these out: gs_own (foreign slices), gs_without_gaps (idle), gs_union_charge (other streams). */
 #ifndef GS_CHARGE_H
 #define GS_CHARGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "history.h"
 #include "slices.h"
+#include "union.h"
 
 #define GS_MAX_ROUNDS 256u /* contexts; more are treated as this many */
 #define GS_STEADY     100u /* thousandths of a context that a number may be off */
@@ -322,60 +322,6 @@ static inline uint64_t gs_without_gaps(uint64_t own_ns, uint64_t submit_ns, uint
     uint64_t least = own_ns > submit_ns ? own_ns - submit_ns : 0;
 
     return learnt_ns < least ? least : learnt_ns > own_ns ? own_ns : learnt_ns;
-}
-
-/* -------- several streams -------- */
-
-#define GS_MAX_SPANS 16
-
-/* Times of a context's GPU clock already charged: disjoint, in order; the oldest are forgotten. */
-struct gs_union {
-    uint32_t count;
-    struct {
-        int64_t from_ns, to_ns;
-    } span[GS_MAX_SPANS];
-};
-
-/* Whether any of them overlaps or adjoins [from, to). */
-static inline bool gs_union_touches(const struct gs_union *all, int64_t from_ns, int64_t to_ns)
-{
-    uint32_t i = all->count;
-
-    while (i > 0 && all->span[i - 1].from_ns > to_ns)
-        i--;
-    return i > 0 && all->span[i - 1].to_ns >= from_ns;
-}
-
-/* Adds [from, to) and returns how much of it was new. */
-static inline uint64_t gs_union_add(struct gs_union *all, int64_t from_ns, int64_t to_ns)
-{
-    uint64_t covered = 0;
-    uint32_t first = 0, last;
-    int64_t from = from_ns, to = to_ns;
-
-    if (to_ns <= from_ns)
-        return 0;
-    while (first < all->count && all->span[first].to_ns < from_ns)
-        first++;
-    for (last = first; last < all->count && all->span[last].from_ns <= to_ns; last++) {
-        int64_t low = all->span[last].from_ns, high = all->span[last].to_ns;
-        covered += (uint64_t)((high < to_ns ? high : to_ns) - (low > from_ns ? low : from_ns));
-        from = low < from ? low : from;
-        to = high > to ? high : to;
-    }
-    if (last == first && all->count == GS_MAX_SPANS) {
-        if (first == 0) /* older than all we remember: count it whole, and do not remember it */
-            return (uint64_t)(to_ns - from_ns);
-        memmove(&all->span[0], &all->span[1], (first - 1) * sizeof(all->span[0]));
-        first--;
-        last = first + 1;
-    } else {
-        memmove(&all->span[first + 1], &all->span[last], (all->count - last) * sizeof(all->span[0]));
-        all->count = all->count - (last - first) + 1;
-    }
-    all->span[first].from_ns = from;
-    all->span[first].to_ns = to;
-    return (uint64_t)(to_ns - from_ns) - covered;
 }
 
 #endif

@@ -152,6 +152,7 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
     } else
         own = gs_own(slices, &seen, &stream->phase);
     learn(stream, window, &seen, &own, whole);
+    const uint64_t could = own.ns;
     if (!window->contiguous)
         own.ns = gs_without_gaps(own.ns, window->closed_ns - window->opened_ns, window->learnt_ns);
     if (window->launches > 0)
@@ -160,10 +161,9 @@ uint64_t gs_measure(struct gs_meter_context *context, struct gs_stream *stream,
         stream->trust = GS_FIRST_TRUST;
     else if (stream->trust < GS_MOST_TRUST)
         stream->trust *= 2;
-    if (fresh < whole) {
-        own.ns = (uint64_t)((unsigned __int128)own.ns * fresh / whole);
+    own.ns = gs_union_charge(&context->charged, from, to, fresh, could, own.ns);
+    if (fresh < whole)
         own.rounds = (own.rounds * fresh + whole / 2) / whole;
-    }
     note_session(context, &own, begins, seen.busy_milli);
     return own.ns;
 }

@@ -84,6 +84,14 @@ uint64_t core_union_add(struct gs_union *all, int64_t from_ns, int64_t to_ns)
     return gs_union_add(all, from_ns, to_ns);
 }
 
+uint64_t core_union_charge(struct gs_union *all, int64_t from_ns, int64_t to_ns, uint64_t could_ns,
+                           uint64_t own_ns)
+{
+    uint64_t fresh_ns = gs_union_add(all, from_ns, to_ns);
+
+    return gs_union_charge(all, from_ns, to_ns, fresh_ns, could_ns, own_ns);
+}
+
 void core_history_add(struct gs_history *history, uint64_t now_ns, uint32_t busy, uint32_t light,
                       uint64_t others_ns)
 {

@@ -128,7 +128,7 @@ class Loss(ctypes.Structure):
 class Span(ctypes.Structure):
     """One element of struct gs_union."""
 
-    _fields_ = (("from_ns", ctypes.c_int64), ("to_ns", ctypes.c_int64))
+    _fields_ = (("from_ns", ctypes.c_int64), ("to_ns", ctypes.c_int64), ("room_ns", ctypes.c_uint64))
 
 
 class Union(ctypes.Structure):
@@ -186,6 +186,7 @@ def core() -> ctypes.CDLL:
         "loss_on_top": ctypes.c_uint64,
         "without_gaps": ctypes.c_uint64,
         "union_add": ctypes.c_uint64,
+        "union_charge": ctypes.c_uint64,
         "turns_read": ctypes.c_bool,
         "turn_place": ctypes.c_uint32,
         "turn_holder": ctypes.c_uint32,
@@ -217,6 +218,12 @@ def core() -> ctypes.CDLL:
     library.core_loss_on_top.argtypes = [ctypes.POINTER(Loss), ctypes.c_uint64]
     library.core_without_gaps.argtypes = [ctypes.c_uint64] * 3
     library.core_union_add.argtypes = [ctypes.POINTER(Union), ctypes.c_int64, ctypes.c_int64]
+    library.core_union_charge.argtypes = [
+        ctypes.POINTER(Union),
+        ctypes.c_int64,
+        ctypes.c_int64,
+        *[ctypes.c_uint64] * 2,
+    ]
     library.core_history_add.argtypes = [
         ctypes.POINTER(History),
         ctypes.c_uint64,

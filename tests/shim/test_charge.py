@@ -202,6 +202,30 @@ def test_time_of_several_streams_is_charged_once(spans: list[tuple[int, int]]) -
         assert total == len(covered)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 200), st.integers(1, 40), st.floats(0, 1), st.floats(0, 1)), max_size=14
+    )
+)
+def test_streams_are_charged_what_they_had_and_together_no_more_than_could_be_theirs(
+    windows: list[tuple[int, int, float, float]],
+) -> None:
+    charged, covered, total, own_ns = Union(), set[int](), 0, 0
+    for start, length, could, own in windows:
+        could_ns = int(could * length)
+        own_ns += int(own * could_ns)
+        total += core().core_union_charge(charged, start, start + length, could_ns, int(own * could_ns))
+        covered |= set(range(start, start + length))
+        assert total <= min(own_ns, len(covered))
+
+
+def test_gaps_that_one_stream_has_are_room_for_others() -> None:
+    charged = Union()
+    assert core().core_union_charge(charged, 0, 100, 100, 30) == 30
+    assert core().core_union_charge(charged, 10, 90, 80, 50) == 50
+    assert core().core_union_charge(charged, 10, 90, 80, 50) == 20
+
+
 def test_the_oldest_spans_are_forgotten_and_the_newest_kept() -> None:
     charged = Union()
     for i in range(100):

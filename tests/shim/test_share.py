@@ -88,6 +88,27 @@ def test_every_kind_of_launch_counts(make_virtual_device: Make, name: str) -> No
     assert near(device.shares(programs, SECONDS), [30])
 
 
+def test_streams_that_are_waited_for_in_turn_all_count(make_virtual_device: Make) -> None:
+    """Their markers span each other's work: what one had is not to be taken for the other's."""
+    device = make_virtual_device(40)
+    program = device.python(
+        0,
+        """
+start()
+streams = [new("cuStreamCreate", 1)[1] for _ in range(2)]
+event = new("cuEventCreate", 2)[1]
+while True:
+    for stream in streams:
+        assert spin(125_000, stream) == 0
+        must("cuEventRecord", event, stream)
+        while cuda.cuEventQuery(u64(event)) != 0:
+            time.sleep(0.0001)
+""",
+    )
+    device.wait(1)
+    assert near(device.shares([program], 2), [40], 2)
+
+
 @pytest.mark.parametrize("name", MOVES)
 def test_moves_inside_the_device_count(make_virtual_device: Make, name: str) -> None:
     device = make_virtual_device(30)
