@@ -24,12 +24,16 @@ class Step(NamedTuple):
 def steps(trials: Sequence[tuple[str, bool]], arms: Sequence[str], blocks: int, seed: int) -> Iterator[Step]:
     """Blocks one after another; in each all trials, and of each all arms one after another, in random order.
 
-    A trial is a name, and whether it is in the first block only.
+    A trial is a name, and whether it is in the first block only.  That block, in which time may be over, is
+    done group by group, in the order of the trials.
     """
     chance = random.Random(seed)
+    groups = list(dict.fromkeys(name.partition(".")[0] for name, _ in trials))
     for block in range(blocks):
         names = [name for name, once in trials if block == 0 or not once]
         chance.shuffle(names)
+        if block == 0:
+            names.sort(key=lambda name: groups.index(name.partition(".")[0]))
         for name in names:
             order = list(arms)
             chance.shuffle(order)

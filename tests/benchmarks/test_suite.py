@@ -95,6 +95,14 @@ def test_every_arm_has_every_trial_in_every_block_in_random_order() -> None:
     assert list(steps(names, ["a", "b", "c"], 4, seed=1)) == found
 
 
+def test_the_first_block_in_which_time_may_end_goes_group_by_group() -> None:
+    names = [(f"{group}.{i}", False) for group in ("b", "a") for i in range(4)]
+    found = list(steps(names, ["x"], 2, seed=1))
+    groups = [step.trial.partition(".")[0] for step in found]
+    assert groups[:8] == ["b"] * 4 + ["a"] * 4
+    assert groups[8:] not in (groups[:8], sorted(groups[:8]))
+
+
 def test_what_comes_out_the_same_is_run_once() -> None:
     found = list(steps([("t", True), ("u", False)], ["a"], 3, seed=1))
     assert Counter(step.trial for step in found) == {"t": 1, "u": 3}

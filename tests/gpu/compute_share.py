@@ -4,7 +4,7 @@ usage: compute_share.py --output FILE [--others]
 
 For each kind of load: alone without gshare and under gshare without limits in turn, which gives what it
 costs; alone at 30 %; then two at 30 % and 70 %, concurrently and in turns.  And requests of high priority
-beside low ones.  With --others: frameworks beside torch, only alone with no limits.
+beside low ones.  With --others: other frameworks, and torch in other settings, only alone.
 In a rehearsal rows have no targets: a simulated GPU on a shared host keeps no time.
 """
 
@@ -27,7 +27,7 @@ from threading import Timer
 from types import TracebackType
 from typing import Any
 
-from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, missing
+from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, end, kill, missing
 
 from gshare.benchmarks.results import Row
 from gshare.cli.sandbox import GSHARE
@@ -35,12 +35,13 @@ from gshare.cli.sandbox import GSHARE
 MS = 1_000_000
 ROUNDS = 2 if REHEARSAL else 8
 ROUND_S = 0.3 if REHEARSAL else 0.5
-SETTLE_S, MEASURE_S = (0.3, 0.7) if REHEARSAL else (1.5, 4.0)
-REQUESTS_S = 1.0 if REHEARSAL else 8.0
-READY_S = 60.0
+SETTLE_S, MEASURE_S = (0.3, 0.7) if REHEARSAL else (1.5, 3.0)
+REQUESTS_S = 1.0 if REHEARSAL else 6.0
+READY_S = 90.0
 LEAD_NS = 50 * MS
 """From the order to begin until the beginning."""
 REQUEST_NS = 10 * MS
+CAP = 30.0
 
 KINDS = {
     "spin": ("kernels of 1 ms by the driver", ()),
@@ -54,6 +55,13 @@ OTHERS = {
     "numba": ("numba-cuda", ("numba", "numba_cuda", "numpy")),
     "cupy": ("CuPy", ("cupy",)),
     "jax": ("JAX", ("jax", "jaxlib")),
+    "compiled": ("torch.compile, training loop", ("torch",)),
+    "expandable": ("torch with expandable segments, training loop", ("torch",)),
+    "async": ("torch with cudaMallocAsync, training loop", ("torch",)),
+}
+SETTINGS = {
+    "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+    "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
 }
 SIMULATED = ("spin", "triton", "numba")
 TOGETHER = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -67,7 +75,8 @@ class Load:
 
     def __init__(self, place: Place, limits: Sequence[str] | None, *kind: str) -> None:
         python = sys.executable if kind[0] == "spin" else PYTHON
-        self.process = place.start(limits, [python, str(PROGRAMS / "load.py"), *kind], TOGETHER)
+        settings = TOGETHER | SETTINGS.get(kind[0], {})
+        self.process = place.start(limits, [python, str(PROGRAMS / "load.py"), *kind], settings)
 
     def __enter__(self) -> Load:
         return self
@@ -78,13 +87,12 @@ class Load:
         try:
             self.process.communicate(timeout=0.01 if error else 10)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
+            end(self.process)
 
     def hear(self) -> dict[str, Any]:
         """Its next line of JSON; it is killed if it says nothing for long."""
         assert self.process.stdout is not None
-        timer = Timer(READY_S, self.process.kill)
+        timer = Timer(READY_S, kill, [self.process])
         timer.start()
         try:
             for line in self.process.stdout:
@@ -93,7 +101,7 @@ class Load:
                     return heard
         finally:
             timer.cancel()
-        words = (self.process.communicate()[1].strip().splitlines() or ["it said nothing"])[-1]
+        words = (end(self.process)[1].strip().splitlines() or ["it said nothing"])[-1]
         raise RuntimeError(words[:300])
 
     def tell(self, *words: object) -> None:
@@ -133,23 +141,28 @@ def bootstrap(native: Sequence[float], tenant: Sequence[float]) -> tuple[float, 
     return ratios[50], ratios[1949]
 
 
-def alone(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
-    """What gshare costs somebody without limits, in rounds that alternate."""
-    with Load(place, [], kind) as free:
-        native.hear()
-        free.hear()
-        busy(native, seconds=ROUND_S)
-        rounds = [(*busy(native, seconds=ROUND_S), *busy(free, seconds=ROUND_S)) for _ in range(ROUNDS)]
+def cost(kind: str, what: str, native: Load, free: Load) -> Row:
+    """Of gshare to somebody without limits, in rounds that alternate."""
+    busy(native, seconds=ROUND_S)
+    rounds = [(*busy(native, seconds=ROUND_S), *busy(free, seconds=ROUND_S)) for _ in range(ROUNDS)]
     bare, tenant = (list(rates) for rates in zip(*rounds, strict=True))
     low, high = bootstrap(bare, tenant)
     ratio = statistics.mean(tenant) / statistics.mean(bare)
     details = {"native_per_s": bare, "gshare_per_s": tenant, "interval": [low, high]}
     title = f"{what}: no limits under gshare / native"
-    yield row(f"{kind}_unlimited", title, round(ratio, 4), "", 0.995, at_least=True, **details)
+    return row(f"{kind}_unlimited", title, round(ratio, 4), "", 0.995, at_least=True, **details)
+
+
+def held(kind: str, what: str, capped: float, native: Sequence[float]) -> Row:
+    """Alone at a cap, against what it does without, in the same run."""
+    points = abs(100 * capped / statistics.mean(native) - CAP)
+    details = {"tenant_per_s": capped, "native_per_s": list(native)}
+    title = f"{what}: alone at {CAP:g} %"
+    return row(f"{kind}_alone_{CAP:g}", title, round(points, 2), "points", 1, **details)
 
 
 def pair(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
-    asked = (30.0, 70.0)
+    asked = (CAP, 100 - CAP)
     with ExitStack() as stack:
         loads = [
             stack.enter_context(Load(place, [f"--tenant=hw-{kind}-{share:g}", f"--compute={share:g}%"], kind))
@@ -171,16 +184,7 @@ def pair(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
         (after,) = busy(native, seconds=2 * ROUND_S)
     reference = (before + after) / 2
     reference_facts = {"native_per_s": [before, after]}
-    points = abs(100 * capped / reference - asked[0])
-    yield row(
-        f"{kind}_alone_30",
-        f"{what}: alone at 30 %",
-        round(points, 2),
-        "points",
-        1,
-        tenant_per_s=capped,
-        **reference_facts,
-    )
+    yield held(kind, what, capped, [before, after])
     for mode, found in rates.items():
         shares = [100 * rate / sum(found) for rate in found]
         points = max(abs(share - want) for share, want in zip(shares, asked, strict=True))
@@ -197,7 +201,10 @@ def pair(place: Place, kind: str, what: str, native: Load) -> Iterator[Row]:
 def contended(place: Place, kind: str) -> Iterator[Row]:
     what, _ = KINDS[kind]
     with Load(place, None, kind) as native:
-        yield from alone(place, kind, what, native)
+        with Load(place, [], kind) as free:
+            native.hear()
+            free.hear()
+            yield cost(kind, what, native, free)
         yield from pair(place, kind, what, native)
 
 
@@ -253,16 +260,27 @@ def priority(place: Place, name: str, high: Sequence[str], low: Sequence[str], m
     yield row(f"priority_{name}_harvest", title, round(harvest, 3), "", 0.85, at_least=True, **details)
 
 
-def cost_only(place: Place, kind: str) -> Iterator[Row]:
-    with Load(place, None, kind) as native:
-        yield from alone(place, kind, OTHERS[kind][0], native)
+def lone(place: Place, kind: str) -> Iterator[Row]:
+    what, _ = OTHERS[kind]
+    with (
+        Load(place, None, kind) as native,
+        Load(place, [], kind) as free,
+        Load(place, [f"--compute={CAP:g}%"], kind) as limited,
+    ):
+        for load in native, free, limited:
+            load.hear()
+        yield cost(kind, what, native, free)
+        (before,) = busy(native, seconds=ROUND_S)
+        (capped,) = busy(limited, seconds=MEASURE_S, settle_s=SETTLE_S)
+        (after,) = busy(native, seconds=ROUND_S)
+        yield held(kind, what, capped, [before, after])
 
 
 def tasks(place: Place, others: bool) -> Iterator[tuple[str, Sequence[str], Callable[[], Iterator[Row]]]]:
     """Name, the modules that it needs, and what measures it."""
     if others:
         for kind, (_, modules) in OTHERS.items():
-            yield kind, modules, partial(cost_only, place, kind)
+            yield kind, modules, partial(lone, place, kind)
         return
     for kind, (_, modules) in KINDS.items():
         yield kind, modules, partial(contended, place, kind)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, Watch, missing, said
+from place import NO_RUNTIME, PROGRAMS, PYTHON, REHEARSAL, Place, Watch, end, missing, said
 
 from gshare.benchmarks.results import Row
 
@@ -124,8 +124,7 @@ def carry_out(place: Place, workload: Workload, limits: Sequence[str] | None) ->
         try:
             output, errors = process.communicate(timeout=RUN_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            output, errors = process.communicate()
+            output, errors = end(process)
             errors += f"\nstopped after {RUN_S:g} s"
     lines = said(output)
     if process.returncode or not lines:
@@ -189,7 +188,7 @@ def row(place: Place, workload: Workload, device_bytes: int) -> Row:
         return Row(workload.name, workload.what, None, "B", note=reason)
     try:
         return measure(place, workload, device_bytes)
-    except (RuntimeError, KeyError, OSError) as error:
+    except (RuntimeError, LookupError, OSError, ValueError, TypeError) as error:
         traceback.print_exc()
         return Row(workload.name, workload.what, None, "B", within=False, note=str(error))
 

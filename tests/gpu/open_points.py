@@ -17,13 +17,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from place import REHEARSAL, Place
+from place import REHEARSAL, Place, end
 
 from gshare.benchmarks.driver import CudaError, Device, Driver, Event, Stream, ffi
 from gshare.benchmarks.results import Row
@@ -31,6 +31,7 @@ from gshare.benchmarks.results import Row
 US, MS, MIB, GIB = 1_000, 1_000_000, 1 << 20, 1 << 30
 KERNELS_NS = (50 * US, MS, 5 * MS, 20 * MS)
 SPANS = 40
+HOOKED_S = 30
 CALLS = ("cuLaunchKernel", "cuEventRecord", "cuEventQuery", "cuEventElapsedTime", "cuStreamWriteValue32")
 CHECKPOINTS = (64 * MIB, 256 * MIB) if REHEARSAL else (256 * MIB, GIB, 4 * GIB, 16 * GIB)
 STEPS = ("Lock", "Checkpoint", "Restore", "Unlock")
@@ -49,6 +50,10 @@ ffi.cdef(
     """
 )
 
+FAULTS = (
+    *(CudaError, AttributeError, RuntimeError, OSError, ValueError, LookupError, ArithmeticError),
+    subprocess.SubprocessError,
+)
 Samples = dict[str, list[float]]
 
 
@@ -99,7 +104,11 @@ def hooked_calls(place: Place, recorder: Path, way: str, limits: Sequence[str]) 
     out = place.sandbox.directory / f"{way}.json"
     command = [str(recorder), "--timings", "--group", "calls", str(out)]
     process = place.start(limits, command)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=HOOKED_S)
+    except subprocess.TimeoutExpired:
+        end(process)
+        raise
     if process.returncode:
         raise RuntimeError((errors.strip().splitlines() or ["the recorder failed"])[-1])
     yield from calls(facts_of(out), way)
@@ -119,11 +128,10 @@ def neighbour(place: Place, *options: str) -> Iterator[subprocess.Popen[str]]:
     try:
         assert process.stdout is not None
         if not process.stdout.readline():
-            raise RuntimeError(process.communicate()[1].strip()[-200:])
+            raise RuntimeError(end(process)[1].strip()[-200:])
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        end(process)
 
 
 def spans_of(device: Device) -> Iterator[tuple[int, str, list[float]]]:
@@ -243,7 +251,9 @@ def main() -> int:
     rows: list[Row] = []
     with Place() as place:
         device = Device(driver := Driver(place.driver()))
-        recorded = facts_of(chosen.timings) if chosen.timings.exists() else {}
+        recorded: Samples = {}
+        with suppress(OSError, ValueError):  # cut off, or not there
+            recorded = facts_of(chosen.timings)
         tasks: dict[str, Callable[[], Iterator[Row]]] = {
             "slices": partial(slices, recorded),
             "calls, bare": partial(calls, recorded, "bare"),
@@ -260,7 +270,7 @@ def main() -> int:
             print(name, file=sys.stderr, flush=True)
             try:
                 rows += work()
-            except (CudaError, AttributeError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+            except FAULTS as error:
                 traceback.print_exc()
                 rows.append(Row(name, name, None, "", note=str(error)))
             place.write("open-points", rows, chosen.output)

@@ -15,13 +15,16 @@ from runner import Part
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STAGES = {
-    1: "the driver, tests, overhead",
-    2: "frameworks and memory",
+    1: "the driver, tests",
+    2: "frameworks and memory, overhead",
     3: "frameworks and compute",
-    4: "the benchmark suite",
+    4: "shares, the benchmark suite",
 }
+TESTS_S = 180
 TESTS = ("test_memory.py", "test_share.py", "test_roads.py", "test_probes.py")
-SHARES = ("alone_30", "mix_30_70", "short_long", "kind_graph", "light")
+SHARES = ("alone_30_1ms", "mix_30_70_200us", "short_long", "kind_graph", "light")
+GROUPS = ("overhead", "shares", "priority", "coverage", "models")
+"""Of the suite, in order of value: it ends where the time does."""
 SHARES_REHEARSED = ("alone_30_1ms", "mix_30_70_200us_concurrent")
 
 
@@ -57,7 +60,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
 
     if setup.site:
         build = ("sh", str(HERE / "build.sh"), str(ROOT), str(setup.site), str(setup.wheels))
-        yield 0, Part("build", "gshare is built and installed", 95, build)
+        yield 0, Part("build", "gshare is built and installed", 60, build)
     yield 1, Part("doctor", "what works here", 20, (*gshare, "doctor"), after=built)
     sources = sorted(map(str, (ROOT / "tests/golden/recorder").glob("*.c")))
     compile_it = ("cc", "-std=gnu17", "-O1", "-o", str(recorder), *sources, "-ldl", "-lpthread")
@@ -65,7 +68,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
     yield 1, Part("recorder", "the recorder is built", 20, compile_it, skip=no_recorder or brought)
     answers = (*bare, str(recorder), str(setup.out / "answers.json"))
     needs = (*built, *recorded)
-    yield 1, Part("answers", "what the driver answers", 60, answers, skip=no_recorder, after=needs)
+    yield 1, Part("answers", "what the driver answers", 75, answers, skip=no_recorder, after=needs)
     timings = (*bare, str(recorder), "--timings", str(setup.out / "timings.json"))
     yield 1, Part("timings", "what takes which time", 60, timings, skip=no_recorder, after=needs)
     points = (
@@ -73,7 +76,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
         *("--recorder", str(recorder), "--timings", str(setup.out / "timings.json")),
     )
     what = "slices, switches, costs of calls, checkpoints"
-    yield 1, Part("points", what, 60, points, results="points.json", skip=no_recorder, after=needs)
+    yield 1, Part("points", what, 120, points, results="points.json", skip=no_recorder, after=needs)
     demo = (*gshare, "demo", *sim, "--json")
     yield (
         1,
@@ -81,43 +84,35 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
     )
     tests = (
         *(python, "-m", "pytest", *(str(HERE / name) for name in TESTS), "-m", "gpu", "-rA"),
-        *("-p", "no:cacheprovider", "--durations=5", f"--junit-xml={setup.out / 'tests.xml'}"),
+        *("-v", "-p", "no:cacheprovider", "--durations=5", f"--junit-xml={setup.out / 'tests.xml'}"),
+        f"--session-timeout={TESTS_S - 20}",  # else nothing is written of those that there was time for
     )
-    yield 1, Part("tests", "quotas, shares, roads, and every door to memory", 130, tests, after=built)
+    yield 1, Part("tests", "quotas, shares, roads, and every door to memory", TESTS_S, tests, after=built)
     overhead = (*gshare, "bench", "budgets", "overhead", *sim, "--output", str(setup.out / "overhead.json"))
-    yield 1, Part("overhead", "what gshare costs", 100, overhead, results="overhead.json", after=built)
 
     memory = (python, str(HERE / "memory_quota.py"), "--output", str(setup.out / "memory.json"))
-    yield 2, Part("memory", "each framework at its quota", 440, memory, results="memory.json", after=built)
-
-    rates = (python, str(HERE / "compute_share.py"), "--others", "--output", str(setup.out / "rates.json"))
-    yield 2, Part("rates", "each framework without limits", 60, rates, results="rates.json", after=built)
+    yield 2, Part("memory", "each framework at its quota", 430, memory, results="memory.json", after=built)
+    yield 2, Part("overhead", "what gshare costs", 100, overhead, results="overhead.json", after=built)
 
     compute = (python, str(HERE / "compute_share.py"), "--output", str(setup.out / "compute.json"))
-    yield 3, Part("compute", "each framework at its share", 370, compute, results="compute.json", after=built)
+    yield 3, Part("compute", "torch at its share", 330, compute, results="compute.json", after=built)
+    rates = (python, str(HERE / "compute_share.py"), "--others", "--output", str(setup.out / "rates.json"))
+    what = "each framework alone, without limits and at 30 %"
+    yield 3, Part("rates", what, 200, rates, results="rates.json", after=built)
     rows = SHARES_REHEARSED if setup.simulated else SHARES
     shares = (
         *(*gshare, "bench", "budgets", "shares", *sim, "--smoke", "--output", str(setup.out / "shares.json")),
         *(f"--row={name}" for name in rows),
     )
-    yield (
-        3,
-        Part(
-            "shares",
-            "the table of shares, in short",
-            130,
-            shares,
-            results="shares.json",
-            after=built,
-            forgiven=forgiven,
-        ),
-    )
+    what = "the table of shares, in short"
+    results = "shares.json"
+    yield 4, Part("shares", what, 100, shares, results=results, after=built, forgiven=forgiven)
 
     suite = (
-        *(*gshare, "bench", *(sim or ("--gpu",)), "--no-report", "--output", str(setup.out / "suite")),
-        "--minutes=6.5",
+        *(*gshare, "bench", *GROUPS[: -1 if setup.simulated else None], *(sim or ("--gpu",)), "--quick"),
+        *("--no-report", "--output", str(setup.out / "suite")),
         *(f"--rival={rival}" for rival in setup.rivals),
-        *(("--quick",) if setup.simulated else ()),
     )
     what = "the suite, beside no limits, time slices and rivals"
-    yield 4, Part("suite", what, 485, suite, results="suite/result.json", after=built)
+    results = "suite/result.json"
+    yield 4, Part("suite", what, 430, suite, results=results, after=built, paced=True)

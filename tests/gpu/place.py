@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ PYTHON = os.environ.get("GSHARE_TEST_CLIENTS") or sys.executable
 """The Python with the frameworks."""
 PROGRAMS = Path(__file__).parent / "programs"
 SAMPLE_S = 0.005
+END_S = 10.0
 NO_RUNTIME = "NVIDIA's runtime library asks a real driver for private tables, which the simulated GPU has not"
 
 LOOK = """
@@ -194,6 +196,29 @@ def family(pid: int) -> list[int]:
             for thread in Path(f"/proc/{parent}/task").iterdir():
                 found += map(int, (thread / "children").read_text().split())
     return found
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """With all that it has started."""
+    for pid in reversed(family(process.pid)) if process.poll() is None else ():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Kill a program, and return what it had printed.
+
+    Who has its pipes may outlive it, and a driver may keep one that hangs in it: nobody waits for these.
+    """
+    kill(process)
+    try:
+        return process.communicate(timeout=END_S)
+    except subprocess.TimeoutExpired as over:
+        return text_of(over.stdout), text_of(over.stderr)
+
+
+def text_of(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
 def missing(modules: Sequence[str], python: str = PYTHON) -> str:

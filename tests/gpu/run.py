@@ -11,13 +11,23 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from importlib.metadata import distributions
 from pathlib import Path
 
 from parts import ROOT, STAGES, Setup, all_parts
 from runner import Part, Runner, table
 
+GPU_FACTS = (
+    "name,driver_version,memory.total,persistence_mode,compute_mode,mig.mode.current,ecc.mode.current,"
+    "clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
+)
+FRAMEWORKS = (
+    *("torch", "torchvision", "triton", "cupy-cuda13x", "cupy-cuda12x", "jax", "jaxlib", "numba"),
+    *("numba-cuda", "cuda-bindings", "numpy", "nvidia-nccl-cu13", "nvidia-cuda-nvrtc", "nvidia-ml-py"),
+)
 SLOW = 3
 """A rehearsal's host may be small and busy: time limits are so many times longer."""
 
@@ -53,6 +63,13 @@ def chosen(setup: Setup, stages: list[int] | None, only: list[str]) -> list[Part
     return [part for _, part in parts if part.name in names | needed]
 
 
+def packages(site: Path | None) -> dict[str, str]:
+    """The versions of what is measured, as far as it is installed, where a part would find it."""
+    path = [*([str(site)] if site else []), *sys.path]
+    found = {name: next(iter(distributions(name=name, path=path)), None) for name in FRAMEWORKS}
+    return {name: package.version for name, package in found.items() if package}
+
+
 def machine(simulated: bool) -> dict[str, object]:
     """When and where: of the GPU what nvidia-smi says of it."""
     answer: dict[str, object] = {
@@ -61,7 +78,7 @@ def machine(simulated: bool) -> dict[str, object]:
         "host": f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
     }
-    query = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+    query = ("nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv")
     if not simulated:
         try:
             done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
@@ -96,15 +113,25 @@ def environment(work: Path, site: Path | None, simulated: bool) -> None:
     )
     if site:
         os.environ["PYTHONPATH"] = str(site)
+        beside = os.environ.get("LD_LIBRARY_PATH")
+        os.environ["LD_LIBRARY_PATH"] = f"{site}/lib" + (f":{beside}" if beside else "")
     if simulated:
         os.environ["GSHARE_GPU_REHEARSAL"] = "1"
+
+
+def held(stack: ExitStack) -> None:
+    """A GPU that no process holds is set up anew for each, which takes seconds: it is held until the end."""
+    for path in sorted(Path("/dev").glob("nvidia[0-9]*")):
+        with suppress(OSError):
+            stack.callback(os.close, os.open(path, os.O_RDWR | os.O_CLOEXEC))
 
 
 def stop(simulated: bool) -> None:
     for command in ("controller", "stop"), ("sim", "stop"):
         if simulated or command[0] == "controller":
             gshare = (sys.executable, "-m", "gshare.cli", *command)
-            subprocess.run(gshare, capture_output=True, check=False, timeout=30)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(gshare, capture_output=True, check=False, timeout=30)
 
 
 def main() -> int:
@@ -122,6 +149,7 @@ def main() -> int:
         simulated=options.sim,
         rivals=tuple(options.rival),
     )
+    stack = ExitStack()
     try:
         if options.list:
             for stage, part in all_parts(setup):
@@ -130,6 +158,8 @@ def main() -> int:
         parts = chosen(setup, options.stage, options.only)
         if options.sim:
             parts = [replace(part, limit_s=part.limit_s * SLOW) for part in parts]
+        if not options.sim:
+            held(stack)
         if not options.sim and not gpus():
             raise SystemExit("the driver has no NVIDIA GPU here; --sim rehearses on the simulated one")
         out.mkdir(parents=True, exist_ok=True)
@@ -145,11 +175,13 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         finally:
+            facts["packages"] = packages(site)
             (out / "summary.json").write_text(json.dumps(runner.summary(facts), indent=1) + "\n")
             print(f"\n{table(runner.outcomes)}\nresults are in {out}", flush=True)
             stop(options.sim)
         return 0 if well else 1
     finally:
+        stack.close()
         os.chdir("/")
         shutil.rmtree(work, ignore_errors=True)
 

@@ -13,13 +13,15 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 SKIP = 77
 GRACE_S = 5.0
 """So long a part may take to end once it is told to."""
+PACED_S = 60.0
+"""What a part that is paced may take beyond its minutes: it ends what it has begun."""
 LEAST_S = 5.0
 """A part is not begun with less than this left for all."""
 
@@ -46,6 +48,8 @@ class Part:
     """Why it is not even tried."""
     after: Sequence[str] = ()
     """Parts without which it makes no sense."""
+    paced: bool = False
+    """It takes the minutes that it is given: all that there are but for the last, as `--minutes=N`."""
     forgiven: Sequence[int] = ()
     """Codes that are as good as 0: in a rehearsal the time on a simulated GPU is not exact."""
 
@@ -102,6 +106,9 @@ class Runner:
                 return outcome
         begin = time.monotonic()
         log_bytes = self._write_log(f"\n==== {part.name}: {part.what}\n")
+        if part.paced:
+            minutes = max(limit_s - PACED_S, LEAST_S) / 60
+            part = replace(part, command=[*part.command, f"--minutes={minutes:.2f}"])
         outcome.code, outcome.end = self._carry_out(part, limit_s)
         outcome.seconds = round(time.monotonic() - begin, 1)
         if outcome.end == FAILED and outcome.code in part.forgiven:

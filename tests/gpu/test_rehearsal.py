@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -58,3 +59,20 @@ def test_what_was_built_is_taken_again(tmp_path: Path) -> None:
     assert rehearse(tmp_path, site, "--only=doctor") == {"build": "passed", "doctor": "passed"}
     assert rehearse(tmp_path, site, "--only=doctor") == {"build": "passed", "doctor": "passed"}
     assert "as it was built before" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_of_the_wheels_only_what_is_lacking_is_installed(tmp_path: Path) -> None:
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
+    wheels.mkdir()
+    with lzma.open(wheels / "libsome.so.1.xz", "wb") as library:
+        library.write(b"a library")
+    script = ["sh", str(SCRIPT.with_name("build.sh")), str(SCRIPT.parents[2]), str(site), str(wheels)]
+    built = subprocess.run(
+        script, capture_output=True, text=True, check=True, env=os.environ | {"PYTHON": sys.executable}
+    )
+    assert built.stdout.strip() == "of the wheels:"  # the tests' Python has all
+    assert (site / "gshare").is_dir()
+    assert not (site / "cffi").exists()
+    assert (site / "lib" / "libsome.so.1").read_bytes() == b"a library"

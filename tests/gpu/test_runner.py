@@ -117,6 +117,22 @@ def test_what_does_not_fit_into_the_time_for_all_is_not_begun(
     assert outcomes["late"].end == "no time left"
 
 
+def test_a_part_that_is_paced_is_told_its_minutes(
+    siblings: dict[str, ModuleType], run: Callable[..., Any], tmp_path: Path
+) -> None:
+    def told(within_s: float | None) -> float:
+        line = ("sh", "-c", f'echo "$1" >{tmp_path}/told', "sh")
+        run(
+            siblings["runner"].Part("suite", "what takes what there is", 300, line, paced=True),
+            within_s=within_s,
+        )
+        return float((tmp_path / "told").read_text().removeprefix("--minutes="))
+
+    assert told(None) == 4
+    assert 1.5 < told(170) < 2
+    assert 0 < told(30) < 0.2
+
+
 def test_a_program_that_is_not_there_fails_its_part_only(
     siblings: dict[str, ModuleType], run: Callable[..., Any], part: Callable[..., Any]
 ) -> None:
@@ -249,6 +265,18 @@ def test_the_watch_takes_the_peak_of_who_is_watched(siblings: dict[str, ModuleTy
     assert watch.samples >= 3
 
 
+def test_a_program_is_ended_with_those_that_hold_its_pipes(siblings: dict[str, ModuleType]) -> None:
+    line = ("sh", "-c", "sleep 100 & echo $!; wait")
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    begin = time.monotonic()
+    siblings["place"].end(process)
+    assert time.monotonic() - begin < siblings["place"].END_S
+    assert not is_running(child)
+
+
 def test_a_workload_without_its_package_is_skipped_with_the_reason(siblings: dict[str, ModuleType]) -> None:
     missing = siblings["place"].missing
     assert missing(["json", "concurrent.futures"]) == ""
@@ -280,7 +308,7 @@ def test_without_a_gpu_the_script_says_so_and_does_nothing(tmp_path: Path) -> No
 def test_the_script_lists_its_parts_and_refuses_unknown_ones() -> None:
     script = ["sh", str(HERE / "run.sh")]
     listed = subprocess.run([*script, "--list"], capture_output=True, text=True, check=True).stdout
-    assert [line.split()[1] for line in listed.splitlines()][-3:] == ["compute", "shares", "suite"]
+    assert [line.split()[1] for line in listed.splitlines()][-3:] == ["rates", "shares", "suite"]
     refused = subprocess.run([*script, "--only", "nothing"], capture_output=True, text=True, check=False)
     assert refused.returncode != 0
     assert "no such part: nothing" in refused.stderr

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import load_others
@@ -85,16 +86,17 @@ def network() -> Any:
     return torch.nn.Sequential(*layers).to("cuda", torch.bfloat16)
 
 
-def train() -> Launch:
+def train(compiled: bool = False) -> Launch:
     """Steps of a training loop: forwards, backwards, optimiser."""
     import torch
 
     model, x = network(), torch.randn(1024, 4096, device="cuda", dtype=torch.bfloat16)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    forwards = torch.compile(model) if compiled else model
 
     def step() -> None:
         optimizer.zero_grad()
-        (model(x) - x).square().mean().backward()
+        (forwards(x) - x).square().mean().backward()
         optimizer.step()
 
     return of_torch(step)
@@ -134,6 +136,9 @@ KINDS: dict[str, Callable[..., Launch]] = {
     "spin": spin,
     "matmul": matmul,
     "train": train,
+    "expandable": train,  # the allocator is the environment's
+    "async": train,
+    "compiled": partial(train, compiled=True),
     "eager": eager,
     "graph": graph,
     "triton": load_others.triton,
