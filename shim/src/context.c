@@ -10,6 +10,7 @@
 #include "device.h"
 #include "graph_memory.h"
 #include "hooks.h"
+#include "later.h"
 #include "ledger.h"
 #include "meter.h"
 #include "physical.h"
@@ -97,6 +98,7 @@ static void release(uint64_t handle, const struct gs_entry *entry)
 void gs_context_gone(CUcontext context)
 {
     gs_meter_context_gone(context);
+    gs_later_context_gone(context);
     gs_ledger_take_owned((uint64_t)context, release);
     gs_physical_context_gone(context);
     gs_pool_streams_gone();
@@ -255,6 +257,7 @@ static struct ending ends(CUcontext context)
     struct ending ending;
 
     gs_lock(&gs_context_lock);
+    gs_later_hold();
     ending.known = gs_ledger_take((uint64_t)context, &ending.entry);
     return ending;
 }
@@ -265,6 +268,7 @@ static void stays(const struct ending *ending, CUcontext context)
 
     if (ending->known)
         gs_ledger_put((uint64_t)context, &ending->entry, &stale); /* room for it was there a moment ago */
+    gs_later_go_on();
     gs_unlock(&gs_context_lock);
 }
 
@@ -277,6 +281,7 @@ static CUresult destroyed(CUresult result, const struct ending *ending, CUcontex
     if (ending->known)
         gs_context_leave(ending->entry.device, ending->entry.bytes);
     gs_context_gone(context);
+    gs_later_go_on();
     gs_unlock(&gs_context_lock);
     return CUDA_SUCCESS;
 }

@@ -190,17 +190,18 @@ void gs_pool_forget(void)
     gs_pools_in_use = 0;
 }
 
-void gs_pool_find(CUmemoryPool handle, struct gs_pool_of *of)
+int gs_pool_find(CUmemoryPool handle, struct gs_pool_of *of)
 {
-    struct gs_pool_record *pool;
+    const struct gs_pool_record *pool;
 
     if (!__atomic_load_n(&gs_pools_in_use, __ATOMIC_RELAXED))
-        return;
+        return 0;
     gs_lock(&gs_pool_lock);
     pool = find(handle);
     if (pool)
         *of = pool->of;
     gs_unlock(&gs_pool_lock);
+    return pool != NULL;
 }
 
 /* -------- the end of a pool, and what is noted of its begin -------- */

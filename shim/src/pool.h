@@ -5,6 +5,10 @@
 #include "driver.h"
 #include "ledger.h"
 
+#define CU_MEMPOOL_ATTR_RELEASE_THRESHOLD    4
+#define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
+#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
+
 /* All of a stream has been waited for, as cuMemFree does. */
 #define GS_ANY_STREAM ((CUstream)-1)
 
@@ -55,8 +59,8 @@ struct gs_pool_of {
     int usual; /* the driver's own, which is never destroyed */
 };
 
-/* What we know of a pool, as far as we have seen it. */
-void gs_pool_find(CUmemoryPool pool, struct gs_pool_of *of);
+/* What we know of a pool.  False: we have not seen it, and `of` stays. */
+int gs_pool_find(CUmemoryPool pool, struct gs_pool_of *of);
 
 /* A pool that the program has come to know. */
 void gs_pool_note(CUmemoryPool pool, const struct gs_pool_of *of);

@@ -55,18 +55,53 @@ static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointe
     return growth->device != GS_NO_DEVICE;
 }
 
+/* The driver's own answer to a stream in which nothing can be allocated, however much room there is. */
+static CUresult refuse(const char *api, const struct gs_growth *growth)
+{
+    CUstreamCaptureStatus status;
+    CUresult result = REAL(cuStreamIsCapturing)(growth->stream, &status);
+
+    if (result == CUDA_ERROR_INVALID_HANDLE || result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT)
+        return result;
+    return gs_refuse(api, growth->full, growth->bound);
+}
+
+/* Then nothing comes of it, and nobody could be asked what has. */
+static int is_no_pool(CUmemoryPool pool)
+{
+    cuuint64_t threshold;
+
+    return REAL(cuMemPoolGetAttribute)(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold) ==
+           CUDA_ERROR_INVALID_VALUE;
+}
+
+/* Of a pool that nobody has told us of: then it is a device's own, of whichever device, and not of the current one. */
+static int device_of_pool(CUmemoryPool pool)
+{
+    CUmemoryPool usual;
+
+    for (CUdevice i = 0; i < GS_MOST_ORDINALS && !REAL(cuDeviceGetDefaultMemPool)(&usual, i); i++)
+        if (usual == pool)
+            return gs_device_index(i);
+    return gs_current_device();
+}
+
 static int from_pool(struct gs_growth *growth, const CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool,
                      CUstream stream)
 {
-    struct gs_pool_of of = {0};
+    struct gs_pool_of of;
     CUdevice ordinal;
+    int known;
 
     *growth =
         (struct gs_growth){.bytes = rounded(bytes), .stream = stream, .pool = pool, .device = GS_NO_DEVICE};
     if (!gs_region() || !pointer || !pool || gs_is_captured(stream))
         return 0;
-    of.row = gs_current_device();
-    gs_pool_find(pool, &of);
+    known = gs_pool_find(pool, &of);
+    if (!known && is_no_pool(pool))
+        return 0;
+    if (!known)
+        of = (struct gs_pool_of){.row = device_of_pool(pool)};
     growth->device = of.row;
     growth->brings = of.managed;
     if (of.managed)
@@ -94,7 +129,7 @@ GSHARE_HOOK(cuMemAllocAsync, (CUdeviceptr * dptr, size_t bytesize, CUstream hStr
         if (!from_current_pool(&growth, dptr, bytesize, hStream))
             return REAL(cuMemAllocAsync)(dptr, bytesize, hStream);
         if (!gs_pool_grow(&growth))
-            return gs_refuse(__func__, growth.full, growth.bound);
+            return refuse(__func__, &growth);
         result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, growth.pool, hStream);
         result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
     } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
@@ -111,7 +146,7 @@ GSHARE_HOOK(cuMemAllocAsync_ptsz, (CUdeviceptr * dptr, size_t bytesize, CUstream
         if (!from_current_pool(&growth, dptr, bytesize, stream))
             return REAL(cuMemAllocAsync_ptsz)(dptr, bytesize, hStream);
         if (!gs_pool_grow(&growth))
-            return gs_refuse(__func__, growth.full, growth.bound);
+            return refuse(__func__, &growth);
         result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, growth.pool, hStream);
         result = gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
     } while (result == CUDA_ERROR_INVALID_VALUE && is_replaced(&growth));
@@ -129,7 +164,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync,
     if (!from_pool(&growth, dptr, bytesize, pool, hStream))
         return REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.full, growth.bound);
+        return refuse(__func__, &growth);
     result = REAL(cuMemAllocFromPoolAsync)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }
@@ -146,7 +181,7 @@ GSHARE_HOOK(cuMemAllocFromPoolAsync_ptsz,
     if (!from_pool(&growth, dptr, bytesize, pool, stream))
         return REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     if (!gs_pool_grow(&growth))
-        return gs_refuse(__func__, growth.full, growth.bound);
+        return refuse(__func__, &growth);
     result = REAL(cuMemAllocFromPoolAsync_ptsz)(dptr, bytesize, pool, hStream);
     return gs_pool_grown(__func__, &growth, result, result ? 0 : *dptr);
 }

@@ -7,10 +7,6 @@
 #include "pool_freed.h"
 #include "pool_rows.h"
 
-#define CU_MEMPOOL_ATTR_RELEASE_THRESHOLD    4
-#define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
-#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT     7
-
 struct gs_pool_record {
     CUmemoryPool handle; /* NULL: the record is free */
     uint64_t charged;    /* at least what the driver has reserved, and what calls going on may add */

@@ -7,6 +7,7 @@
 #include "context.h"
 #include "device.h"
 #include "hooks.h"
+#include "later.h"
 #include "ledger.h"
 #include "meter.h"
 #include "reserve.h"
@@ -81,6 +82,13 @@ static void gone(CUcontext context)
     gs_context_gone(context);
 }
 
+/* The lock is held from here on. */
+static void leaves(void)
+{
+    gs_lock(&gs_context_lock);
+    gs_later_hold();
+}
+
 /* Released or reset: its memory is gone if the context is. */
 static CUresult left(CUresult result, CUdevice dev, int memory_is_gone)
 {
@@ -98,6 +106,7 @@ static CUresult left(CUresult result, CUdevice dev, int memory_is_gone)
         if (!active || memory_is_gone)
             gone(primary.context);
     }
+    gs_later_go_on();
     gs_unlock(&gs_context_lock);
     return result;
 }
@@ -106,7 +115,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRelease, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxRelease)(dev);
-    gs_lock(&gs_context_lock);
+    leaves();
     return left(REAL(cuDevicePrimaryCtxRelease)(dev), dev, 0);
 }
 
@@ -114,7 +123,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxRelease_v2, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxRelease_v2)(dev);
-    gs_lock(&gs_context_lock);
+    leaves();
     return left(REAL(cuDevicePrimaryCtxRelease_v2)(dev), dev, 0);
 }
 
@@ -122,7 +131,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxReset, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxReset)(dev);
-    gs_lock(&gs_context_lock);
+    leaves();
     return left(REAL(cuDevicePrimaryCtxReset)(dev), dev, 1);
 }
 
@@ -130,7 +139,7 @@ GSHARE_HOOK(cuDevicePrimaryCtxReset_v2, (CUdevice dev))
 {
     if (!gs_region())
         return REAL(cuDevicePrimaryCtxReset_v2)(dev);
-    gs_lock(&gs_context_lock);
+    leaves();
     return left(REAL(cuDevicePrimaryCtxReset_v2)(dev), dev, 1);
 }
 
@@ -192,12 +201,15 @@ GSHARE_HOOK(cuGreenCtxDestroy, (CUgreenCtx hCtx))
         gs_unlock(&gs_context_lock);
         return result;
     }
+    gs_later_hold();
     gs_meter_context_gone(context);
     result = REAL(cuGreenCtxDestroy)(hCtx);
-    if (result)
+    if (result) {
         gs_ledger_put((uint64_t)context, &entry, &stale); /* room for it was there a moment ago */
-    else
+    } else {
         gs_ledger_hand_on((uint64_t)context, entry.owner);
+        gs_later_context_gone(context);
+    }
     return left(result, ordinal_of((CUcontext)entry.owner), 0);
 }
 

@@ -329,3 +329,26 @@ out([codes, call("cuCtxSetLimit", 99, 1), total() - info()[0]])
     )
     assert tenant.run(early) == tenant.run(early, limited=False)
     assert tenant.run(program, limited=False)[1] == wrong
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("start()", "must('cuDevicePrimaryCtxRelease_v2', 0)"),
+        ("start()", "must('cuDevicePrimaryCtxReset_v2', 0)"),
+        ("must('cuInit', 0); context = new('cuCtxCreate_v2', 0, 0)[1]", "must('cuCtxDestroy_v2', context)"),
+    ],
+)
+def test_what_was_freed_in_stream_order_ends_with_its_context(tenant: Tenant, begin: str, end: str) -> None:
+    """Though nobody waits for that stream, nor asks for memory, ever again."""
+    program = f"""
+{begin}
+must("cuMemFreeAsync", alloc(8 * MIB)[1], new("cuStreamCreate", 1)[1])
+{end}
+out(0); sys.stdin.readline()
+"""
+    with tenant.start(program) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "0\n"
+        assert tenant.usage.device(0).used_bytes == tenant.devices()[0]["used_bytes"] == 0
+        running.communicate("\n", timeout=60)

@@ -190,3 +190,27 @@ out(0); sys.stdin.readline()
             running.stdin.write("\n")
             running.stdin.flush()
     assert running.returncode == 0
+
+
+@pytest.mark.parametrize("get", ["cuDeviceGetDefaultMemPool", "cuDeviceGetMemPool"])
+def test_a_devices_own_pool_is_charged_there_wherever_the_program_is(three: Tenant, get: str) -> None:
+    program = f"""
+must("cuInit", 0)
+context = [start(ordinal) for ordinal in range(2)][0]
+must("cuCtxSetCurrent", context)
+code, pointer = new("cuMemAllocFromPoolAsync", 64 * MIB, new("{get}", 1)[1], 0)
+out(code); sys.stdin.readline()
+must("cuMemFreeAsync", pointer, 0); must("cuCtxSynchronize")
+out(new("cuMemAllocFromPoolAsync", 16 << 30, new("{get}", 1)[1], 0)[0]); sys.stdin.readline()
+"""
+    with three.start(program, CUDA_DEVICE_ORDER="PCI_BUS_ID") as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
+        for code, bytes_ in ((0, 64 * MIB), (2, 0)):
+            assert running.stdout.readline() == f"{code}\n"
+            for index, device in enumerate(three.devices()[:2]):
+                charged = three.usage.device(index).used_bytes
+                assert charged == device["used_bytes"] == three.context_bytes[index] + bytes_ * index
+            running.stdin.write("\n")
+            running.stdin.flush()
+    assert running.returncode == 0

@@ -7,7 +7,7 @@ import json
 import pytest
 from tenants import GIB, MIB, Tenant
 
-OUT_OF_MEMORY = 2
+INVALID_VALUE, OUT_OF_MEMORY, INVALID_HANDLE, CAPTURE_IMPLICIT = 1, 2, 400, 906
 
 POOLS = """
 class Location(ctypes.Structure):
@@ -302,3 +302,32 @@ out([refused, served])
 """
     assert run(tenant, program) == [OUT_OF_MEMORY, 0]
     assert tenant.physical_peak() <= tenant.usage.device(0).peak_bytes <= GIB
+
+
+def test_what_is_no_pool_costs_nothing_and_gets_the_drivers_own_answer(tenant: Tenant) -> None:
+    program = """
+start(); ended = new_pool(); must("cuMemPoolDestroy", ended); before = used()
+codes = [new("cuMemAllocFromPoolAsync", n, ended, 0)[0] for n in (1, 4 * MIB, 4 * MIB, 1 << 60)]
+sync()
+out([codes, used() - before])
+"""
+    assert tenant.run(POOLS + program, limited=False) == [[INVALID_VALUE] * 4, 0]
+    assert run(tenant, program) == [[INVALID_VALUE] * 4, 0]
+
+
+@pytest.mark.parametrize(
+    "ask", ["'cuMemAllocAsync', n, s", "'cuMemAllocFromPoolAsync', n, default_pool(), s"]
+)
+def test_where_nothing_can_be_allocated_the_driver_says_so_at_any_size(tenant: Tenant, ask: str) -> None:
+    program = f"""
+start(); ended, blocking = new("cuStreamCreate", 1)[1], new("cuStreamCreate", 0)[1]
+must("cuStreamDestroy_v2", ended); codes = []
+for n in (4 * MIB, 1 << 60):
+    for s in (ended, 0):
+        must("cuStreamBeginCapture_v2", blocking, 2)
+        codes.append(new({ask})[0])
+        call("cuStreamEndCapture", blocking, ctypes.byref(u64()))
+out(codes)
+"""
+    assert tenant.run(POOLS + program, limited=False) == [INVALID_HANDLE, CAPTURE_IMPLICIT] * 2
+    assert run(tenant, program) == [INVALID_HANDLE, CAPTURE_IMPLICIT] * 2
