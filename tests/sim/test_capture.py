@@ -129,6 +129,28 @@ out(codes)
     ) == [900, 0, 401, 906, 906, 901, 0, 0, 0, 1, 401]
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "new('cuMemAllocAsync', 4096, 0)[0]",
+        "new('cuMemAllocFromPoolAsync', 4096, pool, 0)[0]",
+        "call('cuMemFreeAsync', ordered, 0)",
+        "call('cuMemFreeAsync', linear, 0)",
+    ],
+)
+def test_nor_for_memory(machine: Machine, use: str) -> None:
+    assert run(
+        machine,
+        f"""
+pool = new("cuDeviceGetDefaultMemPool", 0)[1]; linear = alloc(4096)[1]
+ordered = new("cuMemAllocAsync", 4096, s)[1]; blocking = stream(0)
+begin(s); codes = [{use.replace("linear", "alloc(0)[1]")}, end(s)[0]]
+begin(blocking); codes += [{use}, end(blocking)[0]]
+out(codes)
+""",
+    )[-2:] == [906, 901]
+
+
 def test_only_the_thread_that_began_may_end_unless_relaxed(machine: Machine) -> None:
     code = """
 begin(s, {mode}); codes = []

@@ -82,6 +82,19 @@ out([measured(s, lambda: must("cuGraphLaunch", e, s)), count("cuGraphGetNodes", 
     ) == [3_000_000, 1, 1]
 
 
+def test_a_graph_inside_itself_is_what_it_was_before(machine: Machine) -> None:
+    assert run(
+        machine,
+        """
+g = graph(); last = add(g, kernel(2 * MS)); seen = []
+for _ in range(2):
+    _, last = new("cuGraphAddChildGraphNode", g, nodes(last), 1, g)
+    seen.append(measured(s, lambda: must("cuGraphLaunch", executable(g), s)))
+out([seen, count("cuGraphGetNodes", g), call("cuGraphDestroy", g)])
+""",
+    ) == [[4_000_000, 8_000_000], 3, 0]
+
+
 def test_a_conditional_node_does_the_body_that_its_default_chooses(machine: Machine) -> None:
     assert run(
         machine,

@@ -37,6 +37,20 @@ def gate(*lanes):
 """
 
 
+def test_a_library_is_there_once_for_all_of_a_device(machine: Machine) -> None:
+    code = """
+image = b".version 8.0\\n.target sm_80\\n.address_size 64\\n.global .align 4 .b8 data[1048576];\\n\\0"
+library = new("cuLibraryLoadData", image, None, None, 0, None, None, 0)[1]
+green = green_of(whole()); context = new("cuCtxFromGreenCtx", green)[1]
+def data(): return new("cuLibraryGetGlobal", None, u64(library), b"data")
+found = [data()]
+must("cuCtxSetCurrent", context)
+found += [data(), data()]
+out([code for code, _ in found] + [len({address for _, address in found})])
+"""
+    assert machine.run(GREEN + code) == [0, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("profile", "sms", "least", "together"),
     [("h200", 132, 8, 8), ("a100", 108, 4, 2), ("l4", 58, 4, 2), ("t4", 40, 2, 2)],

@@ -56,6 +56,7 @@ static CUresult make(CUlibrary *out, void *data, size_t size, const struct sim_j
 
 CUresult sim_library_module(struct sim_library *library, struct sim_context *ctx, struct sim_module **out)
 {
+    ctx = ctx->root; /* green contexts have it with the one that they live in */
     for (*out = library->modules; *out; *out = (*out)->next_of_library)
         if ((*out)->context == ctx)
             return CUDA_SUCCESS;

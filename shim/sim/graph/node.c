@@ -41,13 +41,16 @@ CUresult sim_add_child(SIM_PLACE, CUgraph child, bool moved)
     if (!node || !sim_is(graph, SIM_GRAPH))
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(check_child(graph, child, moved));
-    SIM_TRY(sim_graph_add(graph, SIM_NODE_GRAPH, before, data, count, &made));
-    made->inner = calloc(1, sizeof(*made->inner));
-    CUresult result = !made->inner ? CUDA_ERROR_OUT_OF_MEMORY
-                      : moved      ? CUDA_SUCCESS
-                                   : sim_graph_copy(child, &inner);
-    if (result) {
+    if (!moved)
+        SIM_TRY(sim_graph_copy(child, &inner)); /* before it has the node, should it be the graph itself */
+    CUresult result = sim_graph_add(graph, SIM_NODE_GRAPH, before, data, count, &made);
+    if (!result && !(made->inner = calloc(1, sizeof(*made->inner)))) {
         sim_graph_remove(made);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (result) {
+        if (!moved)
+            sim_graph_free(inner);
         return result;
     }
     inner->parent = made;

@@ -5,6 +5,13 @@
 #include "pool.h"
 #include "process.h"
 
+/* The stream that is meant.  The legacy one cannot be used while another that waits for it is captured. */
+static CUresult resolve(CUstream handle, bool per_thread, struct sim_stream **stream)
+{
+    SIM_TRY(sim_stream_resolve(handle, per_thread, stream));
+    return *stream == (*stream)->context->legacy ? sim_capture_legacy_use((*stream)->context) : CUDA_SUCCESS;
+}
+
 /* NVIDIA's own tests of cuda-core allocate no bytes so, in a capture too, and are content with any address: here with none,
  * which may be freed like any other. */
 SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, size_t bytes, CUstream handle),
@@ -14,7 +21,7 @@ SIM_STREAM_API(cuMemAllocAsync, cuMemAllocAsync_ptsz, (CUdeviceptr * address, si
     struct sim_stream *stream;
     if (!address)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    SIM_TRY(resolve(handle, per_thread, &stream));
     if (bytes == 0) {
         *address = 0;
         return CUDA_SUCCESS;
@@ -35,7 +42,7 @@ SIM_STREAM_API(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,
     struct sim_stream *stream;
     if (!address || !sim_is(pool, SIM_POOL) || pool->destroyed || pool->imported)
         return CUDA_ERROR_INVALID_VALUE;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    SIM_TRY(resolve(handle, per_thread, &stream));
     if (bytes == 0) {
         *address = 0;
         return CUDA_SUCCESS;
@@ -53,7 +60,7 @@ SIM_STREAM_API(cuMemFreeAsync, cuMemFreeAsync_ptsz, (CUdeviceptr address, CUstre
     SIM_ENTER_CONTEXT(cuMemFreeAsync, ctx);
     struct sim_stream *stream;
     struct sim_block block;
-    SIM_TRY(sim_stream_resolve(handle, per_thread, &stream));
+    SIM_TRY(resolve(handle, per_thread, &stream));
     if (address == 0)
         return CUDA_SUCCESS;
     if (stream->capture)
