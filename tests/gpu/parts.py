@@ -20,7 +20,7 @@ STAGES = {
     3: "frameworks and compute",
     4: "shares, the benchmark suite",
 }
-TESTS_S = 180
+TESTS_S = 170
 TESTS = ("test_memory.py", "test_share.py", "test_roads.py", "test_probes.py")
 SHARES = ("alone_30_1ms", "mix_30_70_200us", "short_long", "kind_graph", "light")
 GROUPS = ("overhead", "shares", "priority", "coverage", "models")
@@ -68,7 +68,7 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
     yield 1, Part("recorder", "the recorder is built", 20, compile_it, skip=no_recorder or brought)
     answers = (*bare, str(recorder), str(setup.out / "answers.json"))
     needs = (*built, *recorded)
-    yield 1, Part("answers", "what the driver answers", 75, answers, skip=no_recorder, after=needs)
+    yield 1, Part("answers", "what the driver answers", 120, answers, skip=no_recorder, after=needs)
     timings = (*bare, str(recorder), "--timings", str(setup.out / "timings.json"))
     yield 1, Part("timings", "what takes which time", 60, timings, skip=no_recorder, after=needs)
     points = (
@@ -76,11 +76,11 @@ def all_parts(setup: Setup) -> Iterator[tuple[int, Part]]:
         *("--recorder", str(recorder), "--timings", str(setup.out / "timings.json")),
     )
     what = "slices, switches, costs of calls, checkpoints"
-    yield 1, Part("points", what, 120, points, results="points.json", skip=no_recorder, after=needs)
+    yield 1, Part("points", what, 100, points, results="points.json", skip=no_recorder, after=needs)
     demo = (*gshare, "demo", *sim, "--json")
     yield (
         1,
-        Part("demo", "two shares and a quota", 45, demo, stdout="demo.json", after=built, forgiven=forgiven),
+        Part("demo", "two shares and a quota", 40, demo, stdout="demo.json", after=built, forgiven=forgiven),
     )
     tests = (
         *(python, "-m", "pytest", *(str(HERE / name) for name in TESTS), "-m", "gpu", "-rA"),

@@ -1,4 +1,4 @@
-/* groups.c -- what is recorded, in this order: the harmless first, what may upset a driver last. */
+/* groups.c -- what is recorded, in this order: the harmless and quick first, what may upset a driver last. */
 #include "recorder.h"
 #include "subjects.h"
 
@@ -8,7 +8,6 @@ const struct group groups[] = {
     {"no context", record_no_context, true},
     {"lookup", record_lookup, true},
     {"device", record_device, true},
-    {"context", record_context, true},
     {"limits", record_limits, false},
     {"memory", record_memory, false},
     {"pitched", record_pitched, false},
@@ -30,6 +29,7 @@ const struct group groups[] = {
     {"capture", record_capture, false},
     {"ipc", record_ipc, true},
     {"green contexts", record_green, false},
+    {"context", record_context, true},
     {"destroyed handles", record_destroyed, false},
     {"trap", record_trap, false},
     {"illegal address", record_illegal_address, false},

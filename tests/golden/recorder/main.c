@@ -14,8 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GROUP_S 10.0 /* each attempt at a group */
-#define TOTAL_S 50.0 /* after this no attempt begins */
+#define GROUP_S 25.0 /* each attempt at a group; some make thirty contexts */
+#define TOTAL_S 90.0 /* after this no attempt begins */
 
 struct identity *identity;
 
