@@ -31,6 +31,7 @@ COMMANDS = {
     "set": "Change a running tenant's limits.",
     "pause": "Stop what a tenant does on the GPU.",
     "resume": "Let it go on.",
+    "kill": "End what a tenant runs.",
     "quota": "Permanent quotas: set, show, rm.",
     "queue": "Show who waits to be let in, and why.",
     "env": "Print a tenant's environment, for scripts.",

@@ -347,4 +347,6 @@ class Tenants:
 
 def folders(tenants: Path) -> list[str]:
     """The tenants whose files are there; what was left half built is not among them."""
-    return [name for name in sorted(os.listdir(tenants)) if not name.startswith(".")]
+    with os.scandir(tenants) as entries:
+        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in found if not name.startswith("."))

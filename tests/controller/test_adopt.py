@@ -58,6 +58,15 @@ def test_dead_tenants_and_half_made_ones_are_cleared_away(house: House) -> None:
     assert list(house.runtime.tenants.iterdir()) == []
 
 
+def test_what_is_no_tenants_directory_is_left_alone(house: House) -> None:
+    """A pipe is waited for by whoever opens it, and behind a link are others' files."""
+    for number, kind in enumerate((os.mkfifo, Path.touch, lambda path: path.symlink_to("/etc"))):
+        kind(house.runtime.tenants / f"x{number}")
+    house.restart()
+    assert adopt(house.registry.tenants) == []
+    assert len(list(house.runtime.tenants.iterdir())) == 3
+
+
 def damage(path: Path, kind: str) -> None:
     content = bytearray(path.read_bytes())
     if kind == "empty":
