@@ -9,7 +9,8 @@
 # the end says what became of them, and the exit code is 1 if something is not well.  --site keeps what was built for
 # the next stage; --installed takes the gshare that is installed.
 #
-# Python packages that the machine lacks are taken from ./wheels (or $WHEELS), filled beforehand by
+# Python packages that the machine lacks are taken from ./wheels (or $WHEELS), libraries from *.so*.xz there; it is
+# filled beforehand (docs/hardware.md) by
 #
 #   pip download --python-version 3.12 --only-binary=:all: --platform manylinux_2_28_x86_64 \
 #       --platform manylinux2014_x86_64 -d wheels -r tests/gpu/requirements.txt
