@@ -55,15 +55,24 @@ static int from_current_pool(struct gs_growth *growth, const CUdeviceptr *pointe
     return growth->device != GS_NO_DEVICE;
 }
 
-/* The driver's own answer to a stream in which nothing can be allocated, however much room there is. */
+/* Where nothing can be allocated, however much room there is, the driver's own answer. */
 static CUresult refuse(const char *api, const struct gs_growth *growth)
 {
     CUstreamCaptureStatus status;
-    CUresult result = REAL(cuStreamIsCapturing)(growth->stream, &status);
+    CUdevice ordinal;
+    CUresult result = REAL(cuCtxGetDevice)(&ordinal);
 
-    if (result == CUDA_ERROR_INVALID_HANDLE || result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT)
+    if (!result)
+        result = REAL(cuStreamIsCapturing)(growth->stream, &status);
+    switch (result) {
+    case CUDA_ERROR_INVALID_CONTEXT:
+    case CUDA_ERROR_CONTEXT_IS_DESTROYED:
+    case CUDA_ERROR_INVALID_HANDLE:
+    case CUDA_ERROR_STREAM_CAPTURE_IMPLICIT:
         return result;
-    return gs_refuse(api, growth->full, growth->bound);
+    default:
+        return gs_refuse(api, growth->full, growth->bound);
+    }
 }
 
 /* Then nothing comes of it, and nobody could be asked what has. */

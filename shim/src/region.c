@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "asked.h"
 #include "handover.h"
 #include "log.h"
 #include "preloaded.h"
@@ -115,16 +115,14 @@ static void *map_file(const char *name, int protection, enum gs_file_kind kind, 
 
 int gs_region_asked(void)
 {
-    const char *named = getenv("GSHARE_TENANT_DIR");
-
-    return (named && *named) || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR) ||
+    return gs_tenant_named() || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR) ||
            gs_preloaded_by_file();
 }
 
 /* NOT_ASKED where no limit is asked for, UNKNOWN once the directory is. */
 static enum state find_directory(void)
 {
-    const char *named = getenv("GSHARE_TENANT_DIR");
+    const char *named = gs_tenant_named();
     int fd;
 
     is_handed_over = 0;
@@ -134,7 +132,7 @@ static enum state find_directory(void)
         close(fd);
     if (fd >= 0 || gs_handover_offered(SELF_DIR))
         return UNKNOWN;
-    if (named && *named) {
+    if (named) {
         if (strlen(named) >= sizeof directory)
             directory[0] = '\0'; /* opens nothing, and so fails with a reason */
         else

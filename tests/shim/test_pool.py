@@ -7,7 +7,8 @@ import json
 import pytest
 from tenants import GIB, MIB, Tenant
 
-INVALID_VALUE, OUT_OF_MEMORY, INVALID_HANDLE, CAPTURE_IMPLICIT = 1, 2, 400, 906
+INVALID_VALUE, OUT_OF_MEMORY, INVALID_CONTEXT, INVALID_HANDLE, CAPTURE_IMPLICIT = 1, 2, 201, 400, 906
+WHY = [INVALID_HANDLE, CAPTURE_IMPLICIT, INVALID_CONTEXT]
 
 POOLS = """
 class Location(ctypes.Structure):
@@ -320,14 +321,17 @@ out([codes, used() - before])
 )
 def test_where_nothing_can_be_allocated_the_driver_says_so_at_any_size(tenant: Tenant, ask: str) -> None:
     program = f"""
-start(); ended, blocking = new("cuStreamCreate", 1)[1], new("cuStreamCreate", 0)[1]
+context = start(); ended, blocking = new("cuStreamCreate", 1)[1], new("cuStreamCreate", 0)[1]
 must("cuStreamDestroy_v2", ended); codes = []
 for n in (4 * MIB, 1 << 60):
     for s in (ended, 0):
         must("cuStreamBeginCapture_v2", blocking, 2)
         codes.append(new({ask})[0])
         call("cuStreamEndCapture", blocking, ctypes.byref(u64()))
+    must("cuCtxSetCurrent", 0); s = blocking
+    codes.append(new({ask})[0])
+    must("cuCtxSetCurrent", context)
 out(codes)
 """
-    assert tenant.run(POOLS + program, limited=False) == [INVALID_HANDLE, CAPTURE_IMPLICIT] * 2
-    assert run(tenant, program) == [INVALID_HANDLE, CAPTURE_IMPLICIT] * 2
+    assert tenant.run(POOLS + program, limited=False) == WHY * 2
+    assert run(tenant, program) == WHY * 2

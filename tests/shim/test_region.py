@@ -275,3 +275,14 @@ def test_our_library_goes_in_front_of_what_is_preloaded() -> None:
 def test_a_path_that_cannot_be_preloaded_is_refused(path: str) -> None:
     with pytest.raises(PreloadError, match="libgshare"):
         preload_environment("/run/t", {}, library=path)
+
+
+@pytest.mark.parametrize("change", ["unsetenv(name)", "setenv(name, b'/nowhere', 1)", "setenv(name, b'', 1)"])
+def test_who_changes_its_environment_stays_the_tenant(tenant: Tenant, change: str) -> None:
+    program = f"""
+name = b"GSHARE_TENANT_DIR"; ctypes.CDLL(None).{change}
+start(); p, code = fill(64 * MIB, most=40)
+out([len(p), code])
+"""
+    assert tenant.run(program, limited=False) == [40, 0]
+    assert tenant.run(program) == [tenant.room_bytes // (64 * MIB), 2]
