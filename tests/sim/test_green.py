@@ -51,6 +51,23 @@ out([code for code, _ in found] + [len({address for _, address in found})])
     assert machine.run(GREEN + code) == [0, 0, 0, 1]
 
 
+def test_the_heap_of_a_green_context_is_that_of_the_primary_one(machine: Machine) -> None:
+    code = """
+primary = u64(); must("cuCtxGetCurrent", ctypes.byref(primary))
+def heap(): value = ctypes.c_size_t(); must("cuCtxGetLimit", ctypes.byref(value), 2); return value.value >> 20
+green = green_of(whole()); must("cuCtxSetCurrent", new("cuCtxFromGreenCtx", green)[1])
+must("cuCtxSetLimit", 2, 64 << 20)
+must("cuCtxSetCurrent", primary)
+out([heap(), call("cuDevicePrimaryCtxReset_v2", 0)])
+sys.stdin.readline()
+"""
+    with machine.start(GREEN + code) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "[64, 0]\n"
+        assert machine.device()["used_bytes"] == 0
+        program.communicate("\n", timeout=60)
+
+
 @pytest.mark.parametrize(
     ("profile", "sms", "least", "together"),
     [("h200", 132, 8, 8), ("a100", 108, 4, 2), ("l4", 58, 4, 2), ("t4", 40, 2, 2)],

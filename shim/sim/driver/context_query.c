@@ -94,6 +94,7 @@ SIM_API(cuCtxGetLimit, (size_t * value, CUlimit limit))
     if (!value)
         return CUDA_ERROR_INVALID_VALUE;
     SIM_TRY(limit_known(ctx, (int)limit));
+    ctx = ctx->root; /* of green contexts, too: the memory is that of the one which they live in */
     pthread_mutex_lock(&ctx->lock);
     *value = ctx->limit[limit];
     pthread_mutex_unlock(&ctx->lock);
@@ -104,6 +105,7 @@ SIM_API(cuCtxSetLimit, (CUlimit limit, size_t value))
 {
     SIM_ENTER_CONTEXT(cuCtxSetLimit, ctx);
     SIM_TRY(limit_known(ctx, (int)limit));
+    ctx = ctx->root; /* of green contexts, too: the memory is that of the one which they live in */
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&ctx->lock);
     if (limit == CU_LIMIT_MALLOC_HEAP_SIZE)

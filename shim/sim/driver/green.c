@@ -28,9 +28,6 @@ static struct sim_context *new_view(struct sim_context *root, struct sim_green *
     view->api_version = root->api_version;
     view->primary = true; /* not to be destroyed as a context */
     view->id = sim_context_next_id();
-    pthread_mutex_lock(&root->lock);
-    memcpy(view->limit, root->limit, sizeof(view->limit));
-    pthread_mutex_unlock(&root->lock);
     view->root = root;
     view->green = green;
     pthread_mutex_init(&view->lock, NULL);
