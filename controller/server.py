@@ -88,6 +88,12 @@ class Server:
             self.events.on_event = self._publish
             for one, name in ((channels[0].socket, REQUESTS), (self._followers, EVENTS)):
                 self._connections.append(Connections(one, name, self.callers.refused_connection))
+            if door.address:
+                channels.append(Channel(bounded(zmq.Socket(context, zmq.ROUTER), REMOTE)))
+                away = door.open(channels[1].socket)
+                self._connections.append(
+                    Connections(away, REMOTE, self.callers.refused_connection, ADDRESSES)
+                )
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(signal_number, self._stopping.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.registry.settings.reload)
@@ -102,14 +108,11 @@ class Server:
             notify(READY)
             await web.open_configured(self.site, self.registry.settings.config.controller.web)
             letting_in = asyncio.create_task(gatekeeper.serve())
-            here = self._receive(channels[0], sender, self.callers.peer, tuple(self._connections))
+            here = self._receive(channels[0], sender, self.callers.peer, tuple(self._connections[:2]))
             hearing = [asyncio.create_task(here)]
             if door.address:
-                channels.append(Channel(bounded(zmq.Socket(context, zmq.ROUTER), REMOTE)))
-                away = door.open(channels[1].socket)
-                looked_after = Connections(away, REMOTE, self.callers.refused_connection, ADDRESSES)
-                self._connections.append(looked_after)
-                there = self._receive(channels[1], remote_sender, self.callers.away, (looked_after,))
+                looked_after = (self._connections[2],)
+                there = self._receive(channels[1], remote_sender, self.callers.away, looked_after)
                 hearing.append(asyncio.create_task(there))
             ticking = asyncio.create_task(self._tick())
             reconciling = asyncio.create_task(self._reconcile())

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,16 @@ def test_it_stops_when_asked(where: Runtime) -> None:
     assert Client(start=False).ask(Stop()) == Stopping(pid)
     until(lambda: not controller_lives(where.lock))
     assert "Traceback" not in where.log.read_text()
+
+
+def test_a_port_that_is_taken_is_told_to_who_starts_it(
+    where: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ready once other machines are heard, too."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("GSHARE_LISTEN", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ControllerUnreachable, match=r"did not start: GSHARE_LISTEN .* cannot be bound"):
+            start_controller(where)
 
 
 def test_it_leaves_when_idle(where: Runtime) -> None:
