@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,9 @@ class Ground:
 
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(self.device.uuid)
-        listed = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        listed = []
+        with suppress(pynvml.NVMLError):  # some containers do not tell
+            listed = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
         mine = [int(p.usedGpuMemory) for p in listed if p.pid == pid and p.usedGpuMemory]
         return max(mine) if mine else max(0, _nvml_used(self.device.uuid) - self._idle)
 

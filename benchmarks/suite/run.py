@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import Run, trial_key
 from gshare.benchmarks.suite.within import OVER, within
 from gshare.controller.errors import GshareError, UsageError
-from gshare.shim import sim
 
 GROUPS = (
     "overhead",
@@ -187,19 +185,16 @@ def _one(ground: Ground, trial: Trial, arm: Arm, step: Step) -> Run:
         with within(max(TRIAL_S, MOST_TIMES * trial.seconds)):
             found = trial.run(ground, arm, step.block)
         done.values, done.details = dict(found.values), dict(found.details)
-    except (
-        GshareError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        subprocess.SubprocessError,
-        sim.SimulationError,
-    ) as error:
-        done.failed = f"{FAILED}{error}"
+    except Exception as error:  # a binding, a library, a driver: of any kind
+        done.failed = f"{FAILED}{words(error)}"
     done.seconds = round(time.monotonic() - begin, 3)
     return done
+
+
+def words(error: Exception) -> str:
+    """A failure's; with its class where that is what says something."""
+    told = isinstance(error, (GshareError, OSError, RuntimeError))
+    return str(error) if told else f"{type(error).__name__}: {error}"
 
 
 class _Blocks:

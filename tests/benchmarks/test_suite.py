@@ -17,7 +17,7 @@ import pytest
 
 from gshare.benchmarks.suite import compare, record, stats
 from gshare.benchmarks.suite.arms import BUILT_IN, Arm
-from gshare.benchmarks.suite.controls import Control, acts, lacking
+from gshare.benchmarks.suite.controls import Control, acts, control, lacking
 from gshare.benchmarks.suite.ground import Ground, Load, prefer_turns
 from gshare.benchmarks.suite.groups.makespan import JOB
 from gshare.benchmarks.suite.groups.priority import REQUESTS
@@ -25,7 +25,7 @@ from gshare.benchmarks.suite.metrics import DIFFERENCE, HIGHER, Found, Metric, P
 from gshare.benchmarks.suite.plan import Journal, Step, steps
 from gshare.benchmarks.suite.record import ArmValues, Run
 from gshare.benchmarks.suite.rivals import Ask
-from gshare.benchmarks.suite.run import GROUPS, _Blocks, trials
+from gshare.benchmarks.suite.run import GROUPS, _Blocks, _one, trials
 from gshare.benchmarks.suite.within import within
 
 LATENCY = Metric("a.latency", "a latency", "ns")
@@ -242,6 +242,22 @@ def test_what_failed_says_why() -> None:
     assert found.arms["gshare"].skipped == "failed: it ended with 1"
 
 
+class OfABinding(Exception):
+    """As NVIDIA's for Python raises, where a container does not tell."""
+
+
+def test_whatever_goes_wrong_is_said_and_ends_nothing_else() -> None:
+    def fails(*unused: object) -> Found:
+        raise OfABinding("not supported")
+
+    ground = cast(Ground, SimpleNamespace(ask=fails, stage=fails, place=SimpleNamespace(virtual=True)))
+    run = _one(ground, replace(trial(), run=fails), BUILT_IN["gshare"], Step(0, "g.t", "gshare"))
+    assert run.failed == "failed: OfABinding: not supported"
+    found = list(control(ground, BUILT_IN["gshare"], []))
+    assert [one.in_effect for one in found] == [False] * 3
+    assert {one.why for one in found} == {"not supported"}
+
+
 # -------- results --------
 
 
@@ -361,10 +377,11 @@ def test_models_are_begun_together_and_read_one_after_another(tmp_path: Path) ->
 
 
 def test_in_a_container_memory_is_what_all_have_more_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NVML lists the host's pids there, or none."""
-    used = iter([500, 800, 400])
+    """NVML lists the host's pids there, or none, or does not tell."""
+    used = iter([500, 800, 400, 900])
     listed = [SimpleNamespace(pid=7, usedGpuMemory=200), SimpleNamespace(pid=8, usedGpuMemory=None)]
     nvml = SimpleNamespace(
+        NVMLError=OfABinding,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=next(used)),
@@ -374,6 +391,12 @@ def test_in_a_container_memory_is_what_all_have_more_than_before(monkeypatch: py
     place, device = SimpleNamespace(simulated=False), SimpleNamespace(uuid="GPU-1")
     ground = Ground(None, place, device, quick=True)  # type: ignore[arg-type]
     assert [ground.taken_bytes(pid) for pid in (7, 8, 9)] == [200, 300, 0]
+
+    def refuses(handle: object) -> None:
+        raise OfABinding("not supported")
+
+    nvml.nvmlDeviceGetComputeRunningProcesses = refuses
+    assert ground.taken_bytes(7) == 400
 
 
 def test_no_block_is_begun_that_would_end_too_late() -> None:
