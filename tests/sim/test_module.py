@@ -334,3 +334,15 @@ def test_damaged_binaries_never_hurt(
             image[at : at + 4] = data.draw(st.one_of(st.binary(min_size=4, max_size=4), st.just(b"\xff" * 4)))
         images.append(bytes(image[: data.draw(st.integers(64, len(image)))]))
     assert set(parse(parser, tmp_path, images)) <= CODES
+
+
+def test_a_modules_variables_cannot_be_freed_as_memory(machine: Machine) -> None:
+    code = """
+image = b".version 8.0\\n.target sm_80\\n.address_size 64\\n.global .align 4 .b8 data[64];\\n\\0"
+start(); module = new("cuModuleLoadData", image)[1]
+address = new("cuModuleGetGlobal_v2", None, module, b"data")[1]
+codes = [free(address), call("cuMemFreeAsync", address, 0)]
+pointer = alloc(64)[1]
+out([*codes, pointer == address, call("cuModuleUnload", module), free(pointer)])
+"""
+    assert machine.run("import ctypes\n" + code) == [1, 1, False, 0, 0]

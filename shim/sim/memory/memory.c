@@ -265,8 +265,8 @@ SIM_API(cuMemFree_v2, (CUdeviceptr address))
 {
     SIM_ENTER_CONTEXT(cuMemFree_v2, ctx);
     struct sim_block block;
-    if (!sim_block_find(address, &block) || block.base != address)
-        return CUDA_ERROR_INVALID_VALUE;
+    if (!sim_block_find(address, &block) || block.base != address || block.kind == SIM_BLOCK_MODULE)
+        return CUDA_ERROR_INVALID_VALUE; /* a module's variables are nobody's else to free */
     SIM_TRY(sim_capture_unsafe_call());
     SIM_TRY(sim_context_synchronize(ctx));
     if (block.context && block.context != ctx && sim_is(block.context, SIM_CONTEXT))
