@@ -5,11 +5,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "device.h"
 #include "meter.h"
 
 #define STREAM_BUCKETS 256
+#define TAKEN_NS       20000 /* between two looks whether somebody still works on a context */
+#define TAKEN_MOST     10000
 
 static const uint32_t unbound_cap; /* not "no cap": leads to the slow path */
 static const uint32_t no_cap = GS_NO_CAP_PPM;
@@ -258,6 +261,16 @@ void gs_meter_stream_gone(CUstream handle)
     pthread_mutex_unlock(&tables);
 }
 
+/* Whoever works on it does not wait for the GPU, and is through in a moment; should it not be, this goes on all the same. */
+static void take(struct gs_meter_context *context)
+{
+    const struct timespec moment = {.tv_nsec = TAKEN_NS};
+
+    for (int tries = 0; __atomic_exchange_n(&context->taken, true, __ATOMIC_ACQUIRE) && tries < TAKEN_MOST;
+         tries++)
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+}
+
 void gs_meter_context_gone(CUcontext handle)
 {
     struct gs_meter_context *context = __atomic_load_n(&gs_meter_contexts, __ATOMIC_ACQUIRE);
@@ -266,12 +279,14 @@ void gs_meter_context_gone(CUcontext handle)
         context = context->next;
     if (context == NULL || handle == NULL)
         return;
+    take(context); /* others may be in the middle of its windows */
     pthread_mutex_lock(&tables);
     for (struct gs_stream *stream = context->streams; stream != NULL; stream = stream->next)
         unlink_stream(stream);
     gs_meter_abandon(context);
     __atomic_store_n(&context->handle, NULL, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&tables);
+    __atomic_store_n(&context->taken, false, __ATOMIC_RELEASE);
     gs_meter_rebind();
 }
 

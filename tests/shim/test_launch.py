@@ -187,6 +187,33 @@ out(codes)
     assert set(finish(device.python(0, code))) == {0}
 
 
+def test_a_context_ends_while_another_thread_reads_its_markers(make_virtual_device: Make) -> None:
+    """Who looks for what is through looks at all contexts: it was caught in one that was given up."""
+    device = make_virtual_device(90)
+    device.bare["SIMGPU_CALL_NS"] = "cuEventQuery=3000"
+    code = """
+import threading
+start()
+def come_and_go():
+    while True:
+        context = new("cuCtxCreate_v2", 0, 0)[1]
+        streams = [new("cuStreamCreate", 1)[1] for _ in range(4)]
+        for stream in 2 * streams:
+            assert spin(200_000, stream) == 0
+        must("cuCtxDestroy_v2", u64(context))
+        del found[context]
+for _ in range(2):
+    threading.Thread(target=come_and_go, daemon=True).start()
+while True:
+    assert spin(MS // 20) == 0 and sync() == 0
+"""
+    device.python(0, code)
+    for _ in range(2):
+        charged_ns = device.charged_ns(0)
+        device.wait(1)
+        assert device.charged_ns(0) > charged_ns + 500 * MS
+
+
 def test_contexts_end_with_copies_in_flight(make_device: Make) -> None:
     """Or are reset, after threads that have copied and filled in them."""
     device = make_device(80)
