@@ -14,6 +14,8 @@ def main() -> NoReturn:
     interrupts = signal.getsignal(signal.SIGINT)
     if interrupts is signal.default_int_handler:  # Ctrl-C while that goes on: no traceback of imports
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1:2] != ["run"] and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or how our own children ended is not to be had
     open_standard_streams()
     from gshare.cli.main import main as command_line
 

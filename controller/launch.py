@@ -1,8 +1,13 @@
-"""Starts a controller in the background: nobody's child, in nobody's terminal, holding nobody's files."""
+"""Starts a controller in the background: nobody's child, in nobody's terminal, holding nobody's files.
+
+Nor has it the signals that somebody ignores or holds back.
+"""
 
 import os
 import select
+import signal
 import sys
+from contextlib import suppress
 
 from gshare.controller.errors import ControllerUnreachable
 from gshare.controller.files import open_log
@@ -26,7 +31,8 @@ def start_controller(where: Runtime, *options: str) -> None:
         _become_controller(log, writing, options)
     os.close(log)
     os.close(writing)
-    os.waitpid(child, 0)
+    with suppress(ChildProcessError):  # where SIGCHLD is ignored, which has been waited for, too
+        os.waitpid(child, 0)
     try:
         outcome = _read_all(reading)
     finally:
@@ -59,6 +65,10 @@ def _become_controller(log: int, ready: int, options: tuple[str, ...]) -> None:
     """In the child: leave the session, let go of the parent, and be the controller; never returns."""
     try:
         os.setsid()
+        for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # which Python ignores
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if os.fork():
             os._exit(0)
         os.chdir("/")

@@ -1,5 +1,6 @@
 """The command as a process among others: Ctrl-C at any moment, closed streams, a locale without letters."""
 
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +67,27 @@ def test_what_a_locale_has_no_letters_for_is_a_question_mark(home: Home) -> None
     assert (told.returncode, told.stderr) == (0, "")
     assert "NVIDIA H200" in told.stdout
     assert "???" in told.stdout
+
+
+def test_signals_that_are_ignored_or_held_back_are_the_programs_and_not_the_controllers(home: Home) -> None:
+    look = [*GSHARE, "run", "--sim", "--mem", "2G", "grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]
+    script = (
+        "import os, signal\n"
+        "for number in (1, 10, 15, 17): signal.signal(number, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])\n"
+        f"os.execv({look[0]!r}, {look!r})\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, env=home.environment
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    sets = {(line[:6], int(line[8:], 16)) for line in told.stdout.splitlines()}
+    wanted = [signal.SIGTERM, signal.SIGUSR2], [signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1]
+    masks = [sum(1 << number - 1 for number in numbers) for numbers in wanted]
+    assert sets == {("SigBlk", masks[0]), ("SigIgn", masks[1])}
+    pid = json.loads(home.gshare("status", "--json").stdout)["controller"]["pid"]
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
 @pytest.mark.parametrize("said", ["soon", "nan"])
