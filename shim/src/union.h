@@ -74,10 +74,13 @@ static inline uint64_t gs_union_charge(struct gs_union *all, int64_t from_ns, in
 
     if (to_ns <= from_ns)
         return own_ns;
-    for (uint32_t i = 0; i < all->count; i++)
-        if (all->span[i].from_ns <= from_ns && to_ns <= all->span[i].to_ns)
-            room_ns = &all->span[i].room_ns;
-    uint64_t new_ns = (uint64_t)((unsigned __int128)could_ns * fresh_ns / whole_ns);
+    uint32_t i = all->count; /* the newest one, mostly */
+    while (i > 0 && all->span[i - 1].from_ns > from_ns)
+        i--;
+    if (i > 0 && to_ns <= all->span[i - 1].to_ns)
+        room_ns = &all->span[i - 1].room_ns;
+    uint64_t new_ns =
+        covered_ns == 0 ? could_ns : (uint64_t)((unsigned __int128)could_ns * fresh_ns / whole_ns);
     uint64_t most_ns = new_ns + (*room_ns < covered_ns ? *room_ns : covered_ns);
     uint64_t charge_ns = own_ns < most_ns ? own_ns : most_ns, left_ns = *room_ns + new_ns - charge_ns;
     *room_ns = left_ns < GS_MOST_ROOM ? left_ns : GS_MOST_ROOM;
