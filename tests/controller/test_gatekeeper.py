@@ -109,21 +109,25 @@ def properties(**named: bytes) -> bytes:
     )
 
 
+held: list[socket.socket] = []
+"""What somebody says who is gone at once, libzmq may not tell."""
+
+
 def forge(path: str) -> None:
     """Says to be root, in the words in which libzmq tells the receiver who it is."""
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
     ready = b"\x05READY" + properties(
         Socket_Type=b"DEALER", Peer_Address=b"localhost:0:0:1", User_Id=b"0:0:1"
     )
-    with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(LONG_PATIENCE_S)
-        raw.connect(path)
-        raw.sendall(greeting)
-        raw.recv(64, socket.MSG_WAITALL)
-        raw.sendall(bytes([4, len(ready)]) + ready)
-        raw.recv(2, socket.MSG_WAITALL)
-        raw.sendall(b"\x00\x05hello")
-        raw.recv(1024)
+    raw = socket.socket(socket.AF_UNIX)
+    raw.settimeout(LONG_PATIENCE_S)
+    raw.connect(path)
+    raw.sendall(greeting)
+    raw.recv(64, socket.MSG_WAITALL)
+    raw.sendall(bytes([4, len(ready)]) + ready)
+    raw.recv(2, socket.MSG_WAITALL)
+    raw.sendall(b"\x00\x05hello")
+    held.append(raw)
 
 
 @needs_root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -270,11 +271,13 @@ def test_a_program_is_ended_with_those_that_hold_its_pipes(siblings: dict[str, M
     pipe = subprocess.PIPE
     process = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
-    child = int(process.stdout.readline())
+    child = os.pidfd_open(int(process.stdout.readline()))
     begin = time.monotonic()
     siblings["place"].end(process)
     assert time.monotonic() - begin < siblings["place"].END_S
-    assert not is_running(child)
+    has_ended, _, _ = select.select([child], [], [], 20)
+    os.close(child)
+    assert has_ended
 
 
 def test_a_workload_without_its_package_is_skipped_with_the_reason(siblings: dict[str, ModuleType]) -> None:

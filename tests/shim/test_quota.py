@@ -12,7 +12,7 @@ from gshare.shim import abi
 
 SHIM = [
     f"../../shim/src/{name}.c"
-    for name in ("quota", "region", "handover", "preloaded", "self", "slot", "trace", "lock", "log")
+    for name in ("quota", "region", "asked", "handover", "preloaded", "self", "slot", "trace", "lock", "log")
 ]
 
 
