@@ -115,14 +115,14 @@ static void *map_file(const char *name, int protection, enum gs_file_kind kind, 
 
 int gs_region_asked(void)
 {
-    return gs_tenant_named() || access(SELF_DIR "/limits", F_OK) == 0 || gs_handover_offered(SELF_DIR) ||
-           gs_preloaded_by_file();
+    return gs_asked(GS_ASKED_TENANT) || access(SELF_DIR "/limits", F_OK) == 0 ||
+           gs_handover_offered(SELF_DIR) || gs_preloaded_by_file();
 }
 
 /* NOT_ASKED where no limit is asked for, UNKNOWN once the directory is. */
 static enum state find_directory(void)
 {
-    const char *named = gs_tenant_named();
+    const char *named = gs_asked(GS_ASKED_TENANT);
     int fd;
 
     is_handed_over = 0;

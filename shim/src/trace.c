@@ -7,12 +7,12 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "asked.h"
 #include "lock.h"
 #include "log.h"
 #include "trace.h"
@@ -42,8 +42,8 @@ int gs_trace_on(void)
 
     gs_lock(&lock);
     if (state == UNKNOWN) {
-        named = getenv("GSHARE_TRACE_MEMORY");
-        state = named && *named && strlen(named) < sizeof path ? ON : OFF;
+        named = gs_asked(GS_ASKED_TRACE);
+        state = named && strlen(named) < sizeof path ? ON : OFF;
         if (state == ON)
             memcpy(path, named, strlen(named) + 1);
     }

@@ -59,6 +59,12 @@ def test_without_a_tenant_nothing_is_written(tenant: Tenant, ledger: Path) -> No
     assert not ledger.exists()
 
 
+def test_who_clears_its_environment_is_traced_all_the_same(traced: Tenant, ledger: Path) -> None:
+    clear = f"ctypes.CDLL(None).unsetenv({TRACE_VARIABLE.encode()!r})\n"
+    assert traced.run(clear + CONTEXT_AND_ONE + "out(code)") == 0
+    assert sums(lines(ledger), "kind")[("linear",)] == MIB
+
+
 def test_each_charge_is_a_line(traced: Tenant, ledger: Path) -> None:
     pid = traced.run(CONTEXT_AND_ONE + "free(at); out(os.getpid())")
     context = traced.context_bytes[0]
