@@ -110,7 +110,8 @@ static inline bool gs_turn_keeps(const struct gs_turn_part *part, uint32_t rate_
            part->length_ns * GS_FULL_PPM <= part->wanted_ns * (rate_ppm + (uint64_t)GS_KEPT_PPM);
 }
 
-static inline __int128 gs_owed_part(uint64_t ns, const struct gs_turn_part *part)
+/* Others say of their time what they like: sums of it may be anything. */
+static inline __int128 gs_turn_part_of(uint64_t ns, const struct gs_turn_part *part)
 {
     return (__int128)(int64_t)ns * (int64_t)part->length_ns / (int64_t)part->wanted_ns;
 }
@@ -128,7 +129,7 @@ static inline int64_t gs_owed_forgive(const struct gs_owed *owed, uint64_t waite
 {
     uint64_t more_ns = waited_ns < owed->waited_ns ? waited_ns : waited_ns - owed->waited_ns;
 
-    return gs_owed_within(gs_owed_part(more_ns / 4 * 3, part), 0, most_ns);
+    return gs_owed_within(gs_turn_part_of(more_ns / 4 * 3, part), 0, most_ns);
 }
 
 /* `waited_ns`: with nothing in flight, until now; 0 where debts are not forgiven. */
@@ -137,17 +138,17 @@ static inline void gs_owed_look(struct gs_owed *owed, uint64_t own_ns, uint64_t 
 {
     const uint64_t ran_ns = own_ns - owed->own_ns, all_ran_ns = all_ns - owed->all_ns;
     const int64_t most_ns = GS_MOST_OWED + need_ns, length_ns = (int64_t)part->length_ns;
-    __int128 beyond_ns = owed->owed_ns - owed->due_ns; /* others say of their time what they like */
-    int64_t forgiven_ns = 0;                           /* less what is taken back */
+    __int128 beyond_ns = owed->owed_ns - owed->due_ns;
+    int64_t forgiven_ns = 0; /* less what is taken back */
 
     if (!owed->known) { /* who slept has saved nothing, and its debts stay */
         beyond_ns = beyond_ns < 0 ? beyond_ns : 0;
     } else {
-        beyond_ns += owed->due_ns - due_ns - (int64_t)ran_ns + gs_owed_part(all_ran_ns, part);
+        beyond_ns += owed->due_ns - due_ns - (int64_t)ran_ns + gs_turn_part_of(all_ran_ns, part);
         if (beyond_ns < (need_ns > length_ns ? need_ns - length_ns : 0))
             forgiven_ns = gs_owed_forgive(owed, waited_ns, part, most_ns);
         forgiven_ns -=
-            gs_owed_within(gs_owed_part(all_ran_ns - ran_ns, part), 0, owed->forgiven_ns + forgiven_ns);
+            gs_owed_within(gs_turn_part_of(all_ran_ns - ran_ns, part), 0, owed->forgiven_ns + forgiven_ns);
     }
     beyond_ns = gs_owed_within(beyond_ns + forgiven_ns, -most_ns, most_ns);
     forgiven_ns = gs_owed_within(owed->forgiven_ns + forgiven_ns, 0, most_ns);
@@ -194,16 +195,10 @@ static inline bool gs_turn_is_late(const struct gs_turns *turns, const struct gs
     return waited_ns > turns->period_ns + turns->period_ns / 2 && waited_ns > due_ns + due_ns / 4;
 }
 
-static inline int64_t gs_turn_part_of(uint64_t all_ns, const struct gs_turn_part *part)
-{
-    return (int64_t)((unsigned __int128)all_ns * part->length_ns / part->wanted_ns);
-}
-
 /* What one says of itself: never 0, which says that its kernels are short. */
 static inline int64_t gs_owed_say(const struct gs_owed *owed, const struct gs_turn_part *part, bool is_late)
 {
-    __int128 from_ns = (__int128)owed->owed_ns + (int64_t)owed->own_ns -
-                       gs_turn_part_of(owed->all_ns, part); /* others say of their time what they like */
+    __int128 from_ns = (__int128)owed->owed_ns + (int64_t)owed->own_ns - gs_turn_part_of(owed->all_ns, part);
 
     return (int64_t)(from_ns + (is_late ? 2 * GS_MOST_SAID : 0)) | 1;
 }
@@ -214,7 +209,7 @@ static inline int64_t gs_owed_hear(int64_t from_ns, uint64_t own_ns, uint64_t al
 {
     __int128 owed_ns = (__int128)from_ns + gs_turn_part_of(all_ns, part) - (int64_t)own_ns;
 
-    return owed_ns > GS_MOST_SAID ? GS_MOST_SAID : owed_ns < -GS_MOST_SAID ? -GS_MOST_SAID : (int64_t)owed_ns;
+    return gs_owed_within(owed_ns, -GS_MOST_SAID, GS_MOST_SAID);
 }
 
 #endif
