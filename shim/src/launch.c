@@ -10,7 +10,7 @@ static int64_t expected_ns(struct gs_cost *cost, const struct gs_meter_device *d
 
     if (mean_ns != 0)
         return (int64_t)mean_ns;
-    bool again = cost->countdown != 0;
+    bool again = cost->countdown != 0; /* some of it has been launched since it was last forgotten */
     cost->countdown = GS_SAMPLE_EVERY;
     return gs_gate_unknown_ns(device, again);
 }

@@ -26,26 +26,27 @@ def test_ctrl_c_while_it_is_loaded_is_no_traceback(tmp_path: Path) -> None:
     assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_ctrl_c_ends_the_loop_of_a_shell() -> None:
-    """Which goes on after any exit code: bash ends with a child that the signal has ended."""
-    script = (
-        "from gshare.cli import main\n"
-        "def interrupted(*_, **__): raise KeyboardInterrupt\n"
-        "main.gshare.main = interrupted\n"
-        "main.main(['ps'])\n"
-    )
-    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
-    assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
+INTERRUPTED = {
+    "in a command": """
+from gshare.cli import main
+def interrupted(*_, **__): raise KeyboardInterrupt
+main.gshare.main = interrupted
+main.main(["ps"])
+""",
+    "just before it becomes the program": """
+import os, signal
+from gshare.cli import run
+os.execve = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+run.become("/bin/true", ("true",), {})
+""",
+}
 
 
-def test_ctrl_c_just_before_it_becomes_the_program_is_not_forgotten() -> None:
-    script = (
-        "import os, signal\n"
-        "from gshare.cli import run\n"
-        "os.execve = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
-        "run.become('/bin/true', ('true',), {})\n"
-    )
-    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+@pytest.mark.parametrize("moment", INTERRUPTED)
+def test_ctrl_c_ends_it_by_the_signal(moment: str) -> None:
+    """And so the loop of a shell, which goes on after any exit code, and ends if a signal ended its child."""
+    command = [sys.executable, "-c", INTERRUPTED[moment]]
+    told = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
 
 
